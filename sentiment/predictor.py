@@ -1,0 +1,61 @@
+"""Answers from a bundle, with numpy, onnxruntime and tokenizers alone: the one path that all scoring takes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentiment.bundle import Bundle, open_bundle
+from sentiment.errors import BundleError
+from sentiment.text_graph import Floats, TextGraph
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one text; `scores` are calibrated probabilities that sum to 1."""
+
+    label: str
+    confidence: float
+    scores: Mapping[str, float]
+    tokens: int
+    truncated: bool
+
+
+class Predictor:
+    """Predicts from one bundle; safe to share between threads."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        self.bundle = bundle
+        self._graph = TextGraph(bundle.model, bundle.tokenizer, max_tokens=bundle.card.max_tokens, threads=threads)
+        width = self._graph.run(["warm"]).outputs.shape[1]
+        if width != len(bundle.card.labels):
+            raise BundleError(
+                f"{bundle.folder} answers {width} probabilities for {len(bundle.card.labels)} labels;"
+                " train and export it again."
+            )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.bundle.card.labels
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Return one prediction per text, in order; raises ValueError when there is none."""
+        answer = self._graph.run(texts)
+        return [
+            _to_prediction(self.labels, row, tokens, truncated)
+            for row, tokens, truncated in zip(answer.outputs, answer.tokens, answer.truncated, strict=True)
+        ]
+
+    def predict_probabilities(self, texts: Sequence[str]) -> Floats:
+        """Return the probabilities, texts x labels, float32, each row summing to 1."""
+        return self._graph.run(texts).outputs
+
+
+def open_predictor(folder: Path, *, threads: int = 1) -> Predictor:
+    """Return a predictor for the bundle in `folder`. Raises BundleError when the bundle is not sound."""
+    return Predictor(open_bundle(folder), threads=threads)
+
+
+def _to_prediction(labels: Sequence[str], row: Floats, tokens: int, truncated: bool) -> Prediction:
+    best = int(row.argmax())
+    scores = {label: round(float(score), 6) for label, score in zip(labels, row, strict=True)}
+    return Prediction(labels[best], scores[labels[best]], scores, tokens, truncated)

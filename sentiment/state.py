@@ -1,0 +1,76 @@
+"""Where a checkout keeps what it makes: one ignored folder, so that two clones never meet."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+STATE_VARIABLE = "SENTIMENT_STATE_DIR"
+
+
+@dataclass(frozen=True)
+class State:
+    """The paths inside the state folder of one checkout."""
+
+    folder: Path
+
+    @property
+    def zenml(self) -> Path:
+        return self.folder / "zenml"
+
+    @property
+    def bentoml(self) -> Path:
+        return self.folder / "bentoml"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.folder / "mlflow" / "artifacts"
+
+    @property
+    def tracking_uri(self) -> str:
+        """Absolute SQLite URI of the MLflow tracking store and model registry."""
+        return f"sqlite:///{self.folder}/mlflow/mlflow.db"
+
+    @property
+    def encoders(self) -> Path:
+        return self.folder / "encoders"
+
+    @property
+    def embeddings(self) -> Path:
+        return self.folder / "embeddings"
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    @property
+    def ledger(self) -> Path:
+        return self.folder / "ledger.jsonl"
+
+    @property
+    def run_lock(self) -> Path:
+        return self.folder / "run.lock"
+
+    @property
+    def production(self) -> Path:
+        """The pointer that a service started in this checkout reads: the tag of the model in production."""
+        return self.folder / "production.json"
+
+
+def locate_state() -> State:
+    """Return the state folder: `SENTIMENT_STATE_DIR` where it is set, else `.sentigate` in the checkout."""
+    return State(Path(os.environ.get(STATE_VARIABLE) or CHECKOUT / ".sentigate").resolve())
+
+
+def list_environment(state: State) -> dict[str, str]:
+    """Return the variables that point ZenML, MLflow and BentoML at the state folder, telemetry off."""
+    return {
+        STATE_VARIABLE: str(state.folder),
+        "ZENML_CONFIG_PATH": str(state.zenml),
+        "ZENML_ANALYTICS_OPT_IN": "false",
+        "BENTOML_HOME": str(state.bentoml),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "MLFLOW_TRACKING_URI": state.tracking_uri,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
+    }
