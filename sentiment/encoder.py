@@ -3,15 +3,21 @@
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import shutil
 import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from sentiment.bundle import digest_file
 from sentiment.errors import EncoderError
+
+logger = logging.getLogger(__name__)
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 OPSET = 17
@@ -73,9 +79,24 @@ def prepare_encoder(source: str, store: Path, *, max_tokens: int) -> Encoder:
         with tempfile.TemporaryDirectory(dir=store, prefix=".export-") as scratch:
             exported = Path(scratch) / folder.name
             exported.mkdir()
-            _export(origin, exported)
+            logger.info("exporting the encoder to ONNX, once for this checkout; about 20 s")
+            with _quieten_libraries():
+                _export(origin, exported)
             os.replace(exported, folder)
     return Encoder(folder, origin, max_tokens)
+
+
+@contextmanager
+def _quieten_libraries() -> Iterator[None]:
+    """Silence what torch and onnxruntime say about every node of a trusted export."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)
 
 
 def _digest_recipe(origin: Path, max_tokens: int) -> str:
@@ -102,7 +123,6 @@ def _export(origin: Path, folder: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
     from transformers import AutoModel
-
     class SentenceEncoder(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()

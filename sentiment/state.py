@@ -71,6 +71,8 @@ def list_environment(state: State) -> dict[str, str]:
         "BENTOML_HOME": str(state.bentoml),
         "BENTOML_DO_NOT_TRACK": "True",
         "MLFLOW_TRACKING_URI": state.tracking_uri,
+        # Without it MLflow puts the files of a new experiment into ./mlruns of the current folder.
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": str(state.mlflow_artifacts),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
     }

@@ -1,0 +1,54 @@
+"""The command line of the pipelines: `python -m pipelines.run training --help`."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from sentiment.config import read_yaml
+from sentiment.errors import SentimentError
+from sentiment.state import CHECKOUT
+
+CONFIG = CHECKOUT / "zenml_config.yaml"
+
+
+@click.group()
+def main() -> None:
+    """Run a pipeline of this checkout."""
+
+
+@main.command()
+@click.option("--config", type=click.Path(path_type=Path), default=CONFIG, help="Configuration file.")
+@click.option("--dataset", help="Dataset by name or path, instead of the one in the file.")
+@click.option("--candidates", help="Candidates, separated by commas.")
+@click.option("--train-fraction", type=float, help="Part of the training rows to train on, in (0, 1].")
+def training(config: Path, dataset: str | None, candidates: str | None, train_fraction: float | None) -> None:
+    """Train the candidates, gate the best one, and put it into production when it passes."""
+    try:
+        content = read_yaml(config)
+    except SentimentError as error:
+        raise click.ClickException(str(error)) from error
+    parameters = content.setdefault("parameters", {})
+    if dataset:
+        _override(parameters, "dataset", "name", dataset)
+    if train_fraction is not None:
+        _override(parameters, "dataset", "train_fraction", train_fraction)
+    if candidates:
+        parameters["candidates"] = [name.strip() for name in candidates.split(",") if name.strip()]
+    with tempfile.TemporaryDirectory() as folder:
+        merged = Path(folder) / config.name
+        merged.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        from pipelines.training import training_pipeline
+
+        training_pipeline.with_options(config_path=str(merged))()
+
+
+def _override(parameters: dict[str, Any], section: str, key: str, value: object) -> None:
+    if isinstance(parameters.get(section), dict):
+        parameters[section][key] = value
+
+
+if __name__ == "__main__":
+    main()

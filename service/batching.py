@@ -1,0 +1,74 @@
+"""Work-conserving micro-batching: an idle model answers at once, texts that arrive meanwhile share the next call."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+Result = TypeVar("Result")
+
+
+class QueueFullError(Exception):
+    """More texts wait than the service promised to hold."""
+
+
+class MicroBatcher(Generic[Result]):
+    """Merges texts of concurrent requests into calls of `answer`, which runs in one thread of its own.
+
+    A call that fails is repeated text by text, so that a bad text fails alone.
+    """
+
+    def __init__(
+        self, answer: Callable[[Sequence[str]], list[Result]], *, max_texts_per_call: int, max_queued_texts: int
+    ) -> None:
+        self._answer = answer
+        self._max_texts_per_call = max_texts_per_call
+        self._max_queued_texts = max_queued_texts
+        self._waiting: deque[tuple[str, asyncio.Future[Result]]] = deque()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._worker: asyncio.Task[None] | None = None
+
+    async def submit(self, texts: Sequence[str]) -> list[Result]:
+        """Return one result per text, in order; raises QueueFullError at once when too many wait."""
+        if len(self._waiting) + len(texts) > self._max_queued_texts:
+            raise QueueFullError
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in texts]
+        self._waiting.extend(zip(texts, futures, strict=True))
+        if self._worker is None:
+            self._worker = loop.create_task(self._work())
+        return list(await asyncio.gather(*futures))
+
+    def close(self) -> None:
+        """Stop the thread once its call is done."""
+        self._thread.shutdown(wait=False)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            size = min(len(self._waiting), self._max_texts_per_call)
+            await self._call([self._waiting.popleft() for _ in range(size)])
+        self._worker = None
+
+    async def _call(self, batch: Sequence[tuple[str, "asyncio.Future[Result]"]]) -> None:
+        batch = [(text, future) for text, future in batch if not future.cancelled()]
+        if not batch:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            results = await loop.run_in_executor(self._thread, self._answer, [text for text, _ in batch])
+        except Exception as error:  # noqa: BLE001 - whatever a text does to the model, its neighbours get an answer
+            if len(batch) == 1:
+                _fail(batch[0][1], error)
+            else:
+                for item in batch:
+                    await self._call([item])
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.cancelled():
+                future.set_result(result)
+
+
+def _fail(future: "asyncio.Future[Result]", error: Exception) -> None:
+    if not future.cancelled():
+        future.set_exception(error)

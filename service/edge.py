@@ -1,0 +1,169 @@
+"""The HTTP edge: bodies are bounded and checked before BentoML sees them, errors leave in one shape."""
+
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from service.schemas import BatchPredictRequest, PredictRequest, Problem
+from service.settings import ServiceSettings
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+REQUESTS: dict[str, type[BaseModel]] = {"/predict": PredictRequest, "/batch_predict": BatchPredictRequest}
+RETRY_AFTER_SECONDS = 1
+
+CODES = {
+    HTTPStatus.BAD_REQUEST: "malformed",
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
+    HTTPStatus.SERVICE_UNAVAILABLE: "overloaded",
+}
+MESSAGES = {
+    HTTPStatus.NOT_FOUND: "there is no such path; POST to /predict or /batch_predict, GET /model.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "this path does not take this method; POST to /predict and /batch_predict.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "too many texts wait for the model; try again in a moment.",
+}
+
+
+class RefusalError(Exception):
+    """A request that is answered without the model."""
+
+    def __init__(self, status: HTTPStatus, code: str, message: str, limit: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem = Problem(code=code, message=message, limit=limit)
+
+
+class Edge:
+    """ASGI middleware around the whole service."""
+
+    def __init__(self, app: App, settings: ServiceSettings) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check a prediction request and pass it on; give every error the same shape."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if scope["method"] == "POST" and scope["path"] in REQUESTS:
+            try:
+                body = await _read_body(receive, self._settings.max_body_bytes)
+                _check_body(body, REQUESTS[scope["path"]], self._settings)
+            except RefusalError as refusal:
+                await _send_problem(send, refusal.status, refusal.problem)
+                return
+            receive = _replay(body, receive)
+        await self._app(scope, receive, _ErrorShaper(send))
+
+
+class _ErrorShaper:
+    """Replaces the body of an error from further in by the one shape."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._replaced = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] >= HTTPStatus.BAD_REQUEST:
+            self._replaced = True
+            status = HTTPStatus(message["status"])
+            said = MESSAGES.get(status, "the service failed to answer; the error is in its log.")
+            await _send_problem(self._send, status, Problem(code=CODES.get(status, "internal"), message=said))
+        elif not self._replaced:
+            await self._send(message)
+
+
+def find_problem(text: str, settings: ServiceSettings) -> Problem | None:
+    """Return what keeps a text from being answered, or None."""
+    if not text.strip():
+        return Problem(code="empty_text", message="the text is empty or only spaces; send at least one word.")
+    if len(text) > settings.max_text_chars:
+        return Problem(
+            code="text_too_long",
+            message=f"the text has {len(text):,} characters, the limit is {settings.max_text_chars:,}; shorten or split it.",
+            limit=settings.max_text_chars,
+        )
+    return None
+
+
+def _check_body(body: bytes, shape: type[BaseModel], settings: ServiceSettings) -> None:
+    try:
+        request = shape.model_validate_json(body)
+    except ValidationError as error:
+        raise _refuse_invalid(error, shape) from None
+    if isinstance(request, PredictRequest):
+        problem = find_problem(request.text, settings)
+        if problem is not None:
+            too_long = problem.limit is not None
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if too_long else HTTPStatus.UNPROCESSABLE_ENTITY
+            raise RefusalError(status, problem.code, problem.message, problem.limit)
+    elif isinstance(request, BatchPredictRequest):
+        _check_batch(request.texts, settings.max_batch_texts)
+
+
+def _check_batch(texts: list[str], limit: int) -> None:
+    if not texts:
+        raise RefusalError(HTTPStatus.UNPROCESSABLE_ENTITY, "empty_batch", "texts is empty; send at least one text.")
+    if len(texts) > limit:
+        raise RefusalError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            "batch_too_large",
+            f"texts has {len(texts):,} entries, the limit is {limit:,}; send them in several requests.",
+            limit,
+        )
+
+
+def _refuse_invalid(error: ValidationError, shape: type[BaseModel]) -> RefusalError:
+    """Return the refusal for a body of the wrong shape, without a word of what it said."""
+    mistake = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    wanted = '{"texts": ["...", "..."]}' if shape is BatchPredictRequest else '{"text": "..."}'
+    if mistake["type"] == "json_invalid":
+        return RefusalError(HTTPStatus.BAD_REQUEST, "malformed", f"the body is not JSON in UTF-8; wanted {wanted}.")
+    place = ".".join(str(part) for part in mistake["loc"]) or "the body"
+    reasons = {"missing": "is missing", "extra_forbidden": "is not known here"}
+    reason = reasons.get(mistake["type"], "has the wrong type")
+    return RefusalError(HTTPStatus.UNPROCESSABLE_ENTITY, "wrong_type", f"{place[:80]} {reason}; wanted {wanted}.")
+
+
+async def _read_body(receive: Receive, limit: int) -> bytes:
+    chunks, size, more = [], 0, True
+    while more:
+        message = await receive()
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise RefusalError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                "body_too_large",
+                f"the body is over the limit of {limit:,} bytes; send shorter or fewer texts.",
+                limit,
+            )
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return b"".join(chunks)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay
+
+
+async def _send_problem(send: Send, status: HTTPStatus, problem: Problem) -> None:
+    content = json.dumps(problem.model_dump(exclude_none=True)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+    await send({"type": "http.response.start", "status": int(status), "headers": headers})
+    await send({"type": "http.response.body", "body": content})

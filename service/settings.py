@@ -1,0 +1,17 @@
+"""The settings of the service, read once from `SENTIMENT_*` variables."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """Limits and engine of one worker; frozen once read."""
+
+    model_config = SettingsConfigDict(env_prefix="SENTIMENT_", frozen=True)
+
+    max_text_chars: int = Field(10_000, ge=1, description="Characters in one text.")
+    max_batch_texts: int = Field(256, ge=1, description="Texts in one batch request.")
+    max_body_bytes: int = Field(1_000_000, ge=1, description="Bytes in one request body.")
+    max_queued_texts: int = Field(1024, ge=1, description="Texts that may wait for the model before requests are shed.")
+    max_texts_per_call: int = Field(32, ge=1, description="Waiting texts that share one call of the model.")
+    engine_threads: int = Field(1, ge=1, description="Model calls side by side in one worker.")

@@ -1,0 +1,106 @@
+"""From a bundle to a Bento that has answered: store, build, smoke-test, each in a process of its own."""
+
+import json
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+import bentoml
+import httpx
+
+from sentiment.bundle import Bundle
+from sentiment.errors import DeployError
+from sentiment.state import CHECKOUT
+from steps.materializers import BUNDLE_FILES
+
+BENTO = "sentigate"
+MODEL_TAG_VARIABLE = "SENTIMENT_MODEL_TAG"
+SMOKE_TEXT = "I love this, thank you so much!"
+READY_SECONDS = 60.0
+
+logger = logging.getLogger(__name__)
+
+
+def store_model(bundle: Bundle, tag: str) -> None:
+    """Copy the bundle into BentoML's model store under an exact tag; a tag that is there already stays."""
+    if any(str(model.tag) == tag for model in bentoml.models.list(tag)):
+        return
+    labels = {"candidate": bundle.card.candidate, "dataset": bundle.card.dataset}
+    with bentoml.models.create(tag, labels=labels, metadata={"digest": bundle.card.digest}) as model:
+        for name in BUNDLE_FILES:
+            shutil.copy(bundle.folder / name, model.path_of(name))
+
+
+def build_bento(model_tag: str, version: str) -> str:
+    """Build the Bento from `bentofile.yaml` with exactly this model inside; return its tag.
+
+    Raises DeployError with the last words of the build when it fails.
+    """
+    command = [sys.executable, "-m", "bentoml", "build", "--version", version, "--output", "tag", str(CHECKOUT)]
+    environment = {**os.environ, MODEL_TAG_VARIABLE: model_tag}
+    done = subprocess.run(command, env=environment, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DeployError(f"the Bento could not be built: {_last_words(done.stderr or done.stdout)}")
+    return f"{BENTO}:{version}"
+
+
+def smoke_test(bento_tag: str, digest: str) -> None:
+    """Serve the built Bento from another folder, on loopback and a free port, and ask it a question.
+
+    Raises DeployError when it does not answer from the model with this digest.
+    """
+    port = find_free_port()
+    command = [sys.executable, "-m", "bentoml", "serve", bento_tag, "--host", "127.0.0.1", "--port", str(port)]
+    environment = {key: value for key, value in os.environ.items() if key not in {MODEL_TAG_VARIABLE, "PYTHONPATH"}}
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "serve.log").open("w+") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            answer = _ask(f"http://127.0.0.1:{port}", process)
+        except (httpx.HTTPError, json.JSONDecodeError, TimeoutError) as error:
+            log.seek(0)
+            raise DeployError(f"{bento_tag} did not answer its smoke test: {error}; {_last_words(log.read())}") from error
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+    if answer.get("model_digest") != digest:
+        raise DeployError(
+            f"{bento_tag} answered from the model {str(answer.get('model_digest'))[:12]}, wanted {digest[:12]};"
+            " remove the Bento with `bentoml delete` and build it again."
+        )
+    logger.info("smoke test: %r is %s (%.2f)", SMOKE_TEXT, answer["label"], answer["confidence"])
+
+
+def find_free_port() -> int:
+    """Return a port on loopback that nobody listens on."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _ask(url: str, process: "subprocess.Popen[str]") -> dict[str, object]:
+    deadline = time.monotonic() + READY_SECONDS
+    with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise TimeoutError(f"the server ended with exit code {process.returncode}")
+            try:
+                if client.get("/readyz").status_code == httpx.codes.OK:
+                    answer: dict[str, object] = client.post("/predict", json={"text": SMOKE_TEXT}).raise_for_status().json()
+                    return answer
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
+    raise TimeoutError(f"not ready after {READY_SECONDS:.0f} s")
+
+
+def _last_words(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1] if lines else "no output"

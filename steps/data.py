@@ -1,0 +1,66 @@
+"""Steps from a dataset's name to its three sides."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import mlflow
+from zenml import step
+from zenml.types import HTMLString
+
+from sentiment.config import DatasetSection, SplitSection
+from sentiment.datasets import Dataset, DatasetSource, find_dataset, load_dataset
+from sentiment.reports import render_validation
+from sentiment.splitting import split_dataset
+from sentiment.validation import clean_dataset
+from steps.materializers import DatasetMaterializer
+
+
+@step(output_materializers=DatasetMaterializer)
+def ingest(dataset: DatasetSection) -> Annotated[Dataset, "raw_dataset"]:
+    """Return the rows of a dataset as found."""
+    return load_dataset(find_source(dataset))
+
+
+@step(experiment_tracker=True, output_materializers={"clean_dataset": DatasetMaterializer})
+def validate(
+    raw: Dataset, dataset: DatasetSection
+) -> tuple[Annotated[Dataset, "clean_dataset"], Annotated[HTMLString, "validation_report"]]:
+    """Return the rows that can train a model and a report on all of them."""
+    clean, report = clean_dataset(raw, find_source(dataset))
+    page = render_validation(report)
+    mlflow.log_params({"dataset": report.dataset, "dataset_digest": report.digest[:16]})
+    mlflow.log_metrics({"rows_read": report.rows_read, "rows_kept": report.rows_kept})
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "validation_report.html"
+        file.write_text(page, encoding="utf-8")
+        mlflow.log_artifact(str(file))
+    return clean, HTMLString(page)
+
+
+@step(experiment_tracker=True, output_materializers=DatasetMaterializer)
+def split_rows(
+    clean: Dataset, split: SplitSection, dataset: DatasetSection
+) -> tuple[Annotated[Dataset, "train"], Annotated[Dataset, "validation"], Annotated[Dataset, "holdout"]]:
+    """Return the sides by the hash of each text."""
+    sides = split_dataset(
+        clean,
+        validation_share=split.validation_share,
+        holdout_share=split.holdout_share,
+        train_fraction=dataset.train_fraction,
+    )
+    for name, side in (("train", sides.train), ("validation", sides.validation), ("holdout", sides.holdout)):
+        mlflow.log_param(f"{name}_digest", side.digest[:16])
+        mlflow.log_metric(f"{name}_rows", len(side.frame))
+    return sides.train, sides.validation, sides.holdout
+
+
+def find_source(dataset: DatasetSection) -> DatasetSource:
+    """Return the source that a configuration names. Raises DatasetError when it is not there."""
+    return find_dataset(
+        dataset.name,
+        text_column=dataset.text_column,
+        label_column=dataset.label_column,
+        labels=dataset.labels,
+        encoding=dataset.encoding,
+    )

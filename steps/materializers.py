@@ -1,0 +1,84 @@
+"""How our own values are kept in ZenML's artefact store: files for bundles and datasets, JSON for records."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+from pydantic import TypeAdapter
+from zenml.enums import ArtifactType
+from zenml.io import fileio
+from zenml.materializers.base_materializer import BaseMaterializer
+
+from sentiment.bundle import CARD_FILE, MODEL_FILE, TOKENIZER_FILE, Bundle, open_bundle
+from sentiment.datasets import Dataset
+from sentiment.evaluation import Evaluation
+from sentiment.gate import Decision
+from sentiment.validation import ValidationReport
+
+BUNDLE_FILES = (CARD_FILE, MODEL_FILE, TOKENIZER_FILE)
+
+
+class BundleMaterializer(BaseMaterializer):
+    """Keeps the three files of a bundle; a bundle in a local store is opened where it lies."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Bundle,)
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.MODEL
+
+    def save(self, data: Bundle) -> None:
+        """Copy the files to the store."""
+        for name in BUNDLE_FILES:
+            fileio.copy(str(data.folder / name), os.path.join(self.uri, name), overwrite=True)
+
+    def load(self, data_type: type[Bundle]) -> Bundle:
+        """Return the checked bundle."""
+        if Path(self.uri).is_dir():
+            return open_bundle(Path(self.uri))
+        folder = Path(tempfile.mkdtemp(prefix="bundle-"))
+        for name in BUNDLE_FILES:
+            fileio.copy(os.path.join(self.uri, name), str(folder / name))
+        return open_bundle(folder)
+
+
+class DatasetMaterializer(BaseMaterializer):
+    """Keeps a dataset as Parquet beside its name."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Dataset,)
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
+
+    def save(self, data: Dataset) -> None:
+        """Write rows and name to the store."""
+        with tempfile.TemporaryDirectory() as scratch:
+            rows = Path(scratch) / "rows.parquet"
+            data.frame.to_parquet(rows)
+            fileio.copy(str(rows), os.path.join(self.uri, rows.name))
+        with fileio.open(os.path.join(self.uri, "name.json"), "w") as file:
+            file.write(json.dumps(data.name))
+
+    def load(self, data_type: type[Dataset]) -> Dataset:
+        """Return the dataset."""
+        with fileio.open(os.path.join(self.uri, "name.json"), "r") as file:
+            name = json.loads(file.read())
+        with fileio.open(os.path.join(self.uri, "rows.parquet"), "rb") as file:
+            return Dataset(name, pd.read_parquet(file))
+
+
+class RecordMaterializer(BaseMaterializer):
+    """Keeps a frozen record as JSON."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Evaluation, Decision, ValidationReport)
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
+
+    def save(self, data: Any) -> None:
+        """Write the record to the store."""
+        with fileio.open(os.path.join(self.uri, "record.json"), "wb") as file:
+            file.write(TypeAdapter(type(data)).dump_json(data, indent=2))
+
+    def load(self, data_type: type[Any]) -> Any:
+        """Return the record."""
+        with fileio.open(os.path.join(self.uri, "record.json"), "rb") as file:
+            return TypeAdapter(data_type).validate_json(file.read())
+
+

@@ -1,0 +1,74 @@
+"""The model registry: versions of bundles in MLflow and the aliases that say which one is what."""
+
+from pathlib import Path
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from sentiment.bundle import Bundle, open_bundle
+from sentiment.errors import RegistryError
+
+MODEL = "sentiment"
+PRODUCTION, PREVIOUS, STAGING = "production", "previous", "staging"
+BUNDLE_FOLDER = "bundle"
+
+
+def find_version(alias: str) -> ModelVersion | None:
+    """Return the version behind an alias, or None where there is none."""
+    try:
+        return MlflowClient().get_model_version_by_alias(MODEL, alias)
+    except MlflowException as error:
+        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            return None
+        raise
+
+
+def fetch_bundle(version: ModelVersion) -> Bundle:
+    """Return the bundle of a version. Raises RegistryError or BundleError when it cannot be had whole."""
+    try:
+        folder = mlflow.artifacts.download_artifacts(artifact_uri=version.source)
+    except (MlflowException, OSError) as error:
+        raise RegistryError(
+            f"the files of {MODEL} version {version.version} cannot be fetched from {version.source};"
+            " restore them, or roll back to a version that has its files."
+        ) from error
+    return open_bundle(Path(folder))
+
+
+def log_bundle(bundle: Bundle) -> str:
+    """Log the bundle in the active MLflow run; return the URI of its folder there."""
+    mlflow.log_artifacts(str(bundle.folder), BUNDLE_FOLDER)
+    return str(mlflow.get_artifact_uri(BUNDLE_FOLDER))
+
+
+def register_bundle(bundle: Bundle, uri: str, run_id: str) -> ModelVersion:
+    """Register a logged bundle as the next version, with the alias `staging`."""
+    client = MlflowClient()
+    try:
+        client.create_registered_model(MODEL)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    card = bundle.card
+    tags = {"candidate": card.candidate, "dataset": card.dataset, "digest": card.digest}
+    version = client.create_model_version(MODEL, uri, run_id=run_id, tags=tags)
+    client.set_registered_model_alias(MODEL, STAGING, version.version)
+    return version
+
+
+def name_version(version: ModelVersion) -> str:
+    """Return the version as BentoML's store and every answer name it: registry version and digest."""
+    return f"{version.version}-{version.tags['digest'][:12]}"
+
+
+def move_production(version: ModelVersion) -> ModelVersion | None:
+    """Point `production` to a version and `previous` to the one that it replaces, which is returned."""
+    client = MlflowClient()
+    replaced = find_version(PRODUCTION)
+    if replaced is not None:
+        client.set_registered_model_alias(MODEL, PREVIOUS, replaced.version)
+    client.set_registered_model_alias(MODEL, PRODUCTION, version.version)
+    client.delete_registered_model_alias(MODEL, STAGING)
+    return replaced
