@@ -19,7 +19,6 @@ from steps.data import find_source
 TRACEBACK_LOGGERS = ("zenml.orchestrators.local.local_orchestrator", "zenml.orchestrators.step_runner")
 CHATTY_LOGGERS = (
     "zenml.integrations.mlflow.experiment_trackers.mlflow_experiment_tracker",
-    "sklearnex",
     "httpx",
 )
 USER_ERRORS = (SentimentError, OSError)
@@ -28,12 +27,12 @@ USER_ERRORS = (SentimentError, OSError)
 class GuardedPipeline(Pipeline):
     """A pipeline whose errors are sentences: ZenML ignores unknown keys and two runs at once break its files."""
 
-    def with_options(self, *args: Any, config_path: str | None = None, **options: Any) -> "GuardedPipeline":
+    def with_options(self, config_path: str | None = None, **options: Any) -> "GuardedPipeline":  # type: ignore[override]
         """Return the pipeline with a configuration file that was checked against our own schema."""
         with say_errors():
             if config_path:
                 find_source(read_config(Path(config_path)).dataset)
-        return super().with_options(*args, config_path=config_path, **options)  # type: ignore[return-value]
+        return super().with_options(config_path=config_path, **options)  # type: ignore[return-value]
 
     def __call__(self, *args: Any, **parameters: Any) -> PipelineRunResponse | None:
         """Run the pipeline, alone in this checkout."""

@@ -9,7 +9,8 @@ import yaml
 
 from sentiment.config import read_yaml
 from sentiment.errors import SentimentError
-from sentiment.state import CHECKOUT
+from sentiment.ledger import read_entries
+from sentiment.state import CHECKOUT, locate_state
 
 CONFIG = CHECKOUT / "zenml_config.yaml"
 
@@ -43,6 +44,16 @@ def training(config: Path, dataset: str | None, candidates: str | None, train_fr
         from pipelines.training import training_pipeline
 
         training_pipeline.with_options(config_path=str(merged))()
+
+
+@main.command()
+def ledger() -> None:
+    """Show decisions, promotions and rollbacks, oldest first."""
+    entries = read_entries(locate_state().ledger)
+    for entry in entries:
+        click.echo(f"{entry.at}  {entry.event:<9}  {entry.summary}")
+    if not entries:
+        click.echo("the ledger is empty; `make train` writes its first line.")
 
 
 def _override(parameters: dict[str, Any], section: str, key: str, value: object) -> None:

@@ -1,8 +1,8 @@
 """The model bundle: a folder with a graph, its tokenizer and a card whose digests seal both.
 
-    model.onnx       input_ids, attention_mask (int64, texts x tokens) -> probabilities (texts x labels)
-    tokenizer.json   read by the tokenizers library
-    card.json        what the model is, how it was made, how good it measured, and the digests
+model.onnx       input_ids, attention_mask (int64, texts x tokens) -> probabilities (texts x labels)
+tokenizer.json   read by the tokenizers library
+card.json        what the model is, how it was made, how good it measured, and the digests
 """
 
 import hashlib
@@ -21,13 +21,18 @@ CARD_FILE = "card.json"
 
 @dataclass(frozen=True)
 class Card:
-    """What a bundle says of itself; `labels` are in the order of the columns of the probabilities."""
+    """What a bundle says of itself; `labels` are in the order of the columns of the probabilities.
+
+    `texts_per_call` is 1 for int8: its activations are scaled per call, so that texts which share a
+    call change each other's answers.
+    """
 
     labels: tuple[str, ...]
     max_tokens: int
     candidate: str
     encoder: str
     precision: str
+    texts_per_call: int
     dataset: str
     dataset_digest: str
     holdout_digest: str
@@ -79,7 +84,8 @@ def open_bundle(folder: Path) -> Bundle:
     for name in (CARD_FILE, MODEL_FILE, TOKENIZER_FILE):
         if not (folder / name).is_file():
             raise BundleError(
-                f"{folder} is not a model bundle: it has no {name}; wanted {MODEL_FILE}, {TOKENIZER_FILE} and {CARD_FILE}."
+                f"{folder} is not a model bundle: it has no {name};"
+                f" wanted {MODEL_FILE}, {TOKENIZER_FILE} and {CARD_FILE}."
             )
     card = _read_card(folder / CARD_FILE)
     for name, wanted in ((MODEL_FILE, card.model_digest), (TOKENIZER_FILE, card.tokenizer_digest)):
@@ -102,7 +108,7 @@ def digest_file(path: Path) -> str:
 
 def _digest_answers(card: Card, model_digest: str, tokenizer_digest: str) -> str:
     """Digest all that decides an answer: two bundles that share it answer alike."""
-    parts = (model_digest, tokenizer_digest, str(card.max_tokens), *card.labels)
+    parts = (model_digest, tokenizer_digest, str(card.max_tokens), str(card.texts_per_call), *card.labels)
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
 
 

@@ -15,12 +15,11 @@ from sklearn.metrics import f1_score
 from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE, Bundle, Card, seal_bundle
 from sentiment.datasets import Dataset
 from sentiment.embeddings import embed_reference, embed_texts
-from sentiment.encoder import Encoder
+from sentiment.encoder import TEXTS_PER_CALL, Encoder
 from sentiment.errors import DatasetError, EncoderError
 from sentiment.evaluation import encode_labels
 from sentiment.head import export_svm
 from sentiment.svm import SvmModel, SvmSettings, fit_svm
-from sentiment.text_graph import TextGraph
 from sentiment.validation import order_labels
 
 PARITY_ROWS = 500
@@ -74,7 +73,9 @@ def train_svm_candidate(
         "int8": _score(model, held_out, held_out_targets) if embedded == "int8" else 0.0,
     }
     precision = choose_precision(bench.precision, f1["int8"], f1["fp32"], bench.max_int8_loss)
-    logger.info("%s: macro F1 on validation %.3f in fp32, %.3f in int8; took %s", candidate, f1["fp32"], f1["int8"], precision)
+    logger.info(
+        "%s: macro F1 on validation %.3f in fp32, %.3f in int8; took %s", candidate, f1["fp32"], f1["int8"], precision
+    )
     gap = measure_parity(model, bench, held_out_texts[:PARITY_ROWS])
     folder.mkdir(parents=True, exist_ok=True)
     export_svm(model, bench.encoder.graph(precision), folder / MODEL_FILE)
@@ -85,6 +86,7 @@ def train_svm_candidate(
         candidate=candidate,
         encoder=bench.encoder_name,
         precision=precision,
+        texts_per_call=TEXTS_PER_CALL[precision],
         dataset=train.name,
         dataset_digest=dataset_digest,
         holdout_digest=holdout_digest,
@@ -117,8 +119,7 @@ def measure_parity(model: SvmModel, bench: Workbench, texts: list[str]) -> float
     with tempfile.TemporaryDirectory() as scratch:
         graph = Path(scratch) / MODEL_FILE
         export_svm(model, bench.encoder.graph("fp32"), graph)
-        text_graph = TextGraph(graph, bench.encoder.tokenizer, max_tokens=bench.encoder.max_tokens, threads=2)
-        gap = float(np.abs(text_graph.run(texts).outputs - expected).max())
+        gap = float(np.abs(bench.encoder.open_graph("fp32", graph).run(texts).outputs - expected).max())
     if gap > MAX_PARITY_GAP:
         raise EncoderError(
             f"the exported graph differs from scikit-learn by {gap:.1e} on {len(texts)} texts, more than"

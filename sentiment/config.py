@@ -114,7 +114,9 @@ def read_config(path: Path) -> TrainingConfig:
             raise ConfigError(f"{path.name}: {say_unknown('key', str(key), ZENML_KEYS)}")
     parameters = content.get("parameters")
     if not isinstance(parameters, dict):
-        raise ConfigError(f"{path.name} has no section 'parameters'; copy one from the zenml_config.yaml of the project.")
+        raise ConfigError(
+            f"{path.name} has no section 'parameters'; copy one from the zenml_config.yaml of the project."
+        )
     return check_parameters(parameters, path.name)
 
 

@@ -119,9 +119,7 @@ def load_dataset(source: DatasetSource) -> Dataset:
     """
     files = [_resolve_file(file) for file in source.files]
     if all(file.is_file() for file in files):
-        frames = [
-            read_table(file, source.text_column, source.label_column, encoding=source.encoding) for file in files
-        ]
+        frames = [read_table(file, source.text_column, source.label_column, encoding=source.encoding) for file in files]
         return Dataset(source.name, pd.concat(frames, ignore_index=True))
     return Dataset(source.name, _download(source))
 

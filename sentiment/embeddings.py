@@ -10,7 +10,7 @@ import numpy as np
 
 from sentiment.encoder import Encoder
 from sentiment.progress import Progress
-from sentiment.text_graph import Floats, TextGraph
+from sentiment.text_graph import Floats
 
 TEXTS_PER_CHUNK = 512
 
@@ -22,9 +22,7 @@ def embed_texts(texts: Sequence[str], encoder: Encoder, precision: str, store: P
     file = _name_file(texts, encoder, precision, store)
     if file.is_file():
         return _read(file)
-    graph = TextGraph(
-        encoder.graph(precision), encoder.tokenizer, max_tokens=encoder.max_tokens, threads=os.cpu_count() or 1
-    )
+    graph = encoder.open_graph(precision)
     progress = Progress(logger, f"embedding texts in {precision}", len(texts))
     chunks = []
     for start in range(0, len(texts), TEXTS_PER_CHUNK):

@@ -16,11 +16,13 @@ from pathlib import Path
 
 from sentiment.bundle import digest_file
 from sentiment.errors import EncoderError
+from sentiment.text_graph import TextGraph
 
 logger = logging.getLogger(__name__)
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 OPSET = 17
+TEXTS_PER_CALL = {"fp32": 8, "int8": 1}
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,16 @@ class Encoder:
         """Return the graph in `fp32` or `int8`."""
         return self.folder / f"{precision}.onnx"
 
+    def open_graph(self, precision: str, model: Path | None = None) -> TextGraph:
+        """Return the graph, or a `model` that was built on top of it, ready to run on every core."""
+        return TextGraph(
+            model or self.graph(precision),
+            self.tokenizer,
+            max_tokens=self.max_tokens,
+            texts_per_call=TEXTS_PER_CALL[precision],
+            threads=os.cpu_count() or 1,
+        )
+
 
 def find_encoder(source: str) -> Path:
     """Return the folder of an encoder: `package:NAME/FOLDER`, a folder, or a name on the hub.
@@ -54,7 +66,9 @@ def find_encoder(source: str) -> Path:
         name, _, inner = source.removeprefix("package:").partition("/")
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
-            raise EncoderError(f"the encoder package {name!r} is not installed; run `make setup`, or set encoder.source.")
+            raise EncoderError(
+                f"the encoder package {name!r} is not installed; run `make setup`, or set encoder.source."
+            )
         return Path(spec.origin).parent / inner
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -82,7 +96,7 @@ def prepare_encoder(source: str, store: Path, *, max_tokens: int) -> Encoder:
             logger.info("exporting the encoder to ONNX, once for this checkout; about 20 s")
             with _quieten_libraries():
                 _export(origin, exported)
-            os.replace(exported, folder)
+            exported.replace(folder)
     return Encoder(folder, origin, max_tokens)
 
 
@@ -123,6 +137,7 @@ def _export(origin: Path, folder: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
     from transformers import AutoModel
+
     class SentenceEncoder(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -96,4 +96,4 @@ def encode_labels(rows: Dataset, labels: Sequence[str]) -> NDArray[np.int64]:
             f"dataset {rows.name!r} has the label {strange[0]!r}, the model knows {', '.join(labels)};"
             " map the labels in dataset.labels."
         )
-    return rows.frame["label"].map(positions).to_numpy(dtype=np.int64)
+    return np.array([positions[label] for label in rows.frame["label"]], dtype=np.int64)

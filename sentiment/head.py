@@ -73,7 +73,7 @@ def _read_machine(model: SvmModel) -> tuple[NDArray[Any], NDArray[Any], NDArray[
     dual = np.asarray(model.machine.dual_coef_)
     counts = np.asarray(model.machine.n_support_)
     intercepts = np.atleast_1d(np.asarray(model.machine.intercept_))
-    if len(model.labels) == 2:
+    if len(dual) == 1:
         return support, dual.T, intercepts
     ends = np.cumsum(counts)
     blocks = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]

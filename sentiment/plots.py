@@ -1,10 +1,14 @@
 """Pictures of an evaluation, drawn by matplotlib without a screen."""
 
+from itertools import pairwise
+
 import numpy as np
 from matplotlib.figure import Figure
 
 from sentiment.evaluation import Evaluation
 from sentiment.validation import ValidationReport
+
+DARK_SHARE = 0.5
 
 
 def plot_confusion(evaluation: Evaluation, title: str) -> Figure:
@@ -21,7 +25,7 @@ def plot_confusion(evaluation: Evaluation, title: str) -> Figure:
     axes.set_ylabel("true")
     axes.set_title(f"{title}: macro F1 {evaluation.macro_f1:.3f} on {evaluation.rows:,} rows", fontsize=11)
     for (row, column), count in np.ndenumerate(counts):
-        colour = "white" if shares[row, column] > 0.5 else "black"
+        colour = "white" if shares[row, column] > DARK_SHARE else "black"
         axes.text(column, row, f"{count:,}\n{shares[row, column]:.0%}", ha="center", va="center", color=colour)
     figure.colorbar(image, ax=axes, label="share of the true label")
     return figure
@@ -37,7 +41,7 @@ def plot_dataset(report: ValidationReport) -> Figure:
     classes.set_xlabel("rows")
     classes.set_title("classes")
     edges = list(report.length_counts)
-    names = [f"{low}" if high - low == 1 else f"{low}-{high - 1}" for low, high in zip(edges, edges[1:], strict=False)]
+    names = [f"{low}" if high - low == 1 else f"{low}-{high - 1}" for low, high in pairwise(edges)]
     lengths.bar([*names, f"{edges[-1]}+"], list(report.length_counts.values()), color="#3b6ea5")
     lengths.tick_params(axis="x", rotation=45)
     lengths.set_xlabel("words in a text")

@@ -25,7 +25,13 @@ class Predictor:
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         self.bundle = bundle
-        self._graph = TextGraph(bundle.model, bundle.tokenizer, max_tokens=bundle.card.max_tokens, threads=threads)
+        self._graph = TextGraph(
+            bundle.model,
+            bundle.tokenizer,
+            max_tokens=bundle.card.max_tokens,
+            texts_per_call=bundle.card.texts_per_call,
+            threads=threads,
+        )
         width = self._graph.run(["warm"]).outputs.shape[1]
         if width != len(bundle.card.labels):
             raise BundleError(

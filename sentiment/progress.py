@@ -10,7 +10,9 @@ SECONDS_BETWEEN_LINES = 5.0
 class Progress:
     """Tells a logger how far a piece of work is, at most every five seconds."""
 
-    def __init__(self, logger: logging.Logger, what: str, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, logger: logging.Logger, what: str, total: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._logger = logger
         self._what = what
         self._total = total

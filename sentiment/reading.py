@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def read_table(path: Path, text_column: str, label_column: str, *, encoding: str
 
 
 def _to_text(cell: object) -> str:
-    if cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell):
+    if cell is None or cell is pd.NA or (isinstance(cell, float) and math.isnan(cell)):
         return ""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
@@ -49,7 +50,9 @@ def _decode(path: Path, content: bytes, encoding: str) -> str:
     try:
         text = content.decode("utf-8-sig" if encoding.lower() in {"utf-8", "utf8"} else encoding)
     except LookupError as error:
-        raise DatasetError(f"dataset.encoding {encoding!r} is not a known encoding; try 'utf-8' or 'latin-1'.") from error
+        raise DatasetError(
+            f"dataset.encoding {encoding!r} is not a known encoding; try 'utf-8' or 'latin-1'."
+        ) from error
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DatasetError(
@@ -90,7 +93,9 @@ def _read_lines(path: Path, content: bytes, encoding: str) -> pd.DataFrame:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise DatasetError(f"{path.name!r} line {number} is not JSON ({error.msg}); wanted one object a line.") from error
+            raise DatasetError(
+                f"{path.name!r} line {number} is not JSON ({error.msg}); wanted one object a line."
+            ) from error
         if not isinstance(row, dict):
             raise DatasetError(f"{path.name!r} line {number} holds a {type(row).__name__}; wanted one object a line.")
         rows.append(row)
@@ -99,7 +104,7 @@ def _read_lines(path: Path, content: bytes, encoding: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _read_parquet(path: Path, content: bytes, encoding: str) -> pd.DataFrame:
+def _read_parquet(path: Path, content: bytes, _: str) -> pd.DataFrame:
     if not content.startswith(PARQUET_MAGIC):
         raise DatasetError(f"{path.name!r} is not a Parquet file, whatever its ending says; rename it to what it is.")
     try:

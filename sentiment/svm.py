@@ -1,6 +1,7 @@
 """The `svm` and `svm_smote` candidates: scaler, RBF machine and calibration on sentence embeddings."""
 
 import importlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,7 @@ def fit_svm(
 
 def load_svc() -> Any:
     """Return Intel's SVC where it is installed and runs, else scikit-learn's: the same answers, later."""
+    logging.getLogger("sklearnex").setLevel(logging.WARNING)
     try:
         return importlib.import_module("sklearnex.svm").SVC
     except ImportError:
@@ -92,5 +94,7 @@ def _fill_up(
             f"svm_smote needs more than {settings.smote_neighbours} training rows of each class, but"
             f" {labels[smallest]!r} has {counts[smallest]}; add rows, lower training.smote_neighbours, or train only svm."
         )
-    filled, classes = SMOTE(k_neighbors=settings.smote_neighbours, random_state=settings.seed).fit_resample(rows, targets)
+    filled, classes = SMOTE(k_neighbors=settings.smote_neighbours, random_state=settings.seed).fit_resample(
+        rows, targets
+    )
     return filled, classes

@@ -10,7 +10,6 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-MAX_TEXTS_PER_CALL = 8
 MAX_PADDED_SHARE = 0.25
 
 Floats = NDArray[np.float32]
@@ -28,10 +27,10 @@ class GraphAnswer:
 class TextGraph:
     """An ONNX graph from `input_ids` and `attention_mask` to one row per text, with its tokenizer.
 
-    `threads` calls run side by side, each on one engine thread.
+    `threads` calls run side by side, each on one engine thread; a call takes up to `texts_per_call` texts.
     """
 
-    def __init__(self, model: Path, tokenizer: Path, *, max_tokens: int, threads: int = 1) -> None:
+    def __init__(self, model: Path, tokenizer: Path, *, max_tokens: int, texts_per_call: int, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -40,6 +39,7 @@ class TextGraph:
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.enable_truncation(max_tokens)
         self._tokenizer.no_padding()
+        self._texts_per_call = texts_per_call
         self._threads = threads
 
     def run(self, texts: Sequence[str]) -> GraphAnswer:
@@ -48,7 +48,7 @@ class TextGraph:
             raise ValueError("no texts: wanted at least one.")
         encodings = self._tokenizer.encode_batch_fast(list(texts))
         lengths = [len(encoding.ids) for encoding in encodings]
-        calls = plan_calls(lengths)
+        calls = plan_calls(lengths, self._texts_per_call)
         if self._threads > 1 and len(calls) > 1:
             with ThreadPoolExecutor(self._threads) as pool:
                 answers = list(pool.map(lambda call: self._call([encodings[i] for i in call]), calls))
@@ -70,14 +70,14 @@ class TextGraph:
         return np.asarray(answer, dtype=np.float32)
 
 
-def plan_calls(lengths: Sequence[int]) -> list[list[int]]:
-    """Return the positions of the texts that share a call: at most eight, and little padding.
+def plan_calls(lengths: Sequence[int], texts_per_call: int) -> list[list[int]]:
+    """Return the positions of the texts that share a call: not too many, and little padding.
 
     Padding costs more than calls do, so a call ends where it would pad its shortest text by over a quarter.
     """
     calls: list[list[int]] = []
     for position in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        room = calls and len(calls[-1]) < MAX_TEXTS_PER_CALL
+        room = calls and len(calls[-1]) < texts_per_call
         if room and lengths[position] >= (1 - MAX_PADDED_SHARE) * lengths[calls[-1][0]]:
             calls[-1].append(position)
         else:

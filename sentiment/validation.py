@@ -1,7 +1,9 @@
 """Which rows of a dataset can train a model, which were dropped and why, and when to stop."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pandas as pd
 
@@ -47,7 +49,7 @@ def clean_dataset(raw: Dataset, source: DatasetSource) -> tuple[Dataset, Validat
     Raises DatasetError when what is left cannot train one.
     """
     frame = raw.frame.assign(key=raw.frame["text"].map(normalise_text))
-    dropped = []
+    dropped: list[DroppedRows] = []
     for reason, bad in (
         ("empty text", frame["key"] == ""),
         ("no label", frame["label"] == ""),
@@ -73,20 +75,21 @@ def order_labels(labels: Mapping[str, int] | set[str]) -> tuple[str, ...]:
 def _drop(frame: pd.DataFrame, bad: "pd.Series[bool]", reason: str, dropped: list[DroppedRows]) -> pd.DataFrame:
     rows = frame[bad]
     if len(rows):
-        examples = tuple(f"{row.label}: {row.text[:80]}" for row in rows.head(EXAMPLES_PER_REASON).itertuples())
+        examples = tuple(
+            f"{label}: {text[:80]}" for label, text in rows[["label", "text"]].head(EXAMPLES_PER_REASON).to_numpy()
+        )
         dropped.append(DroppedRows(reason, len(rows), examples))
     return frame[~bad]
 
 
 def _report(raw: Dataset, clean: Dataset, dropped: tuple[DroppedRows, ...]) -> ValidationReport:
-    counts = clean.frame["label"].value_counts().to_dict()
-    words = clean.frame["text"].str.split().str.len()
-    edges = [*LENGTH_BINS, float("inf")]
+    counts = {str(label): int(count) for label, count in clean.frame["label"].value_counts().items()}
+    words = clean.frame["text"].map(lambda text: len(text.split()))
     lengths = {
-        edge: int(words.between(edge, after, inclusive="left").sum())
-        for edge, after in zip(edges, edges[1:], strict=False)
+        low: int(words.between(low, high, inclusive="left").sum())
+        for low, high in pairwise([*LENGTH_BINS, sys.maxsize])
     }
-    ordered = {label: int(counts[label]) for label in order_labels(counts)}
+    ordered = {label: counts[label] for label in order_labels(counts)}
     return ValidationReport(clean.name, clean.digest, len(raw.frame), len(clean.frame), dropped, ordered, lengths)
 
 

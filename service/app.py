@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
+from typing import cast
 
 import bentoml
 from bentoml.exceptions import BentoMLException
@@ -89,4 +90,4 @@ class SentimentService:
         )
 
 
-SentimentService.add_asgi_middleware(Edge, settings=settings)
+cast("bentoml.Service[SentimentService]", SentimentService).add_asgi_middleware(Edge, settings=settings)

@@ -1,7 +1,7 @@
 """The HTTP edge: bodies are bounded and checked before BentoML sees them, errors leave in one shape."""
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
@@ -60,6 +60,10 @@ class Edge:
             except RefusalError as refusal:
                 await _send_problem(send, refusal.status, refusal.problem)
                 return
+            scope = {
+                **scope,
+                "headers": [*_drop_content_type(scope["headers"]), (b"content-type", b"application/json")],
+            }
             receive = _replay(body, receive)
         await self._app(scope, receive, _ErrorShaper(send))
 
@@ -88,7 +92,8 @@ def find_problem(text: str, settings: ServiceSettings) -> Problem | None:
     if len(text) > settings.max_text_chars:
         return Problem(
             code="text_too_long",
-            message=f"the text has {len(text):,} characters, the limit is {settings.max_text_chars:,}; shorten or split it.",
+            message=f"the text has {len(text):,} characters, the limit is {settings.max_text_chars:,};"
+            " shorten or split it.",
             limit=settings.max_text_chars,
         )
     return None
@@ -151,6 +156,10 @@ async def _read_body(receive: Receive, limit: int) -> bytes:
     return b"".join(chunks)
 
 
+def _drop_content_type(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, value in headers if name != b"content-type"]
+
+
 def _replay(body: bytes, receive: Receive) -> Receive:
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -161,7 +170,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 async def _send_problem(send: Send, status: HTTPStatus, problem: Problem) -> None:
-    content = json.dumps(problem.model_dump(exclude_none=True)).encode()
+    content = json.dumps(problem.model_dump()).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))

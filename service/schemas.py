@@ -1,6 +1,6 @@
 """What goes over the wire: requests, answers and the one shape of an error."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 
 class PredictRequest(BaseModel):
@@ -25,6 +25,10 @@ class Problem(BaseModel):
     code: str
     message: str
     limit: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_limit(self, serialise: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return {name: value for name, value in serialise(self).items() if value is not None}
 
 
 class Answer(BaseModel):

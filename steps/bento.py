@@ -9,8 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import bentoml
 import httpx
@@ -57,24 +58,31 @@ def smoke_test(bento_tag: str, digest: str) -> None:
     Raises DeployError when it does not answer from the model with this digest.
     """
     port = find_free_port()
+    url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "bentoml", "serve", bento_tag, "--host", "127.0.0.1", "--port", str(port)]
     environment = {key: value for key, value in os.environ.items() if key not in {MODEL_TAG_VARIABLE, "PYTHONPATH"}}
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "serve.log").open("w+") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True
+        )
         try:
-            answer = _ask(f"http://127.0.0.1:{port}", process)
+            wait_until_ready(url, process)
+            answer = httpx.post(f"{url}/predict", json={"text": SMOKE_TEXT}, timeout=10, trust_env=False)
+            answered = answer.raise_for_status().json()
         except (httpx.HTTPError, json.JSONDecodeError, TimeoutError) as error:
             log.seek(0)
-            raise DeployError(f"{bento_tag} did not answer its smoke test: {error}; {_last_words(log.read())}") from error
+            raise DeployError(
+                f"{bento_tag} did not answer its smoke test: {error}; {_last_words(log.read())}"
+            ) from error
         finally:
             process.terminate()
             process.wait(timeout=30)
-    if answer.get("model_digest") != digest:
+    if answered.get("model_digest") != digest:
         raise DeployError(
             f"{bento_tag} answered from the model {str(answer.get('model_digest'))[:12]}, wanted {digest[:12]};"
             " remove the Bento with `bentoml delete` and build it again."
         )
-    logger.info("smoke test: %r is %s (%.2f)", SMOKE_TEXT, answer["label"], answer["confidence"])
+    logger.info("smoke test: %r is %s (%.2f)", SMOKE_TEXT, answered["label"], answered["confidence"])
 
 
 def find_free_port() -> int:
@@ -85,18 +93,19 @@ def find_free_port() -> int:
         return port
 
 
-def _ask(url: str, process: "subprocess.Popen[str]") -> dict[str, object]:
+def wait_until_ready(url: str, process: "subprocess.Popen[Any]") -> None:
+    """Return when the service answers its readiness probe.
+
+    Raises TimeoutError when it ends before, or is not ready within a minute.
+    """
     deadline = time.monotonic() + READY_SECONDS
     with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise TimeoutError(f"the server ended with exit code {process.returncode}")
-            try:
+            with suppress(httpx.TransportError):
                 if client.get("/readyz").status_code == httpx.codes.OK:
-                    answer: dict[str, object] = client.post("/predict", json={"text": SMOKE_TEXT}).raise_for_status().json()
-                    return answer
-            except httpx.TransportError:
-                pass
+                    return
             time.sleep(0.1)
     raise TimeoutError(f"not ready after {READY_SECONDS:.0f} s")
 

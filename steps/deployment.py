@@ -123,7 +123,9 @@ def promote_version(bundle: Bundle, version: ModelVersion, bento: str) -> None:
     scratch.replace(state.production)
     previous = str(replaced.version) if replaced else None
     summary = f"version {version.version} is in production, {'after version ' + previous if previous else 'the first'}."
-    _enter("promotion", str(version.version), summary, {"bento": bento, "previous": previous, "digest": bundle.card.digest})
+    _enter(
+        "promotion", str(version.version), summary, {"bento": bento, "previous": previous, "digest": bundle.card.digest}
+    )
     logger.info("promoted: %s Serve it with `bentoml serve`.", summary)
 
 

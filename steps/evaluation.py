@@ -45,7 +45,12 @@ def evaluate_candidate(
             }
         )
         mlflow.log_metrics(
-            {**card.metrics, "size_bytes": card.size_bytes, "latency_p50_ms": latency["p50"], "latency_p95_ms": latency["p95"]}
+            {
+                **card.metrics,
+                "size_bytes": card.size_bytes,
+                "latency_p50_ms": latency["p50"],
+                "latency_p95_ms": latency["p95"],
+            }
         )
         mlflow.log_figure(plot_confusion(evaluation, f"{card.candidate}, validation"), "confusion_validation.png")
     logger.info(

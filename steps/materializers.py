@@ -32,7 +32,7 @@ class BundleMaterializer(BaseMaterializer):
         for name in BUNDLE_FILES:
             fileio.copy(str(data.folder / name), os.path.join(self.uri, name), overwrite=True)
 
-    def load(self, data_type: type[Bundle]) -> Bundle:
+    def load(self, data_type: type[Bundle]) -> Bundle:  # noqa: ARG002
         """Return the checked bundle."""
         if Path(self.uri).is_dir():
             return open_bundle(Path(self.uri))
@@ -57,7 +57,7 @@ class DatasetMaterializer(BaseMaterializer):
         with fileio.open(os.path.join(self.uri, "name.json"), "w") as file:
             file.write(json.dumps(data.name))
 
-    def load(self, data_type: type[Dataset]) -> Dataset:
+    def load(self, data_type: type[Dataset]) -> Dataset:  # noqa: ARG002
         """Return the dataset."""
         with fileio.open(os.path.join(self.uri, "name.json"), "r") as file:
             name = json.loads(file.read())
@@ -80,5 +80,3 @@ class RecordMaterializer(BaseMaterializer):
         """Return the record."""
         with fileio.open(os.path.join(self.uri, "record.json"), "rb") as file:
             return TypeAdapter(data_type).validate_json(file.read())
-
-

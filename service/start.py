@@ -1,0 +1,45 @@
+"""`python -m service.start`: serve the production model of this checkout, after a look at what could go wrong."""
+
+import os
+import socket
+import sys
+from contextlib import closing
+
+import click
+from bentoml.exceptions import BentoMLException
+
+from sentiment.state import CHECKOUT
+from service.model import find_model_tag
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Raise click's ClickException when somebody listens on the port already."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with closing(socket.socket(family)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise click.ClickException(
+                f"{host}:{port} cannot be used ({error.strerror}); end what listens there,"
+                f" or choose another port, for example PORT={port + 1 if port < 65535 else 3000}."
+            ) from error
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
+def main(host: str, port: int) -> None:
+    """Serve the model in production until Ctrl-C."""
+    require_free_port(host, port)
+    try:
+        tag = find_model_tag()
+    except BentoMLException as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"serving {tag} on http://{host}:{port}; Ctrl-C stops it")
+    command = [sys.executable, "-m", "bentoml", "serve", str(CHECKOUT), "--host", host, "--port", str(port)]
+    os.execv(sys.executable, command)  # noqa: S606
+
+
+if __name__ == "__main__":
+    main()
