@@ -12,7 +12,7 @@ import httpx
 from pipelines.training import training_pipeline
 from sentiment.ledger import read_entries
 from sentiment.state import CHECKOUT, locate_state
-from service.start import require_free_port
+from service.start import MAX_PORT, require_free_port
 from steps.bento import wait_until_ready
 
 QUESTIONS = (
@@ -24,7 +24,7 @@ QUESTIONS = (
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, MAX_PORT), help="Port to listen on.")
 def main(host: str, port: int) -> None:
     """Train, gate, build, serve and ask; with a terminal the service stays up until Ctrl-C."""
     require_free_port(host, port)

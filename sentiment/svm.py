@@ -92,9 +92,9 @@ def _fill_up(
     if counts[smallest] <= settings.smote_neighbours:
         raise DatasetError(
             f"svm_smote needs more than {settings.smote_neighbours} training rows of each class, but"
-            f" {labels[smallest]!r} has {counts[smallest]}; add rows, lower training.smote_neighbours, or train only svm."
+            f" {labels[smallest]!r} has {counts[smallest]};"
+            " add rows, lower training.smote_neighbours, or train only svm."
         )
-    filled, classes = SMOTE(k_neighbors=settings.smote_neighbours, random_state=settings.seed).fit_resample(
-        rows, targets
-    )
+    smote = SMOTE(k_neighbors=settings.smote_neighbours, random_state=settings.seed)
+    filled, classes = smote.fit_resample(rows, targets)
     return filled, classes

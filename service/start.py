@@ -11,6 +11,8 @@ from bentoml.exceptions import BentoMLException
 from sentiment.state import CHECKOUT
 from service.model import find_model_tag
 
+MAX_PORT = 65535
+
 
 def require_free_port(host: str, port: int) -> None:
     """Raise click's ClickException when somebody listens on the port already."""
@@ -22,13 +24,13 @@ def require_free_port(host: str, port: int) -> None:
         except OSError as error:
             raise click.ClickException(
                 f"{host}:{port} cannot be used ({error.strerror}); end what listens there,"
-                f" or choose another port, for example PORT={port + 1 if port < 65535 else 3000}."
+                f" or choose another port, for example PORT={port % MAX_PORT + 1}."
             ) from error
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, MAX_PORT), help="Port to listen on.")
 def main(host: str, port: int) -> None:
     """Serve the model in production until Ctrl-C."""
     require_free_port(host, port)

@@ -79,7 +79,7 @@ def smoke_test(bento_tag: str, digest: str) -> None:
             process.wait(timeout=30)
     if answered.get("model_digest") != digest:
         raise DeployError(
-            f"{bento_tag} answered from the model {str(answer.get('model_digest'))[:12]}, wanted {digest[:12]};"
+            f"{bento_tag} answered from the model {str(answered.get('model_digest'))[:12]}, wanted {digest[:12]};"
             " remove the Bento with `bentoml delete` and build it again."
         )
     logger.info("smoke test: %r is %s (%.2f)", SMOKE_TEXT, answered["label"], answered["confidence"])
