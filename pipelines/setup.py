@@ -2,20 +2,21 @@
 
 import os
 import site
+import sys
 from pathlib import Path
 
-from sentiment.state import CHECKOUT, STATE_VARIABLE, State, list_environment, locate_state
+from sentiment.state import CHECKOUT, DEFAULT_FOLDER, STATE_VARIABLE, State, list_environment, locate_state
 
 STACK, TRACKER = "sentigate", "sentigate_mlflow"
 HOOK = "sentigate_state.pth"
 
 
-def write_hook(state: State, packages: Path) -> None:
-    """Make every Python of the venv find the state folder: variables that are set by hand win.
+def write_hook(packages: Path) -> None:
+    """Make every Python of the venv find the state folder of this checkout; variables that are set already win.
 
     Python runs a line of a .pth file that starts with `import` at its start.
     """
-    values = list_environment(state)
+    values = list_environment(State(CHECKOUT / DEFAULT_FOLDER))
     folder = values.pop(STATE_VARIABLE)
     statements = [f"import os; s = os.environ.setdefault({STATE_VARIABLE!r}, {folder!r})"]
     for name, value in values.items():
@@ -60,7 +61,8 @@ def main() -> None:
     for folder in (state.zenml, state.bentoml, state.mlflow_artifacts):
         folder.mkdir(parents=True, exist_ok=True)
     os.environ.update(list_environment(state))
-    write_hook(state, Path(site.getsitepackages()[0]))
+    if Path(sys.prefix).is_relative_to(CHECKOUT):
+        write_hook(Path(site.getsitepackages()[0]))
     link_repository(state)
     register_stack(state)
 

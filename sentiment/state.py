@@ -6,6 +6,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STATE_VARIABLE = "SENTIMENT_STATE_DIR"
+DEFAULT_FOLDER = ".sentigate"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class State:
 
 def locate_state() -> State:
     """Return the state folder: `SENTIMENT_STATE_DIR` where it is set, else `.sentigate` in the checkout."""
-    return State(Path(os.environ.get(STATE_VARIABLE) or CHECKOUT / ".sentigate").resolve())
+    return State(Path(os.environ.get(STATE_VARIABLE) or CHECKOUT / DEFAULT_FOLDER).resolve())
 
 
 def list_environment(state: State) -> dict[str, str]:

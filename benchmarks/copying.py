@@ -1,0 +1,56 @@
+"""A copy of this checkout with a state folder of its own, run by this Python: benchmarks and tests leave no trace."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentiment.state import CHECKOUT, DEFAULT_FOLDER, State, list_environment
+
+COPIED = ("pipelines", "steps", "sentiment", "service", "data", "bentofile.yaml", "zenml_config.yaml")
+
+
+@dataclass(frozen=True)
+class CheckoutCopy:
+    """Where the copy lies, where its state is, and the variables that lead to it."""
+
+    folder: Path
+    state: State
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of this process with those of the copy on top; no terminal colours."""
+        return {**os.environ, **list_environment(self.state), "NO_COLOR": "1"}
+
+    def start(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run this Python in the copy to its end; return output and exit code, whatever it is."""
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def run(self, *arguments: str) -> str:
+        """Return the output of a command; raises RuntimeError with it when the command fails."""
+        done = self.start(*arguments)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout[-4000:]}")
+        return done.stdout
+
+
+def copy_checkout(folder: Path) -> CheckoutCopy:
+    """Copy what runs into `folder`, without any state."""
+    folder.mkdir(parents=True)
+    for name in COPIED:
+        source = CHECKOUT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    return CheckoutCopy(folder, State(folder / DEFAULT_FOLDER))

@@ -1,0 +1,135 @@
+"""The whole path in real processes: a first model, a worse one, a better one, and what each leaves behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import bentoml
+import pytest
+import yaml
+from mlflow.tracking import MlflowClient
+
+from benchmarks.copying import CheckoutCopy, copy_checkout
+from sentiment.ledger import read_entries
+from sentiment.state import State, locate_state
+from steps.bento import find_free_port, wait_until_ready
+
+pytestmark = pytest.mark.slow
+
+ZENML = str(Path(sys.executable).parent / "zenml")
+
+
+def write_config(copy: CheckoutCopy, name: str, **changes: object) -> str:
+    """Write a configuration beside the project's own: one candidate, a low floor, and the changes."""
+    content = yaml.safe_load((copy.folder / "zenml_config.yaml").read_text())
+    content["parameters"]["candidates"] = ["svm"]
+    content["parameters"]["gate"]["min_f1"] = {"default": 0.3}
+    content["parameters"]["gate"]["max_class_drop"] = 1.0
+    for path, value in changes.items():
+        section, key = path.split("__")
+        content["parameters"][section][key] = value
+    (copy.folder / name).write_text(yaml.safe_dump(content))
+    return name
+
+
+def list_bentos(state: State) -> list[str]:
+    folder = state.bentoml / "bentos" / "sentigate"
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+
+
+def read_version(state: State, alias: str) -> int:
+    return int(MlflowClient(state.tracking_uri).get_model_version_by_alias("sentiment", alias).version)
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> CheckoutCopy:
+    """A checkout whose first model was trained by the command of the README."""
+    copy = copy_checkout(tmp_path_factory.mktemp("e2e") / "checkout")
+    copy.state.folder.mkdir()
+    locate_state().encoders.mkdir(parents=True, exist_ok=True)
+    copy.state.encoders.symlink_to(locate_state().encoders)
+    copy.run("-m", "pipelines.setup")
+    config = write_config(copy, "first.yaml", dataset__train_fraction=0.4)
+    copy.run(ZENML, "pipeline", "run", "pipelines.training.training_pipeline", "-c", config)
+    return copy
+
+
+def test_first_model_is_promoted(copy: CheckoutCopy) -> None:
+    """Without a champion, a model above the floor goes into production and the ledger says so."""
+    assert [entry.event for entry in read_entries(copy.state.ledger)] == ["decision", "promotion"]
+    assert read_version(copy.state, "production") == 1
+    assert len(list_bentos(copy.state)) == 1
+
+
+def test_worse_model_is_blocked(copy: CheckoutCopy) -> None:
+    """A worse model ends well, with a reason; production, registry and Bentos stay as they were."""
+    before = copy.state.production.read_bytes()
+    output = copy.run("-m", "pipelines.run", "training", "--config", "first.yaml", "--train-fraction", "0.03")
+    last = read_entries(copy.state.ledger)[-1]
+    assert (last.event, last.details["outcome"]) == ("decision", "block")
+    assert "is below the champion's" in last.summary
+    assert last.summary.endswith("the Bento was not built.")
+    assert last.summary in " ".join(output.split())
+    assert copy.state.production.read_bytes() == before
+    assert len(list_bentos(copy.state)) == 1
+    assert len(MlflowClient(copy.state.tracking_uri).search_model_versions("name='sentiment'")) == 1
+
+
+def test_strict_gate_fails_the_run(copy: CheckoutCopy) -> None:
+    """With `gate.strict` a blocked model ends the run with an error that is the reason, and no stack trace."""
+    config = write_config(copy, "strict.yaml", dataset__train_fraction=0.03, gate__strict=True)
+    done = copy.start("-m", "pipelines.run", "training", "--config", config)
+    assert done.returncode == 1
+    assert done.stdout.strip().splitlines()[-1].startswith("Error: macro F1")
+    assert "Traceback" not in done.stdout
+
+
+def test_same_model_is_not_promoted_again(copy: CheckoutCopy) -> None:
+    """Training the model in production once more keeps `previous` worth rolling back to."""
+    copy.run("-m", "pipelines.run", "training", "--config", "first.yaml")
+    assert "is the model already in production, version 1" in read_entries(copy.state.ledger)[-1].summary
+
+
+def test_better_model_is_promoted(copy: CheckoutCopy) -> None:
+    """A better model goes into production, and `previous` points to the one it replaced."""
+    copy.run("-m", "pipelines.run", "training", "--config", "first.yaml", "--train-fraction", "1.0")
+    assert read_version(copy.state, "previous") == 1
+    assert read_version(copy.state, "production") == 2
+    assert len(list_bentos(copy.state)) == 2
+    assert json.loads(copy.state.production.read_text())["tag"].startswith("sentiment:2-")
+
+
+def test_service_answers_from_production(copy: CheckoutCopy) -> None:
+    """`bentoml serve` in the checkout answers from the model that was promoted last."""
+    port = find_free_port()
+    command = [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    with (copy.folder / "serve.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=copy.folder, env=copy.environment, stdout=log, stderr=log)
+    try:
+        wait_until_ready(f"http://127.0.0.1:{port}", process)
+        with bentoml.SyncHTTPClient(f"http://127.0.0.1:{port}") as client:
+            answer = client.predict(text="I love this, thank you so much!")
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+    assert answer["label"] == "positive"
+    assert f"sentiment:{answer['model_version']}" == json.loads(copy.state.production.read_text())["tag"]
+
+
+def test_typo_in_config_is_told(copy: CheckoutCopy) -> None:
+    """ZenML ignores unknown keys; we do not, and say the nearest one."""
+    text = (copy.folder / "first.yaml").read_text().replace("parameters:", "parametrs:")
+    (copy.folder / "typo.yaml").write_text(text)
+    command = (ZENML, "pipeline", "run", "pipelines.training.training_pipeline", "-c", "typo.yaml")
+    done = copy.start(*command)
+    assert done.returncode == 1
+    assert "unknown key 'parametrs'. Did you mean 'parameters'?" in " ".join(done.stdout.split())
+    assert "Traceback" not in done.stdout
+
+
+def test_state_stays_in_the_checkout(copy: CheckoutCopy) -> None:
+    """A run leaves nothing beside the state folder."""
+    strange = {entry.name for entry in copy.folder.iterdir()} - {path.name for path in Path(copy.folder).glob("*.yaml")}
+    known = {"pipelines", "steps", "sentiment", "service", "data", ".sentigate", ".zen", "serve.log"}
+    assert strange == known

@@ -1,0 +1,80 @@
+import pytest
+from pydantic import ValidationError
+
+from service.schemas import Answer, BatchAnswer, BatchPredictRequest, PredictRequest, Problem, RefusedText
+
+ANSWER = {
+    "label": "positive",
+    "confidence": 0.75,
+    "scores": {"negative": 0.25, "positive": 0.75},
+    "tokens": 5,
+    "truncated": False,
+    "model_version": "7",
+    "model_digest": "abc",
+}
+
+
+@pytest.mark.parametrize("text", [1, 1.5, True, None, ["good"], {"text": "good"}, b"good"], ids=repr)
+def test_a_text_is_a_string_and_nothing_else(text):
+    """Nothing but a string is taken for a text."""
+    with pytest.raises(ValidationError, match="valid string"):
+        PredictRequest(text=text)
+
+
+@pytest.mark.parametrize("texts", ["good", {"good": 1}, ("good",), None, ["good", 1], [["good"]]], ids=repr)
+def test_texts_are_a_list_of_strings_and_nothing_else(texts):
+    """Nothing but a list of strings is taken for texts."""
+    with pytest.raises(ValidationError):
+        BatchPredictRequest(texts=texts)
+
+
+@pytest.mark.parametrize(("shape", "content"), [(PredictRequest, "a"), (BatchPredictRequest, ["a"])])
+def test_an_unknown_key_is_refused(shape, content):
+    """A request with a key that the service does not know is refused rather than half read."""
+    (name,) = shape.model_fields
+
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        shape(**{name: content, "language": "en"})
+
+
+@pytest.mark.parametrize("shape", [PredictRequest, BatchPredictRequest])
+def test_a_request_without_its_key_is_refused(shape):
+    """A request has no default text."""
+    with pytest.raises(ValidationError, match="Field required"):
+        shape()
+
+
+def test_a_problem_without_a_limit_does_not_mention_one():
+    """The key `limit` is absent where no limit was passed."""
+    assert Problem(code="malformed", message="not JSON").model_dump() == {"code": "malformed", "message": "not JSON"}
+
+
+def test_a_problem_with_a_limit_names_it():
+    """The limit that was passed is a number of its own."""
+    problem = Problem(code="text_too_long", message="too long", limit=10)
+
+    assert problem.model_dump() == {"code": "text_too_long", "message": "too long", "limit": 10}
+
+
+@pytest.mark.parametrize("confidence", [-0.01, 1.01, float("nan")])
+def test_a_confidence_is_a_probability(confidence):
+    """An answer with a confidence outside 0 to 1 cannot be made."""
+    with pytest.raises(ValidationError, match="confidence"):
+        Answer(**{**ANSWER, "confidence": confidence})
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0])
+def test_a_confidence_may_be_certain(confidence):
+    """Both ends of the range are probabilities."""
+    assert Answer(**{**ANSWER, "confidence": confidence}).confidence == confidence
+
+
+def test_a_batch_answer_keeps_refused_texts_in_their_place():
+    """A refused text leaves as its error, between the answers of its neighbours."""
+    refused = RefusedText(error=Problem(code="empty_text", message="empty"))
+
+    batch = BatchAnswer(predictions=[Answer(**ANSWER), refused, Answer(**ANSWER)])
+
+    assert batch.model_dump(mode="json") == {
+        "predictions": [ANSWER, {"error": {"code": "empty_text", "message": "empty"}}, ANSWER]
+    }

@@ -1,0 +1,156 @@
+"""A bundle is read as it was sealed, or refused with a sentence."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sentiment.bundle import Bundle, digest_file, open_bundle, seal_bundle
+from sentiment.errors import BundleError
+from tests.conftest import make_card, make_tiny_bundle
+
+
+def flip_last_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def edit_card(bundle: Bundle, **changes: object) -> None:
+    path = bundle.folder / "card.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_sealed_bundle_opens_as_it_was_sealed(tiny_bundle: Bundle):
+    """What is read back is what was sealed, field by field."""
+    assert open_bundle(tiny_bundle.folder) == tiny_bundle
+
+
+def test_a_moved_bundle_opens(tiny_bundle: Bundle, tmp_path: Path):
+    """A bundle may lie anywhere: no path is part of its seal."""
+    moved = shutil.move(tiny_bundle.folder, tmp_path / "elsewhere")
+    assert open_bundle(Path(moved)).card == tiny_bundle.card
+
+
+def test_the_card_carries_the_digests_and_the_size_of_its_files(tiny_bundle: Bundle):
+    """The digests are SHA-256 of the two files, the size is theirs in bytes."""
+    model, tokenizer = tiny_bundle.model.read_bytes(), tiny_bundle.tokenizer.read_bytes()
+    assert tiny_bundle.card.model_digest == hashlib.sha256(model).hexdigest()
+    assert tiny_bundle.card.tokenizer_digest == hashlib.sha256(tokenizer).hexdigest()
+    assert tiny_bundle.card.size_bytes == len(model) + len(tokenizer)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_one_flipped_bit_is_refused(tiny_bundle: Bundle, name: str):
+    """A file that changed by one bit since it was sealed is not loaded."""
+    sealed = digest_file(tiny_bundle.folder / name)
+    flip_last_byte(tiny_bundle.folder / name)
+    altered = hashlib.sha256((tiny_bundle.folder / name).read_bytes()).hexdigest()
+    with pytest.raises(BundleError) as refusal:
+        open_bundle(tiny_bundle.folder)
+    assert str(refusal.value) == (
+        f"{name} in {tiny_bundle.folder} was altered: its digest is {altered[:12]}, the card says {sealed[:12]};"
+        " fetch the bundle again from the registry."
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels": ["positive", "neutral", "negative"]},
+        {"labels": ["negative", "neutral"]},
+        {"labels": ["negative", "neutral", "positive", "mixed"]},
+        {"texts_per_call": 32},
+        {"max_tokens": 8},
+        {"digest": "0" * 64},
+    ],
+    ids=lambda changes: "-".join(f"{name}-{len(str(value))}" for name, value in changes.items()),
+)
+def test_a_card_that_would_change_answers_is_refused(tiny_bundle: Bundle, changes: dict):
+    """Labels, their order and the way texts are called are under the seal."""
+    edit_card(tiny_bundle, **changes)
+    with pytest.raises(BundleError) as refusal:
+        open_bundle(tiny_bundle.folder)
+    expected = f"card.json in {tiny_bundle.folder} was altered; fetch the bundle again from the registry."
+    assert str(refusal.value) == expected
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "card.json"])
+def test_a_missing_file_is_named(tiny_bundle: Bundle, name: str):
+    """A folder without one of the three files is no bundle, and the sentence says which one is missing."""
+    (tiny_bundle.folder / name).unlink()
+    with pytest.raises(BundleError) as refusal:
+        open_bundle(tiny_bundle.folder)
+    assert str(refusal.value) == (
+        f"{tiny_bundle.folder} is not a model bundle: it has no {name};"
+        " wanted model.onnx, tokenizer.json and card.json."
+    )
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
+    """A wrong path is a BundleError, not a stack trace."""
+    with pytest.raises(BundleError, match=r"absent is not a model bundle: it has no card\.json"):
+        open_bundle(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe\x00", b'"labels"'],
+    ids=["empty", "cut", "list", "null", "fieldless", "binary", "string"],
+)
+def test_an_unreadable_card_is_refused(tiny_bundle: Bundle, content: bytes):
+    """A card that is no JSON object with the known fields is refused by one sentence."""
+    path = tiny_bundle.folder / "card.json"
+    path.write_bytes(content)
+    with pytest.raises(BundleError) as refusal:
+        open_bundle(tiny_bundle.folder)
+    assert str(refusal.value) == f"{path} is not a readable card; fetch the bundle again from the registry."
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"labels": None}, {"labels": [1, 2, 3]}, {"model_digest": None}],
+    ids=["no-labels", "number-labels", "no-digest"],
+)
+def test_a_card_with_a_value_of_the_wrong_type_is_refused(tiny_bundle: Bundle, changes: dict):
+    """A card whose labels or digests are no words is refused by a BundleError like any other damage."""
+    edit_card(tiny_bundle, **changes)
+    with pytest.raises(BundleError):
+        open_bundle(tiny_bundle.folder)
+
+
+def test_an_unknown_key_in_the_card_is_ignored(tiny_bundle: Bundle):
+    """A card written by a later version opens."""
+    edit_card(tiny_bundle, signature="later", carbon_grams=3)
+    assert open_bundle(tiny_bundle.folder).card == tiny_bundle.card
+
+
+def test_measurements_do_not_change_the_digest(tiny_bundle: Bundle):
+    """Two bundles that answer alike share a digest, whatever was measured on them."""
+    measured = replace(tiny_bundle.card, latency_ms={"p50": 1.5}, metrics={"macro_f1": 0.5}, mlflow_run="run")
+    resealed = seal_bundle(tiny_bundle.folder, measured)
+    assert resealed.card.digest == tiny_bundle.card.digest
+    assert open_bundle(tiny_bundle.folder).card.metrics == {"macro_f1": 0.5}
+
+
+def test_the_order_of_the_labels_changes_the_digest(tmp_path: Path):
+    """The same graph with its labels in another order is another model."""
+    first = make_tiny_bundle(tmp_path / "a", ("negative", "neutral", "positive"))
+    second = make_tiny_bundle(tmp_path / "b", ("positive", "neutral", "negative"))
+    assert first.card.model_digest == second.card.model_digest
+    assert first.card.digest != second.card.digest
+
+
+def test_labels_are_kept_in_any_script(tmp_path: Path):
+    """Labels outside ASCII survive the card."""
+    labels = ("schlecht", "地味", "großartig")
+    assert open_bundle(make_tiny_bundle(tmp_path / "t", labels).folder).card.labels == labels
+
+
+def test_sealing_replaces_digests_that_a_card_came_with(tiny_bundle: Bundle):
+    """A seal is always of the files that lie there."""
+    sealed = seal_bundle(tiny_bundle.folder, replace(make_card(), model_digest="stale", digest="stale", size_bytes=1))
+    assert sealed.card == tiny_bundle.card

@@ -1,0 +1,98 @@
+"""Where a checkout keeps what it makes, and the variables that keep the libraries there."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from sentiment.state import CHECKOUT, STATE_VARIABLE, State, list_environment, locate_state
+
+PATHS = sorted(name for name, value in vars(State).items() if isinstance(value, property) and name != "tracking_uri")
+
+
+def test_the_checkout_is_the_root_of_the_project():
+    """The checkout is the folder with the configuration of the project."""
+    assert (CHECKOUT / "zenml_config.yaml").is_file()
+
+
+@pytest.mark.parametrize("value", [None, ""], ids=["unset", "empty"])
+def test_without_the_variable_the_state_is_in_the_checkout(monkeypatch, tmp_path, value):
+    """Each checkout has a state folder of its own, from wherever it is run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(STATE_VARIABLE, raising=False)
+    if value is not None:
+        monkeypatch.setenv(STATE_VARIABLE, value)
+    assert locate_state().folder == CHECKOUT / ".sentigate"
+
+
+def test_the_variable_names_the_state_folder(monkeypatch, tmp_path):
+    """SENTIMENT_STATE_DIR moves all state."""
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "mine"))
+    assert locate_state().folder == tmp_path / "mine"
+
+
+def test_a_relative_state_folder_becomes_absolute(monkeypatch, tmp_path):
+    """A relative state folder is fixed once, so that a change of folder later moves nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(STATE_VARIABLE, "mine")
+    assert locate_state().folder == tmp_path / "mine"
+
+
+def test_locating_the_state_makes_nothing(monkeypatch, tmp_path):
+    """To ask where the state is does not make it."""
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "mine"))
+    locate_state()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_every_path_is_inside_the_state_folder(tmp_path, name):
+    """Nothing that a checkout makes lies outside its state folder."""
+    assert getattr(State(tmp_path), name).is_relative_to(tmp_path)
+
+
+def test_no_two_paths_are_the_same(tmp_path):
+    """Each kind of state has a place of its own."""
+    assert len({getattr(State(tmp_path), name) for name in PATHS}) == len(PATHS) >= 9
+
+
+def test_the_tracking_uri_is_sqlite_in_the_state_folder():
+    """MLflow tracks into an absolute SQLite file."""
+    assert State(Path("/srv/state")).tracking_uri == "sqlite:////srv/state/mlflow/mlflow.db"
+
+
+def test_the_environment_points_every_library_at_the_state(tmp_path):
+    """ZenML, MLflow and BentoML keep their files in the state folder."""
+    environment = list_environment(State(tmp_path))
+    homes = ("ZENML_CONFIG_PATH", "BENTOML_HOME", "MLFLOW_TRACKING_URI", "_MLFLOW_SERVER_ARTIFACT_ROOT")
+    assert all(str(tmp_path) in environment[home] for home in homes)
+
+
+def test_the_environment_turns_telemetry_off(tmp_path):
+    """No library reports home."""
+    environment = list_environment(State(tmp_path))
+    assert environment["ZENML_ANALYTICS_OPT_IN"] == "false"
+    assert environment["BENTOML_DO_NOT_TRACK"] == "True"
+    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_a_child_process_finds_the_same_state(monkeypatch, tmp_path):
+    """The environment of one state leads back to that state."""
+    monkeypatch.setenv(STATE_VARIABLE, list_environment(State(tmp_path / "mine"))[STATE_VARIABLE])
+    assert locate_state() == State(tmp_path / "mine")
+
+
+def test_the_environment_is_text_alone(tmp_path):
+    """Every variable can be handed to a process as it is."""
+    assert {type(value) for value in list_environment(State(tmp_path)).values()} == {str}
+
+
+def test_two_checkouts_share_no_path(tmp_path):
+    """Two state folders have no value of the environment in common but the switches."""
+    one, two = (set(list_environment(State(tmp_path / name)).values()) for name in ("one", "two"))
+    assert one & two == {"false", "True", "true"}
+
+
+def test_a_state_is_its_folder_alone():
+    """All paths follow from one folder."""
+    assert [field.name for field in fields(State)] == ["folder"]
