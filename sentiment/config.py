@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sentiment.errors import ConfigError, say_unknown
 
@@ -23,7 +23,7 @@ Score = Annotated[float, Field(ge=0, le=1)]
 class Section(BaseModel):
     """One section of the file: frozen, every key known."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DatasetSection(Section):
@@ -53,7 +53,10 @@ class SplitSection(Section):
     @model_validator(mode="after")
     def _leave_rows_to_train(self) -> "SplitSection":
         if self.validation_share + self.holdout_share >= 1:
-            raise ValueError("validation_share and holdout_share leave no rows to train on; wanted a sum below 1")
+            raise ValueError(
+                f"validation_share {self.validation_share} and holdout_share {self.holdout_share}"
+                " leave no rows to train on; wanted a sum below 1"
+            )
         return self
 
 
@@ -70,7 +73,7 @@ class EncoderSection(Section):
 class TrainingSection(Section):
     """How the candidates are fitted."""
 
-    seed: int
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     c: Annotated[float, Field(gt=0)]
     gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)]
     smote_neighbours: Annotated[int, Field(ge=1)]
@@ -105,6 +108,13 @@ class TrainingConfig(Section):
     training: TrainingSection
     gate: GateSection
 
+    @field_validator("candidates")
+    @classmethod
+    def _name_each_once(cls, candidates: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(candidates)) < len(candidates):
+            raise ValueError("a candidate is named twice; name each once")
+        return candidates
+
 
 def read_config(path: Path) -> TrainingConfig:
     """Return the checked configuration. Raises ConfigError with one sentence per mistake."""
@@ -126,7 +136,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"there is no configuration file {str(path)!r}; the project's own is zenml_config.yaml.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path.name} is not YAML{where}; check the indentation and the quotes there.") from error
@@ -144,7 +154,11 @@ def check_parameters(parameters: Mapping[str, Any], where: str) -> TrainingConfi
 
 
 def _say_mistakes(error: ValidationError) -> Iterator[str]:
+    told: set[tuple[int | str, ...]] = set()
     for mistake in error.errors(include_url=False):
+        if mistake["loc"][:2] in told or (mistake["type"] == "too_short" and told):
+            continue
+        told.add(mistake["loc"][:2])
         *parents, key = mistake["loc"] or ("parameters",)
         place = ".".join(str(part) for part in mistake["loc"] if not str(part).startswith(("literal[", "constrained-")))
         if mistake["type"] == "extra_forbidden":
@@ -155,7 +169,8 @@ def _say_mistakes(error: ValidationError) -> Iterator[str]:
             yield say_unknown("candidate", str(mistake["input"]), CANDIDATES)
         else:
             reason = mistake["msg"].removeprefix("Value error, ")
-            yield f"{place} is {mistake['input']!r}: {reason[0].lower()}{reason[1:]}."
+            seen = "" if isinstance(mistake["input"], dict) else f" is {mistake['input']!r}"
+            yield f"{place}{seen}: {reason[0].lower()}{reason[1:]}."
 
 
 def _list_keys(parents: list[str]) -> list[str]:

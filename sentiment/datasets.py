@@ -109,7 +109,7 @@ def find_dataset(
         raise DatasetError(
             f"{path.name!r} ends in {path.suffix!r}; a dataset file ends in one of: {', '.join(sorted(FORMATS))}."
         )
-    return DatasetSource(path.stem, (path,), text_column, label_column, labels or {}, encoding)
+    return DatasetSource(path.stem, (path.resolve(),), text_column, label_column, labels or {}, encoding)
 
 
 def load_dataset(source: DatasetSource) -> Dataset:
@@ -126,7 +126,7 @@ def load_dataset(source: DatasetSource) -> Dataset:
 
 def _resolve_file(file: Path) -> Path:
     folder = os.environ.get(DATA_VARIABLE)
-    return Path(folder).expanduser() / file if folder and not file.is_absolute() and not file.is_file() else file
+    return Path(folder).expanduser() / file if folder else file
 
 
 def _download(source: DatasetSource) -> pd.DataFrame:

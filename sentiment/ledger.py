@@ -1,12 +1,15 @@
 """The ledger: an append-only file of decisions, promotions and rollbacks, one JSON object a line."""
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
+
+logger = logging.getLogger(__name__)
 
 Event = Literal["decision", "promotion", "rollback"]
 
@@ -27,21 +30,33 @@ def append_entry(ledger: Path, entry: LedgerEntry) -> None:
     """Append one entry and return when it is on the disk."""
     ledger.parent.mkdir(parents=True, exist_ok=True)
     line = (json.dumps(asdict(entry)) + "\n").encode()
-    handle = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(handle, line)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with ledger.open("a+b") as file:
+        if file.tell() and not _ends_a_line(file):
+            line = b"\n" + line
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_entries(ledger: Path) -> list[LedgerEntry]:
     """Return every entry, oldest first; none where there is no ledger yet."""
     if not ledger.is_file():
         return []
-    return [LedgerEntry(**json.loads(line)) for line in ledger.read_text(encoding="utf-8").splitlines() if line]
+    entries = []
+    for number, line in enumerate(ledger.read_bytes().split(b"\n"), start=1):
+        if line:
+            try:
+                entries.append(LedgerEntry(**json.loads(line)))
+            except ValueError:
+                logger.warning("%s line %d is torn, as a crash leaves it; it is passed over", ledger.name, number)
+    return entries
 
 
 def stamp_time(now: datetime) -> str:
-    """Return a time as the ledger writes it: UTC, to the second."""
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return an aware time as the ledger writes it: UTC, to the second."""
+    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"

@@ -22,7 +22,7 @@ class Progress:
     def reach(self, done: int) -> None:
         """Note that `done` of the total are behind us."""
         now = self._clock()
-        if done < self._total and now - self._told >= SECONDS_BETWEEN_LINES:
+        if 0 < done < self._total and now - self._told >= SECONDS_BETWEEN_LINES:
             self._told = now
             left = (now - self._started) / done * (self._total - done)
             self._logger.info("%s: %s of %s, about %.0f s left", self._what, f"{done:,}", f"{self._total:,}", left)

@@ -1,9 +1,11 @@
 """Tables of text from CSV, TSV, JSONL and Parquet files, and a sentence for each way they go wrong."""
 
+import codecs
 import csv
 import io
 import json
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,10 @@ def read_table(path: Path, text_column: str, label_column: str, *, encoding: str
 
     Raises DatasetError when the file is not what its ending says or has no such columns.
     """
+    if text_column == label_column:
+        raise DatasetError(
+            f"the column {text_column!r} cannot be both the text and the label; name another in dataset.label_column."
+        )
     content = path.read_bytes()
     table = FORMATS[path.suffix.lower()](path, content, encoding)
     for column, key in ((text_column, "dataset.text_column"), (label_column, "dataset.label_column")):
@@ -40,7 +46,9 @@ def _to_text(cell: object) -> str:
         return ""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
-    return str(cell)
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", "replace")
+    return str(cell).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _decode(path: Path, content: bytes, encoding: str) -> str:
@@ -48,7 +56,8 @@ def _decode(path: Path, content: bytes, encoding: str) -> str:
         kind = "a Parquet file" if content.startswith(PARQUET_MAGIC) else "a zip archive or spreadsheet"
         raise DatasetError(f"{path.name!r} is {kind}, not text as {path.suffix!r} says; rename it or export it as CSV.")
     try:
-        text = content.decode("utf-8-sig" if encoding.lower() in {"utf-8", "utf8"} else encoding)
+        codec = codecs.lookup(encoding).name
+        text = content.decode("utf-8-sig" if codec == "utf-8" else codec)
     except LookupError as error:
         raise DatasetError(
             f"dataset.encoding {encoding!r} is not a known encoding; try 'utf-8' or 'latin-1'."
@@ -74,8 +83,13 @@ def _read_separated(separator: str) -> Callable[[Path, bytes, str], pd.DataFrame
         if not text.strip():
             raise DatasetError(f"{path.name!r} is empty; a dataset needs a header line and rows below it.")
         try:
-            return pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, na_filter=False)
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
+            with warnings.catch_warnings():
+                # With too many cells in the first row pandas would cut the row and only warn.
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                return pd.read_csv(
+                    io.StringIO(text), sep=separator, dtype=str, na_filter=False, keep_default_na=False, index_col=False
+                )
+        except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, csv.Error) as error:
             reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
             raise DatasetError(
                 f"{path.name!r} is not a table separated by {separator!r}: {reason};"
@@ -87,21 +101,22 @@ def _read_separated(separator: str) -> Callable[[Path, bytes, str], pd.DataFrame
 
 def _read_lines(path: Path, content: bytes, encoding: str) -> pd.DataFrame:
     rows = []
-    for number, line in enumerate(_decode(path, content, encoding).splitlines(), start=1):
+    for number, line in enumerate(_decode(path, content, encoding).split("\n"), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
             raise DatasetError(
-                f"{path.name!r} line {number} is not JSON ({error.msg}); wanted one object a line."
+                f"{path.name!r} line {number} is not JSON ({reason}); wanted one object a line."
             ) from error
         if not isinstance(row, dict):
             raise DatasetError(f"{path.name!r} line {number} holds a {type(row).__name__}; wanted one object a line.")
         rows.append(row)
     if not rows:
         raise DatasetError(f"{path.name!r} is empty; wanted one JSON object a line.")
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, dtype=object)
 
 
 def _read_parquet(path: Path, content: bytes, _: str) -> pd.DataFrame:

@@ -60,7 +60,7 @@ class State:
 
 def locate_state() -> State:
     """Return the state folder: `SENTIMENT_STATE_DIR` where it is set, else `.sentigate` in the checkout."""
-    return State(Path(os.environ.get(STATE_VARIABLE) or CHECKOUT / DEFAULT_FOLDER).resolve())
+    return State(Path(os.environ.get(STATE_VARIABLE) or CHECKOUT / DEFAULT_FOLDER).expanduser().resolve())
 
 
 def list_environment(state: State) -> dict[str, str]:

@@ -4,10 +4,12 @@ import hashlib
 import unicodedata
 from collections.abc import Iterable
 
+INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u2060\ufeff"))
+
 
 def normalise_text(text: str) -> str:
-    """Return the form under which two texts count as the same: NFKC, case folded, single spaces."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Return the form under which two texts count as the same: NFKC, case folded, single spaces, no zero width."""
+    return " ".join(unicodedata.normalize("NFKC", text).translate(INVISIBLE).casefold().split())
 
 
 def place_text(text: str, salt: str) -> float:

@@ -67,7 +67,7 @@ def test_one_flipped_bit_is_refused(tiny_bundle: Bundle, name: str):
         {"max_tokens": 8},
         {"digest": "0" * 64},
     ],
-    ids=lambda changes: "-".join(f"{name}-{len(str(value))}" for name, value in changes.items()),
+    ids=["label-order", "fewer-labels", "more-labels", "texts-per-call", "max-tokens", "digest"],
 )
 def test_a_card_that_would_change_answers_is_refused(tiny_bundle: Bundle, changes: dict):
     """Labels, their order and the way texts are called are under the seal."""

@@ -171,7 +171,7 @@ def test_shares_that_leave_nothing_to_train_on_are_refused(parameters, validatio
     """Validation and holdout may not take all rows."""
     message = say_mistake(change(parameters, "split.validation_share", validation_share))
     assert str(validation_share) in message
-    assert message.endswith("validation_share and holdout_share leave no rows to train on; wanted a sum below 1.")
+    assert message.endswith("leave no rows to train on; wanted a sum below 1.")
 
 
 def test_floors_without_a_default_are_refused(parameters):

@@ -191,6 +191,14 @@ def test_a_named_dataset_that_is_nowhere_says_where_to_fetch_it(tmp_path, monkey
     )
 
 
+def test_a_dataset_with_a_file_missing_is_nowhere(tmp_path, monkeypatch):
+    """Half of a dataset is none: both of its files must be there."""
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
+    write(tmp_path / "train.csv", CSV)
+    with pytest.raises(DatasetError, match=r"put train\.csv, test\.csv into a folder"):
+        load_dataset(DatasetSource("made", (Path("train.csv"), Path("test.csv"))))
+
+
 @pytest.mark.slow
 def test_a_hub_out_of_reach_says_what_to_do(tmp_path):
     """Without a network, a dataset from the hub names the files to put into the data folder."""

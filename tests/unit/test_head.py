@@ -1,6 +1,5 @@
 """The fitted machine as an ONNX graph answers as scikit-learn does."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from onnx import TensorProto, helper
 from sklearn.svm import SVC
 
 from sentiment.head import build_head, export_svm
-from sentiment.svm import SvmModel, SvmSettings, fit_svm
-from tests.unit.test_svm import LABELS, SETTINGS, make_rows
+from sentiment.svm import SvmModel
+from tests.unit.test_svm import SETTINGS, fit, make_rows
 
 COUNTS = {"two": (60, 25), "three": (60, 25, 40)}
 IR_VERSION = 9
@@ -23,12 +22,6 @@ IR_VERSION = 9
 @pytest.fixture(params=COUNTS.values(), ids=COUNTS.keys())
 def counts(request: pytest.FixtureRequest) -> tuple[int, ...]:
     return request.param
-
-
-def fit(counts: Sequence[int], *, smote: bool = False, settings: SvmSettings = SETTINGS) -> SvmModel:
-    rows, targets = make_rows(counts)
-    calibration = make_rows([20] * len(counts), seed=1)
-    return fit_svm(rows, targets, LABELS[: len(counts)], settings, smote=smote, calibration=calibration)
 
 
 def run_head(model: SvmModel, rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -83,3 +83,14 @@ def test_an_entry_cannot_change():
 def test_a_time_is_written_to_the_second():
     """A time is ISO 8601 in UTC without fractions."""
     assert stamp_time(datetime(2026, 3, 4, 5, 6, 7, 890_000, tzinfo=UTC)) == "2026-03-04T05:06:07Z"
+
+
+def test_a_torn_line_costs_no_other_entry(tmp_path):
+    """What a crash tore is passed over; the entries before and after it are whole."""
+    ledger = tmp_path / "ledger.jsonl"
+    entries = [LedgerEntry("2026-01-01T00:00:00Z", "decision", "sentiment", None, summary) for summary in ("a", "b")]
+    append_entry(ledger, entries[0])
+    with ledger.open("ab") as file:
+        file.write(b'{"at": "tor')
+    append_entry(ledger, entries[1])
+    assert read_entries(ledger) == entries

@@ -316,3 +316,18 @@ def test_a_quote_that_never_closes_is_told(tmp_path):
 def test_another_separator_shows_as_one_column(tmp_path):
     """A file separated by semicolons shows the whole header as the nearest column."""
     assert "Did you mean 'text;label'?" in say_mistake(tmp_path / "a.csv", CSV.replace(b",", b";"))
+
+
+def test_a_lone_surrogate_in_json_becomes_a_replacement_character(tmp_path):
+    """Half a character cannot be kept; the row is."""
+    file = tmp_path / "made.jsonl"
+    file.write_text(json.dumps({"text": "a\ud800", "label": "b"}))
+    assert read_table(file, "text", "label")["text"].tolist() == ["a\ufffd"]
+
+
+def test_json_that_is_nested_too_deeply_is_told(tmp_path):
+    """A line that only breaks parsers is told by its number."""
+    file = tmp_path / "made.jsonl"
+    file.write_text("[" * 100_000)
+    with pytest.raises(DatasetError, match="line 1 is not JSON"):
+        read_table(file, "text", "label")

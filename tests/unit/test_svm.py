@@ -54,6 +54,16 @@ def test_calibrated_probabilities_beat_a_guess_of_equal_shares():
     assert log_loss(targets, fit((60, 60, 60)).predict_probabilities(rows)) < np.log(3)
 
 
+@pytest.mark.parametrize("shares", [(30, 10), (30, 10, 20)], ids=["two", "three"])
+def test_probabilities_of_the_calibration_rows_average_to_their_class_shares(shares: tuple[int, ...]):
+    """The mean probability of a class is its share of the rows that the model was calibrated on."""
+    rows, targets = make_rows([40] * len(shares))
+    held_out = make_rows(shares, seed=5)
+    model = fit_svm(rows, targets, LABELS[: len(shares)], SETTINGS, smote=False, calibration=held_out)
+    means = model.predict_probabilities(held_out[0]).mean(axis=0)
+    assert means == pytest.approx(np.array(shares) / sum(shares), abs=1e-3)
+
+
 def test_calibration_rows_decide_the_calibration_alone():
     """Other calibration rows leave the machine as it was and change the probabilities."""
     rows, targets = make_rows((40, 40))
