@@ -117,6 +117,16 @@ def _read_card(path: Path) -> Card:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         known = {item.name for item in fields(Card)}
         card = Card(**{name: value for name, value in found.items() if name in known})
+        _require_types(card)
     except (UnicodeDecodeError, json.JSONDecodeError, TypeError, AttributeError) as error:
         raise BundleError(f"{path} is not a readable card; fetch the bundle again from the registry.") from error
     return replace(card, labels=tuple(card.labels))
+
+
+def _require_types(card: Card) -> None:
+    """Raise TypeError when a field that decides an answer is of another type than it is read as."""
+    texts = (card.model_digest, card.tokenizer_digest, card.digest, card.precision, card.candidate)
+    numbers = (card.max_tokens, card.texts_per_call)
+    sound = isinstance(card.labels, list) and all(isinstance(label, str) for label in card.labels)
+    if not (sound and all(isinstance(text, str) for text in texts) and all(isinstance(n, int) for n in numbers)):
+        raise TypeError

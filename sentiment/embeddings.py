@@ -1,6 +1,5 @@
 """Sentence embeddings of a dataset, computed once per content and encoder, then read from disk."""
 
-import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ import numpy as np
 from sentiment.encoder import Encoder
 from sentiment.progress import Progress
 from sentiment.text_graph import Floats
+from sentiment.texts import digest_rows
 
 TEXTS_PER_CHUNK = 512
 
@@ -40,11 +40,14 @@ def embed_reference(texts: Sequence[str], encoder: Encoder, store: Path) -> Floa
 
     model = SentenceTransformer(str(encoder.origin), device="cpu")
     model.max_seq_length = encoder.max_tokens
-    return _write(file, np.asarray(model.encode(list(texts), show_progress_bar=False), dtype=np.float32))
+    return _write(
+        file,
+        np.asarray(model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False), dtype=np.float32),
+    )
 
 
 def _name_file(texts: Sequence[str], encoder: Encoder, kind: str, store: Path) -> Path:
-    digest = hashlib.sha256("\x00".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    digest = digest_rows((text,) for text in texts)[:24]
     return store / f"{encoder.digest}-{kind}" / f"{digest}.npy"
 
 

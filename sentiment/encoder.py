@@ -9,10 +9,12 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from sentiment.bundle import digest_file
 from sentiment.errors import EncoderError
@@ -64,7 +66,9 @@ def find_encoder(source: str) -> Path:
     """
     if source.startswith("package:"):
         name, _, inner = source.removeprefix("package:").partition("/")
-        spec = importlib.util.find_spec(name)
+        spec = None
+        with suppress(ModuleNotFoundError):
+            spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
             raise EncoderError(
                 f"the encoder package {name!r} is not installed; run `make setup`, or set encoder.source."
@@ -95,7 +99,13 @@ def prepare_encoder(source: str, store: Path, *, max_tokens: int) -> Encoder:
             exported.mkdir()
             logger.info("exporting the encoder to ONNX, once for this checkout; about 20 s")
             with _quieten_libraries():
-                _export(origin, exported)
+                try:
+                    _export(origin, exported)
+                except (SafetensorError, RuntimeError, ValueError) as error:
+                    raise EncoderError(
+                        f"the encoder in {origin} cannot be exported ({type(error).__name__}); its files are damaged or"
+                        " of a kind that is not known here: fetch it again, or name another in encoder.source."
+                    ) from error
             exported.replace(folder)
     return Encoder(folder, origin, max_tokens)
 
@@ -117,7 +127,14 @@ def _digest_recipe(origin: Path, max_tokens: int) -> str:
     weights = next((origin / name for name in WEIGHT_FILES if (origin / name).is_file()), None)
     if weights is None or not (origin / "tokenizer.json").is_file():
         raise EncoderError(f"{origin} is not an encoder: wanted a {WEIGHT_FILES[0]} and a tokenizer.json in it.")
-    parts = (digest_file(weights), _read_pooling(origin), str(max_tokens), str(OPSET), version("onnxruntime"))
+    parts = (
+        digest_file(weights),
+        digest_file(origin / "tokenizer.json"),
+        _read_pooling(origin),
+        str(max_tokens),
+        str(OPSET),
+        version("onnxruntime"),
+    )
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:16]
 
 
@@ -127,7 +144,7 @@ def _read_pooling(origin: Path) -> str:
         return "mean"
     modes = json.loads(config.read_text(encoding="utf-8"))
     for mode, key in (("mean", "pooling_mode_mean_tokens"), ("cls", "pooling_mode_cls_token")):
-        if modes.get(key):
+        if modes.get(key) or modes.get("pooling_mode") == mode:
             return mode
     raise EncoderError(f"{origin} pools in a way that is not known here; wanted mean or cls pooling.")
 

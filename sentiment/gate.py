@@ -61,7 +61,7 @@ def decide_gate(
 
 def hold_decision(challenger: Evaluation, rule: GateRule, champion_version: str, reason: str) -> Decision:
     """Return the decision for a champion that cannot be measured: nobody is promoted over an unknown."""
-    why = f"champion version {champion_version} could not be measured: {reason}"
+    why = f"champion version {champion_version} could not be measured: {reason.rstrip('.')}"
     return Decision("hold", (why,), rule, challenger, None, champion_version)
 
 
@@ -72,22 +72,37 @@ def write_decision(decision: Decision, path: Path) -> None:
 
 def _find_failures(challenger: Evaluation, champion: Evaluation | None, rule: GateRule) -> list[str]:
     found = []
-    if challenger.macro_f1 < rule.min_f1:
-        found.append(f"macro F1 {challenger.macro_f1:.3f} is below the floor {rule.min_f1:.3f}")
+    if _is_below(challenger.macro_f1, rule.min_f1):
+        reached, floor = _say_apart(challenger.macro_f1, rule.min_f1)
+        found.append(f"macro F1 {reached} is below the floor {floor}")
     if champion is None:
         return found
     wanted = champion.macro_f1 + rule.min_improvement
-    if challenger.macro_f1 < wanted:
+    if _is_below(challenger.macro_f1, wanted):
+        reached, _ = _say_apart(challenger.macro_f1, wanted)
         margin = f" plus {rule.min_improvement:.3f}" if rule.min_improvement else ""
-        found.append(f"macro F1 {challenger.macro_f1:.3f} is below the champion's {champion.macro_f1:.3f}{margin}")
+        before = f"{champion.macro_f1:.{len(reached) - 2}f}"
+        found.append(f"macro F1 {reached} is below the champion's {before}{margin}")
     for label, score in champion.classes.items():
         drop = score.f1 - challenger.classes[label].f1
-        if drop > rule.max_class_drop:
+        if _is_below(rule.max_class_drop, drop):
+            limit, seen = _say_apart(rule.max_class_drop, drop)
             found.append(
-                f"F1 of {label!r} falls by {drop:.3f}, from {score.f1:.3f} to {challenger.classes[label].f1:.3f},"
-                f" more than {rule.max_class_drop:.3f}"
+                f"F1 of {label!r} falls by {seen}, from {score.f1:.3f} to {challenger.classes[label].f1:.3f},"
+                f" more than {limit}"
             )
     return found
+
+
+def _is_below(value: float, limit: float) -> bool:
+    """Compare to nine decimals, so that a sum in floating point does not decide."""
+    return round(value - limit, 9) < 0
+
+
+def _say_apart(value: float, limit: float) -> tuple[str, str]:
+    """Return both with three decimals, or as many as it takes to see that they differ."""
+    pairs = ((f"{value:.{digits}f}", f"{limit:.{digits}f}") for digits in range(3, 10))
+    return next((pair for pair in pairs if pair[0] != pair[1]), (f"{value:.9f}", f"{limit:.9f}"))
 
 
 def _praise(challenger: Evaluation, champion: Evaluation | None, rule: GateRule) -> str:

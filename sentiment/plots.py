@@ -19,8 +19,9 @@ def plot_confusion(evaluation: Evaluation, title: str) -> Figure:
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(evaluation.labels))
-    axes.set_xticks(ticks, evaluation.labels)
-    axes.set_yticks(ticks, evaluation.labels)
+    names = [_escape(label) for label in evaluation.labels]
+    axes.set_xticks(ticks, names)
+    axes.set_yticks(ticks, names)
     axes.set_xlabel("answered")
     axes.set_ylabel("true")
     axes.set_title(f"{title}: macro F1 {evaluation.macro_f1:.3f} on {evaluation.rows:,} rows", fontsize=11)
@@ -35,7 +36,9 @@ def plot_dataset(report: ValidationReport) -> Figure:
     """Return class shares and text lengths of a validated dataset, side by side."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     classes, lengths = figure.subplots(1, 2)
-    bars = classes.barh(list(report.class_counts), list(report.class_counts.values()), color="#3b6ea5")
+    bars = classes.barh(
+        [_escape(label) for label in report.class_counts], list(report.class_counts.values()), color="#3b6ea5"
+    )
     classes.bar_label(bars, [f"{n:,} ({n / report.rows_kept:.0%})" for n in report.class_counts.values()], padding=3)
     classes.set_xlim(right=max(report.class_counts.values()) * 1.3)
     classes.set_xlabel("rows")
@@ -48,3 +51,8 @@ def plot_dataset(report: ValidationReport) -> Figure:
     lengths.set_ylabel("rows")
     lengths.set_title("lengths")
     return figure
+
+
+def _escape(label: str) -> str:
+    """Keep a dollar sign in a label from being read as mathematics."""
+    return label.replace("$", r"\$")

@@ -46,7 +46,7 @@ class TextGraph:
         """Return the graph's answer for each text, in order; raises ValueError when there is none."""
         if not texts:
             raise ValueError("no texts: wanted at least one.")
-        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        encodings = self._tokenizer.encode_batch_fast([_replace_surrogates(text) for text in texts])
         lengths = [len(encoding.ids) for encoding in encodings]
         calls = plan_calls(lengths, self._texts_per_call)
         if self._threads > 1 and len(calls) > 1:
@@ -83,3 +83,8 @@ def plan_calls(lengths: Sequence[int], texts_per_call: int) -> list[list[int]]:
         else:
             calls.append([position])
     return calls
+
+
+def _replace_surrogates(text: str) -> str:
+    """Return the text with a question mark for each half of a character, which no tokenizer takes."""
+    return text.encode("utf-8", "replace").decode()

@@ -16,7 +16,7 @@ from sentiment.predictor import Prediction, open_predictor
 from service.batching import MicroBatcher, QueueFullError
 from service.edge import Edge, find_problem
 from service.model import find_model_tag
-from service.schemas import Answer, BatchAnswer, RefusedText
+from service.schemas import Answer, BatchAnswer, BatchEntry
 from service.settings import ServiceSettings
 
 WARM_TEXTS = ("good", "a sentence of some length to warm the model with " * 4)
@@ -65,9 +65,12 @@ class SentimentService:
         """The sentiment of each text, in order; a text that cannot be answered carries its own error."""
         problems = [find_problem(text, settings) for text in texts]
         sound = [text for text, problem in zip(texts, problems, strict=True) if problem is None]
-        answers = iter(await self._answer(sound))
+        answers = iter(await self._answer(sound) if sound else [])
         return BatchAnswer(
-            predictions=[next(answers) if problem is None else RefusedText(error=problem) for problem in problems]
+            predictions=[
+                BatchEntry(error=problem) if problem else BatchEntry(**next(answers).model_dump())
+                for problem in problems
+            ]
         )
 
     @bentoml.on_shutdown

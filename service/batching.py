@@ -30,9 +30,14 @@ class MicroBatcher(Generic[Result]):
         self._worker: asyncio.Task[None] | None = None
 
     async def submit(self, texts: Sequence[str]) -> list[Result]:
-        """Return one result per text, in order; raises QueueFullError at once when too many wait."""
-        if len(self._waiting) + len(texts) > self._max_queued_texts:
-            raise QueueFullError
+        """Return one result per text, in order; raises QueueFullError at once when too many wait.
+
+        When nobody waits any number is taken, so that one large request is not refused for ever.
+        """
+        if self._waiting and len(self._waiting) + len(texts) > self._max_queued_texts:
+            self._waiting = deque((text, future) for text, future in self._waiting if not future.cancelled())
+            if self._waiting and len(self._waiting) + len(texts) > self._max_queued_texts:
+                raise QueueFullError
         loop = asyncio.get_running_loop()
         futures = [loop.create_future() for _ in texts]
         self._waiting.extend(zip(texts, futures, strict=True))
@@ -45,28 +50,41 @@ class MicroBatcher(Generic[Result]):
         self._thread.shutdown(wait=False)
 
     async def _work(self) -> None:
-        while self._waiting:
-            size = min(len(self._waiting), self._max_texts_per_call)
-            await self._call([self._waiting.popleft() for _ in range(size)])
-        self._worker = None
+        try:
+            while self._waiting:
+                size = min(len(self._waiting), self._max_texts_per_call)
+                await self._call([self._waiting.popleft() for _ in range(size)])
+        finally:
+            self._worker = None
 
     async def _call(self, batch: Sequence[tuple[str, "asyncio.Future[Result]"]]) -> None:
         batch = [(text, future) for text, future in batch if not future.cancelled()]
         if not batch:
             return
         loop = asyncio.get_running_loop()
+        results: list[Result] | Exception
         try:
-            results = await loop.run_in_executor(self._thread, self._answer, [text for text, _ in batch])
+            results = await loop.run_in_executor(self._thread, self._try_to_answer, [text for text, _ in batch])
+        except RuntimeError as error:  # the thread was closed
+            results = error
+        if not isinstance(results, Exception):
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.cancelled():
+                    future.set_result(result)
+        elif len(batch) > 1:
+            for item in batch:
+                await self._call([item])
+        else:
+            _fail(batch[0][1], results)
+
+    def _try_to_answer(self, texts: Sequence[str]) -> list[Result] | Exception:
+        try:
+            results = self._answer(texts)
         except Exception as error:  # noqa: BLE001 - whatever a text does to the model, its neighbours get an answer
-            if len(batch) == 1:
-                _fail(batch[0][1], error)
-            else:
-                for item in batch:
-                    await self._call([item])
-            return
-        for (_, future), result in zip(batch, results, strict=True):
-            if not future.cancelled():
-                future.set_result(result)
+            return RuntimeError(f"the model stopped: {error!r}") if isinstance(error, StopIteration) else error
+        if len(results) != len(texts):
+            return RuntimeError(f"the model gave {len(results)} answers to {len(texts)} texts")
+        return results
 
 
 def _fail(future: "asyncio.Future[Result]", error: Exception) -> None:

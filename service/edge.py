@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from sentiment.texts import normalise_text
 from service.schemas import BatchPredictRequest, PredictRequest, Problem
 from service.settings import ServiceSettings
 
@@ -19,17 +20,23 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 REQUESTS: dict[str, type[BaseModel]] = {"/predict": PredictRequest, "/batch_predict": BatchPredictRequest}
 RETRY_AFTER_SECONDS = 1
 
-CODES = {
-    HTTPStatus.BAD_REQUEST: "malformed",
-    HTTPStatus.NOT_FOUND: "not_found",
-    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
-    HTTPStatus.SERVICE_UNAVAILABLE: "overloaded",
+READINESS = "/readyz"
+PROBLEMS = {
+    HTTPStatus.BAD_REQUEST: Problem(code="malformed", message="the request could not be read; send JSON."),
+    HTTPStatus.NOT_FOUND: Problem(
+        code="not_found", message="there is no such path; POST to /predict or /batch_predict, GET /model."
+    ),
+    HTTPStatus.METHOD_NOT_ALLOWED: Problem(
+        code="method_not_allowed", message="this path does not take this method; POST to /predict and /batch_predict."
+    ),
+    HTTPStatus.SERVICE_UNAVAILABLE: Problem(
+        code="overloaded", message="too many texts wait for the model; try again in a moment."
+    ),
+    HTTPStatus.GATEWAY_TIMEOUT: Problem(code="timeout", message="the answer took too long; send fewer texts at once."),
 }
-MESSAGES = {
-    HTTPStatus.NOT_FOUND: "there is no such path; POST to /predict or /batch_predict, GET /model.",
-    HTTPStatus.METHOD_NOT_ALLOWED: "this path does not take this method; POST to /predict and /batch_predict.",
-    HTTPStatus.SERVICE_UNAVAILABLE: "too many texts wait for the model; try again in a moment.",
-}
+NOT_READY = Problem(code="not_ready", message="the model is not ready yet; ask again in a moment.")
+REFUSED = Problem(code="refused", message="the request was refused.")
+FAILED = Problem(code="internal", message="the service failed to answer; the error is in its log.")
 
 
 class RefusalError(Exception):
@@ -65,29 +72,36 @@ class Edge:
                 "headers": [*_drop_content_type(scope["headers"]), (b"content-type", b"application/json")],
             }
             receive = _replay(body, receive)
-        await self._app(scope, receive, _ErrorShaper(send))
+        await self._app(scope, receive, _ErrorShaper(send, scope["path"]))
 
 
 class _ErrorShaper:
     """Replaces the body of an error from further in by the one shape."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, path: str) -> None:
         self._send = send
+        self._path = path
         self._replaced = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] >= HTTPStatus.BAD_REQUEST:
             self._replaced = True
-            status = HTTPStatus(message["status"])
-            said = MESSAGES.get(status, "the service failed to answer; the error is in its log.")
-            await _send_problem(self._send, status, Problem(code=CODES.get(status, "internal"), message=said))
+            kept = [(name, value) for name, value in message.get("headers", []) if name == b"allow"]
+            await _send_problem(self._send, message["status"], _choose_problem(message["status"], self._path), kept)
         elif not self._replaced:
             await self._send(message)
 
 
+def _choose_problem(status: int, path: str) -> Problem:
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and path == READINESS:
+        return NOT_READY
+    fallback = FAILED if status >= HTTPStatus.INTERNAL_SERVER_ERROR else REFUSED
+    return next((problem for known, problem in PROBLEMS.items() if known == status), fallback)
+
+
 def find_problem(text: str, settings: ServiceSettings) -> Problem | None:
     """Return what keeps a text from being answered, or None."""
-    if not text.strip():
+    if not normalise_text(text):
         return Problem(code="empty_text", message="the text is empty or only spaces; send at least one word.")
     if len(text) > settings.max_text_chars:
         return Problem(
@@ -133,9 +147,9 @@ def _refuse_invalid(error: ValidationError, shape: type[BaseModel]) -> RefusalEr
     if mistake["type"] == "json_invalid":
         return RefusalError(HTTPStatus.BAD_REQUEST, "malformed", f"the body is not JSON in UTF-8; wanted {wanted}.")
     place = ".".join(str(part) for part in mistake["loc"]) or "the body"
-    reasons = {"missing": "is missing", "extra_forbidden": "is not known here"}
-    reason = reasons.get(mistake["type"], "has the wrong type")
-    return RefusalError(HTTPStatus.UNPROCESSABLE_ENTITY, "wrong_type", f"{place[:80]} {reason}; wanted {wanted}.")
+    reasons = {"missing": f"{place} is missing", "extra_forbidden": "the body has a key that is not known here"}
+    reason = reasons.get(mistake["type"], f"{place} has the wrong type")
+    return RefusalError(HTTPStatus.UNPROCESSABLE_ENTITY, "wrong_type", f"{reason}; wanted {wanted}.")
 
 
 async def _read_body(receive: Receive, limit: int) -> bytes:
@@ -169,9 +183,11 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _send_problem(send: Send, status: HTTPStatus, problem: Problem) -> None:
+async def _send_problem(
+    send: Send, status: int, problem: Problem, kept_headers: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
     content = json.dumps(problem.model_dump()).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode()), *kept_headers]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
     await send({"type": "http.response.start", "status": int(status), "headers": headers})

@@ -31,4 +31,10 @@ def find_model_tag() -> str:
             "no model is in production in this checkout; train one with `make train`,"
             f" or name one from `bentoml models list` in {MODEL_TAG_VARIABLE}."
         )
-    return str(json.loads(pointer.read_text(encoding="utf-8"))["tag"])
+    try:
+        return str(json.loads(pointer.read_text(encoding="utf-8"))["tag"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BentoMLException(
+            f"the pointer to the model in production, {pointer}, cannot be read; train again with `make train`,"
+            f" or name a model from `bentoml models list` in {MODEL_TAG_VARIABLE}."
+        ) from error

@@ -1,6 +1,10 @@
 """What goes over the wire: requests, answers and the one shape of an error."""
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+WHERE_THERE_IS_ONE: Any = Field(None, exclude_if=lambda value: value is None)
 
 
 class PredictRequest(BaseModel):
@@ -24,11 +28,7 @@ class Problem(BaseModel):
 
     code: str
     message: str
-    limit: int | None = None
-
-    @model_serializer(mode="wrap")
-    def _leave_out_no_limit(self, serialise: SerializerFunctionWrapHandler) -> dict[str, object]:
-        return {name: value for name, value in serialise(self).items() if value is not None}
+    limit: int | None = WHERE_THERE_IS_ONE
 
 
 class Answer(BaseModel):
@@ -43,13 +43,20 @@ class Answer(BaseModel):
     model_digest: str
 
 
-class RefusedText(BaseModel):
-    """A text of a batch that cannot be answered; its neighbours are."""
+class BatchEntry(BaseModel):
+    """One text of a batch: the fields of an answer, or the error that kept it from one."""
 
-    error: Problem
+    label: str | None = WHERE_THERE_IS_ONE
+    confidence: float | None = WHERE_THERE_IS_ONE
+    scores: dict[str, float] | None = WHERE_THERE_IS_ONE
+    tokens: int | None = WHERE_THERE_IS_ONE
+    truncated: bool | None = WHERE_THERE_IS_ONE
+    model_version: str | None = WHERE_THERE_IS_ONE
+    model_digest: str | None = WHERE_THERE_IS_ONE
+    error: Problem | None = WHERE_THERE_IS_ONE
 
 
 class BatchAnswer(BaseModel):
     """One entry per text, in order."""
 
-    predictions: list[Answer | RefusedText]
+    predictions: list[BatchEntry]

@@ -1,5 +1,6 @@
 """`python -m service.start`: serve the production model of this checkout, after a look at what could go wrong."""
 
+import errno
 import os
 import socket
 import sys
@@ -22,10 +23,13 @@ def require_free_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise click.ClickException(
-                f"{host}:{port} cannot be used ({error.strerror}); end what listens there,"
-                f" or choose another port, for example PORT={port % MAX_PORT + 1}."
-            ) from error
+            other = port + 1 if port < MAX_PORT else port - 1
+            way_out = (
+                f"end what listens there, or choose another port, for example PORT={other}."
+                if error.errno == errno.EADDRINUSE
+                else "choose an address of this machine, for example HOST=127.0.0.1."
+            )
+            raise click.ClickException(f"{host}:{port} cannot be used ({error.strerror}); {way_out}") from error
 
 
 @click.command()

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from service.schemas import Answer, BatchAnswer, BatchPredictRequest, PredictRequest, Problem, RefusedText
+from service.schemas import Answer, BatchAnswer, BatchEntry, BatchPredictRequest, PredictRequest, Problem
 
 ANSWER = {
     "label": "positive",
@@ -71,9 +71,9 @@ def test_a_confidence_may_be_certain(confidence):
 
 def test_a_batch_answer_keeps_refused_texts_in_their_place():
     """A refused text leaves as its error, between the answers of its neighbours."""
-    refused = RefusedText(error=Problem(code="empty_text", message="empty"))
+    refused = BatchEntry(error=Problem(code="empty_text", message="empty"))
 
-    batch = BatchAnswer(predictions=[Answer(**ANSWER), refused, Answer(**ANSWER)])
+    batch = BatchAnswer(predictions=[BatchEntry(**ANSWER), refused, BatchEntry(**ANSWER)])
 
     assert batch.model_dump(mode="json") == {
         "predictions": [ANSWER, {"error": {"code": "empty_text", "message": "empty"}}, ANSWER]

@@ -55,12 +55,12 @@ def test_a_port_in_use_on_one_address_is_in_use_on_all(busy_port):
         require_free_port("0.0.0.0", busy_port)
 
 
-def test_a_host_without_an_address_is_said_in_a_sentence(free_port):
-    """A host that does not exist is named in the refusal."""
-    result = start("--host", "no-such-host.invalid", "--port", free_port)
+def test_an_address_of_another_machine_is_said_in_a_sentence(free_port):
+    """An address that cannot be listened on is named in the refusal, with the reason."""
+    result = start("--host", "192.0.2.1", "--port", free_port)
 
     assert result.exit_code == 1
-    assert result.output.startswith(f"Error: no-such-host.invalid:{free_port} cannot be used (")
+    assert result.output.startswith(f"Error: 192.0.2.1:{free_port} cannot be used (Cannot assign requested address)")
 
 
 def test_a_look_at_a_free_port_leaves_it_free(free_port):

@@ -1,0 +1,453 @@
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from service.edge import Edge, find_problem
+from service.settings import ServiceSettings
+
+WORD = "marmalade"
+LIMITS = ServiceSettings(max_text_chars=20, max_batch_texts=3, max_body_bytes=200)
+NOT_JSON = 'the body is not JSON in UTF-8; wanted {"text": "..."}.'
+
+MALFORMED = {
+    "nothing": b"",
+    "broken": b'{"text": "marmalade',
+    "words after it": b'{"text": "marmalade"} marmalade',
+    "single quotes": b"{'text': 'marmalade'}",
+    "a form": b"text=marmalade",
+    "not UTF-8": b'{"text": "marmalade \xff\xfe"}',
+    "UTF-16": '{"text": "marmalade"}'.encode("utf-16"),
+    "byte order mark": b'\xef\xbb\xbf{"text": "marmalade"}',
+    "lone surrogate": b'{"text": "marmalade \\ud83d"}',
+    "swapped surrogates": b'{"text": "marmalade \\ude00\\ud83d"}',
+    "bare control character": b'{"text": "marmalade \x00"}',
+}
+WRONG_TYPE = {
+    "number": b'{"text": 1}',
+    "NaN": b'{"text": NaN}',
+    "infinity": b'{"text": -Infinity}',
+    "true": b'{"text": true}',
+    "null": b'{"text": null}',
+    "list": b'{"text": ["marmalade"]}',
+    "object": b'{"text": {"marmalade": "marmalade"}}',
+}
+NO_OBJECT = {"list": b'["marmalade"]', "string": b'"marmalade"', "number": b"1", "null": b"null", "NaN": b"NaN"}
+NO_TEXTS = {
+    "string": b'{"texts": "marmalade"}',
+    "object": b'{"texts": {"marmalade": 1}}',
+    "null": b'{"texts": null}',
+}
+
+
+@dataclass
+class Reply:
+    """What left the service for one request."""
+
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        self.messages.append(message)
+
+    @property
+    def status(self) -> int:
+        return self.messages[0]["status"]
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.messages[0]["headers"])
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message["body"] for message in self.messages[1:])
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        return json.loads(self.body)
+
+
+class InnerApp:
+    """Notes what reaches it, and answers with one status in two messages."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.scopes: list[dict[str, Any]] = []
+        self.bodies: list[bytes] = []
+        self._status = status
+
+    async def __call__(self, scope, receive, send) -> None:
+        self.scopes.append(scope)
+        if scope["type"] != "http":
+            await send(await receive())
+            return
+        self.bodies.append((await receive())["body"])
+        await send({"type": "http.response.start", "status": self._status, "headers": [(b"x-inner", b"kept")]})
+        await send({"type": "http.response.body", "body": b"inner ", "more_body": True})
+        await send({"type": "http.response.body", "body": WORD.encode()})
+
+
+class Caller:
+    """Sends a body in chunks and then leaves; counts what was read of it."""
+
+    def __init__(self, chunks: Sequence[bytes]) -> None:
+        self.read = 0
+        self._chunks = chunks
+
+    async def receive(self) -> dict[str, Any]:
+        if self.read == len(self._chunks):
+            return {"type": "http.disconnect"}
+        self.read += 1
+        more = self.read < len(self._chunks)
+        return {"type": "http.request", "body": self._chunks[self.read - 1], "more_body": more}
+
+
+def ask(
+    *chunks: bytes,
+    path: str = "/predict",
+    method: str = "POST",
+    app: Any = None,
+    headers: Sequence = (),
+    settings=LIMITS,
+) -> Reply:
+    """Send one request through the edge."""
+    reply = Reply()
+    scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
+    asyncio.run(Edge(app or InnerApp(), settings)(scope, Caller(chunks or (b"",)).receive, reply.send))
+    return reply
+
+
+def pack(content: object) -> bytes:
+    return json.dumps(content).encode()
+
+
+def rows(cases: dict[str, bytes]) -> Any:
+    return pytest.mark.parametrize("body", list(cases.values()), ids=list(cases))
+
+
+@rows(MALFORMED)
+def test_what_is_not_json_is_malformed(body):
+    """A body that cannot be read is answered 400 with the shape that is wanted."""
+    reply = ask(body)
+
+    assert reply.status == 400
+    assert reply.problem == {"code": "malformed", "message": NOT_JSON}
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"text": ' + b"[" * 50_000 + b"]" * 50_000 + b"}"])
+def test_deep_json_is_malformed(body):
+    """JSON that is nested thousands deep is refused like any that cannot be read."""
+    reply = ask(body, settings=ServiceSettings())
+
+    assert (reply.status, reply.problem["code"]) == (400, "malformed")
+
+
+@rows(WRONG_TYPE)
+def test_a_text_that_is_no_string_has_the_wrong_type(body):
+    """A text that is not a string is answered 422."""
+    reply = ask(body)
+
+    assert reply.status == 422
+    assert reply.problem == {"code": "wrong_type", "message": 'text has the wrong type; wanted {"text": "..."}.'}
+
+
+@rows(NO_OBJECT)
+def test_a_body_that_is_no_object_has_the_wrong_type(body):
+    """JSON that is not an object is answered 422."""
+    reply = ask(body)
+
+    assert reply.status == 422
+    assert reply.problem == {"code": "wrong_type", "message": 'the body has the wrong type; wanted {"text": "..."}.'}
+
+
+@rows(NO_TEXTS)
+def test_texts_that_are_no_list_have_the_wrong_type(body):
+    """Texts that are not a list are answered 422 with the shape of a batch."""
+    reply = ask(body, path="/batch_predict")
+
+    assert reply.status == 422
+    assert reply.problem["message"] == 'texts has the wrong type; wanted {"texts": ["...", "..."]}.'
+
+
+def test_a_batch_names_the_place_of_what_is_no_string():
+    """The entry of a batch that is not a string is named by its place."""
+    reply = ask(pack({"texts": [WORD, 1]}), path="/batch_predict")
+
+    assert reply.status == 422
+    assert reply.problem["message"] == 'texts.1 has the wrong type; wanted {"texts": ["...", "..."]}.'
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "missing"), [("/predict", {"texts": [WORD]}, "text"), ("/batch_predict", {"text": WORD}, "texts")]
+)
+def test_a_missing_key_is_named(path, body, missing):
+    """A body without its key is answered 422 with the key that is missing."""
+    reply = ask(pack(body), path=path)
+
+    assert (reply.status, reply.problem["code"]) == (422, "wrong_type")
+    assert reply.problem["message"].startswith(f"{missing} is missing; wanted ")
+
+
+def test_an_unknown_key_is_refused():
+    """A body with a key that the service does not know is answered 422 and does not reach the model."""
+    app = InnerApp()
+
+    reply = ask(pack({"text": WORD, "lang": "en"}), app=app)
+
+    assert (reply.status, reply.problem["code"], app.bodies) == (422, "wrong_type", [])
+    assert reply.problem["message"].endswith(' is not known here; wanted {"text": "..."}.')
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t\r\n", "\u00a0\u3000\u2003", "\u200b\ufeff"])
+def test_a_text_without_a_word_is_empty(text):
+    """A text of nothing, of any kind of space or of what cannot be seen, is answered 422."""
+    reply = ask(pack({"text": text}))
+
+    assert reply.status == 422
+    assert reply.problem == {
+        "code": "empty_text",
+        "message": "the text is empty or only spaces; send at least one word.",
+    }
+
+
+def test_a_batch_without_texts_is_empty():
+    """A batch of nothing is answered 422."""
+    reply = ask(pack({"texts": []}), path="/batch_predict")
+
+    assert reply.status == 422
+    assert reply.problem == {"code": "empty_batch", "message": "texts is empty; send at least one text."}
+
+
+def test_a_text_over_the_limit_is_too_large():
+    """A text of one character too many is answered 413 with its length and the limit."""
+    reply = ask(pack({"text": "é" * 21}))
+
+    assert reply.status == 413
+    assert reply.problem == {
+        "code": "text_too_long",
+        "message": "the text has 21 characters, the limit is 20; shorten or split it.",
+        "limit": 20,
+    }
+
+
+@pytest.mark.parametrize("character", ["a", "é", "\U0001f600"])
+def test_a_text_at_the_limit_passes(character):
+    """The limit of a text counts characters, not bytes, and is within."""
+    text = json.dumps({"text": character * 20}, ensure_ascii=False).encode()
+
+    assert ask(text).status == 200
+
+
+def test_long_lengths_are_written_with_separators():
+    """Lengths over a thousand are readable."""
+    reply = ask(pack({"text": "a" * 10_001}), settings=ServiceSettings())
+
+    assert reply.problem["message"] == "the text has 10,001 characters, the limit is 10,000; shorten or split it."
+
+
+def test_a_batch_over_the_limit_is_too_large():
+    """A batch of one text too many is answered 413 with its size and the limit."""
+    reply = ask(pack({"texts": ["a"] * 4}), path="/batch_predict")
+
+    assert reply.status == 413
+    assert reply.problem == {
+        "code": "batch_too_large",
+        "message": "texts has 4 entries, the limit is 3; send them in several requests.",
+        "limit": 3,
+    }
+
+
+@pytest.mark.parametrize("texts", [["a"], ["a"] * 3, ["a", "", "b"], ["a", "b" * 21]])
+def test_a_batch_passes_whatever_is_wrong_with_one_text(texts):
+    """A batch within its limit reaches the service, which answers each text on its own."""
+    assert ask(pack({"texts": texts}), path="/batch_predict").status == 200
+
+
+@pytest.mark.parametrize("path", ["/predict", "/batch_predict"])
+def test_a_body_over_the_limit_is_too_large(path):
+    """A body of one byte too many is answered 413 with the limit, whatever it says."""
+    reply = ask(b" " * 201, path=path)
+
+    assert reply.status == 413
+    assert reply.problem == {
+        "code": "body_too_large",
+        "message": "the body is over the limit of 200 bytes; send shorter or fewer texts.",
+        "limit": 200,
+    }
+
+
+def test_a_body_at_the_limit_passes():
+    """The limit of a body is within."""
+    assert ask(b'{"text": "a"}'.ljust(200)).status == 200
+
+
+def test_a_megabyte_of_text_is_too_large():
+    """A text of a megabyte is answered 413."""
+    reply = ask(pack({"text": "a" * 1_000_000}), settings=ServiceSettings())
+
+    assert (reply.status, reply.problem["code"], reply.problem["limit"]) == (413, "body_too_large", 1_000_000)
+
+
+def test_a_body_in_chunks_is_not_read_past_the_limit():
+    """A body of unknown length is read no further than the chunk that passes the limit."""
+    caller, reply, scope = Caller([b"a" * 150] * 9), Reply(), {"type": "http", "method": "POST", "headers": []}
+
+    asyncio.run(Edge(InnerApp(), LIMITS)({**scope, "path": "/predict"}, caller.receive, reply.send))
+
+    assert (reply.status, caller.read) == (413, 2)
+
+
+def test_a_small_declared_length_does_not_help_a_large_body():
+    """What counts is what was sent, not what `content-length` said of it."""
+    assert ask(b" " * 201, headers=[(b"content-length", b"13")]).status == 413
+
+
+@pytest.mark.parametrize("chunks", [[b'{"te', b'xt": "\xc3', b'\xa9"}'], [b"", b'{"text": "\xc3\xa9"}', b""]])
+def test_a_body_in_chunks_arrives_whole(chunks):
+    """A request that came in pieces reaches the service in one, also when a letter was torn apart."""
+    app = InnerApp()
+
+    assert ask(*chunks, app=app).status == 200
+    assert app.bodies == [b'{"text": "\xc3\xa9"}']
+
+
+@rows(MALFORMED | WRONG_TYPE | NO_OBJECT | {"too long": pack({"text": WORD * 9}), "large": pack({"text": WORD * 99})})
+def test_a_refusal_never_repeats_the_text(body):
+    """No word of the caller comes back in an error, and nothing that was refused goes further in."""
+    app = InnerApp()
+
+    reply = ask(body, app=app)
+
+    assert WORD.encode() not in reply.body
+    assert app.scopes == []
+
+
+@pytest.mark.parametrize("path", ["/predict", "/batch_predict"])
+def test_a_refusal_never_repeats_an_unknown_key(path):
+    """A text that was sent as a key by mistake does not come back in an error."""
+    good = {"text": "a"} if path == "/predict" else {"texts": ["a"]}
+
+    assert WORD.encode() not in ask(pack({**good, f"I hate {WORD}": 1}), path=path).body
+
+
+@rows({"malformed": b"{", "wrong type": b"1", "empty": pack({"text": ""}), "large": b" " * 201})
+def test_a_refusal_is_a_whole_json_answer(body):
+    """A refusal says that it is JSON and how long it is."""
+    reply = ask(body)
+
+    assert reply.headers == {b"content-type": b"application/json", b"content-length": str(len(reply.body)).encode()}
+    assert set(reply.problem) <= {"code", "message", "limit"}
+
+
+def test_a_good_request_passes_unchanged():
+    """The service gets the bytes of the caller, and the caller the bytes of the service."""
+    app, body = InnerApp(), b'  {"text" : "caf\\u00e9 \xf0\x9f\x98\x80 \\u0000"} '
+
+    reply = ask(body, app=app)
+
+    assert app.bodies == [body]
+    assert (reply.status, reply.headers, reply.body) == (200, {b"x-inner": b"kept"}, b"inner marmalade")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [],
+        [(b"content-type", b"text/plain")],
+        [(b"content-type", b"application/vnd.bentoml+pickle")],
+        [(b"content-type", b"text/plain"), (b"content-type", b"multipart/form-data; boundary=x")],
+    ],
+    ids=["none", "text", "pickle", "two"],
+)
+def test_a_good_request_is_json_whatever_the_caller_called_it(sent):
+    """The content type of a caller decides nothing: what passed the check is read as JSON."""
+    app = InnerApp()
+
+    ask(pack({"text": "good"}), app=app, headers=[(b"x-request-id", b"7"), *sent])
+
+    assert app.scopes[0]["headers"] == [(b"x-request-id", b"7"), (b"content-type", b"application/json")]
+
+
+def test_after_the_body_the_service_hears_the_caller_leave():
+    """A service that listens on after the body learns that the caller went away."""
+
+    async def listen(scope, receive, send):
+        await receive()
+        await send({"type": "heard", "status": 0, "what": (await receive())["type"]})
+
+    assert ask(pack({"text": "good"}), app=listen).messages[0]["what"] == "http.disconnect"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/predict"), ("GET", "/model"), ("PUT", "/predict"), ("POST", "/model"), ("POST", "/predict/x")],
+)
+def test_other_requests_pass_unread(method, path):
+    """What is not a prediction request reaches the service with its own body and headers."""
+    app, headers = InnerApp(), [(b"content-type", b"text/plain")]
+
+    assert ask(b"not JSON", method=method, path=path, app=app, headers=headers).status == 200
+    assert (app.bodies, app.scopes[0]["headers"]) == ([b"not JSON"], headers)
+
+
+@pytest.mark.parametrize("kind", ["lifespan", "websocket"])
+def test_what_is_not_http_passes(kind):
+    """The start and the end of the server reach the service as they are."""
+    app, reply = InnerApp(), Reply()
+
+    asyncio.run(Edge(app, LIMITS)({"type": kind}, Caller([b"hello"]).receive, reply.send))
+
+    assert app.scopes == [{"type": kind}]
+    assert reply.messages == [{"type": "http.request", "body": b"hello", "more_body": False}]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (404, "not_found", "there is no such path; POST to /predict or /batch_predict, GET /model."),
+        (405, "method_not_allowed", "this path does not take this method; POST to /predict and /batch_predict."),
+        (500, "internal", "the service failed to answer; the error is in its log."),
+        (503, "overloaded", "too many texts wait for the model; try again in a moment."),
+    ],
+)
+@pytest.mark.parametrize("request_line", [("GET", "/model"), ("POST", "/predict")], ids=" ".join)
+def test_an_error_from_further_in_leaves_in_the_one_shape(request_line, status, code, message):
+    """What failed inside is said in the words of the edge, whatever the service said."""
+    method, path = request_line
+
+    reply = ask(pack({"text": "good"}), method=method, path=path, app=InnerApp(status))
+
+    assert reply.status == status
+    assert reply.problem == {"code": code, "message": message}
+
+
+def test_an_overloaded_service_says_when_to_come_back():
+    """A 503 carries `Retry-After` in seconds."""
+    assert ask(pack({"text": "good"}), app=InnerApp(503)).headers[b"retry-after"] == b"1"
+
+
+@pytest.mark.parametrize("status", [404, 405, 500])
+def test_other_errors_do_not_ask_to_come_back(status):
+    """Only a service that is overloaded answers `Retry-After`."""
+    assert b"retry-after" not in ask(pack({"text": "good"}), app=InnerApp(status)).headers
+
+
+@pytest.mark.parametrize("status", [200, 204, 307, 399])
+def test_what_is_no_error_leaves_as_it_is(status):
+    """An answer below 400 is the service's own."""
+    reply = ask(method="GET", path="/model", app=InnerApp(status))
+
+    assert (reply.status, reply.headers, reply.body) == (status, {b"x-inner": b"kept"}, b"inner marmalade")
+
+
+@pytest.mark.parametrize("text", ["a", " a ", "a" * 20, "?!", "\U0001f600"])
+def test_a_sound_text_has_no_problem(text):
+    """A text of one to the limit of characters can be answered."""
+    assert find_problem(text, LIMITS) is None
+
+
+@pytest.mark.parametrize(("text", "code"), [("", "empty_text"), (" " * 21, "empty_text"), ("a" * 21, "text_too_long")])
+def test_a_text_that_cannot_be_answered_has_a_problem(text, code):
+    """A text of a batch is held to the same rules as a text alone."""
+    assert find_problem(text, LIMITS).code == code
