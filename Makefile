@@ -17,6 +17,10 @@ help: ## Show what there is to do
 
 setup: .venv/.ready ## Make .venv and the state folder of this checkout; safe to repeat
 	@$(PY) -m pipelines.setup
+	@touch .sentigate/.ready
+
+.sentigate/.ready: .venv/.ready pipelines/setup.py sentiment/state.py
+	@$(MAKE) --no-print-directory setup
 
 .venv/.ready: requirements.lock
 	@test -x $(PY) || $(PYTHON) -m venv .venv || { echo "make setup needs Python 3.11 with venv; name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -24,28 +28,28 @@ setup: .venv/.ready ## Make .venv and the state folder of this checkout; safe to
 	@.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@touch $@
 
-demo: setup ## Train, gate, build, serve and ask on the bundled comments
+demo: .sentigate/.ready ## Train, gate, build, serve and ask on the bundled comments
 	@$(PY) -m pipelines.demo --host $(HOST) --port $(PORT)
 
-train: setup ## Train and gate; DATASET=youtube CANDIDATES=svm,svm_smote TRAIN_FRACTION=0.05, each optional
+train: .sentigate/.ready ## Train and gate; DATASET=youtube CANDIDATES=svm,svm_smote TRAIN_FRACTION=0.05, each optional
 	@$(PY) -m pipelines.run training $(if $(DATASET),--dataset '$(DATASET)') $(if $(CANDIDATES),--candidates '$(CANDIDATES)') $(if $(TRAIN_FRACTION),--train-fraction $(TRAIN_FRACTION))
 
-serve: setup ## Serve the production model; HOST=127.0.0.1 PORT=3000
+serve: .sentigate/.ready ## Serve the production model; HOST=127.0.0.1 PORT=3000
 	@$(PY) -m service.start --host $(HOST) --port $(PORT)
 
-ledger: setup ## Show decisions, promotions and rollbacks
+ledger: .sentigate/.ready ## Show decisions, promotions and rollbacks
 	@$(PY) -m pipelines.run ledger
 
 test: check ## Lint, types, import contracts and all tests
 	@.venv/bin/pytest
 
-check: setup ## Lint, types and import contracts; edits nothing
+check: .sentigate/.ready ## Lint, types and import contracts; edits nothing
 	@.venv/bin/ruff format --check --quiet .
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
 
-fix: setup ## Format and mend what lint can mend
+fix: .sentigate/.ready ## Format and mend what lint can mend
 	@.venv/bin/ruff check --fix --quiet .
 	@.venv/bin/ruff format --quiet .
 
@@ -53,7 +57,7 @@ lock: ## Resolve pyproject.toml anew into requirements.lock
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); print(*p['project']['dependencies'], *p['dependency-groups']['dev'], sep='\n')" > .venv-lock/wanted.txt
 	@.venv-lock/bin/pip install --quiet --requirement .venv-lock/wanted.txt
-	@{ echo "# Made by 'make lock' from pyproject.toml."; .venv-lock/bin/pip freeze | sed 's/^torch==\([0-9.]*\)+cpu$$/torch==\1/'; } > requirements.lock
+	@{ echo "# Made by 'make lock' from pyproject.toml."; .venv-lock/bin/pip freeze | sed -E -e 's/^(torch==[0-9.]+)\+cpu$$/\1/' -e "s/^((daal|scikit-learn-intelex|tbb|tcmlib)==.*)/\1; platform_machine == 'x86_64'/"; } > requirements.lock
 	@rm -rf .venv-lock
 
 clean: ## Remove the state of this checkout: models, runs, registry, ledger

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from filelock import FileLock, Timeout
+from sqlalchemy.exc import OperationalError
 from zenml.models import PipelineRunResponse
 from zenml.pipelines.pipeline_definition import Pipeline
 
@@ -21,7 +22,7 @@ CHATTY_LOGGERS = (
     "zenml.integrations.mlflow.experiment_trackers.mlflow_experiment_tracker",
     "httpx",
 )
-USER_ERRORS = (SentimentError, OSError)
+USER_ERRORS = (SentimentError, OSError, OperationalError)
 
 
 class GuardedPipeline(Pipeline):
@@ -52,6 +53,11 @@ def say_errors() -> Iterator[None]:
         place = f" at {error.filename}" if error.filename else ""
         raise click.ClickException(
             f"the disk refused{place}: {error.strerror or error}; make room or grant the right to write,"
+            f" or set {STATE_VARIABLE} to another folder."
+        ) from error
+    except OperationalError as error:
+        raise click.ClickException(
+            f"a database in {locate_state().folder} refused: {error.orig}; make room or grant the right to write,"
             f" or set {STATE_VARIABLE} to another folder."
         ) from error
 

@@ -32,8 +32,9 @@ def evaluate_candidate(
     evaluation = evaluate_predictor(Predictor(bundle, threads=os.cpu_count() or 1), validation)
     latency = measure_latency(Predictor(bundle), list(validation.frame["text"]))
     scores = {f"validation_{name}": value for name, value in evaluation.flatten().items()}
-    card = replace(bundle.card, latency_ms=latency, metrics={**bundle.card.metrics, **scores})
-    with mlflow.start_run(run_name=card.candidate, nested=True):
+    metrics = {**bundle.card.metrics, **scores}
+    with mlflow.start_run(run_name=bundle.card.candidate, nested=True) as run:
+        card = replace(bundle.card, latency_ms=latency, metrics=metrics, mlflow_run=run.info.run_id)
         mlflow.log_params(
             {
                 "candidate": card.candidate,
