@@ -23,10 +23,13 @@ STEP = re.compile(r"Step (\w+) has finished in (?:(\d+)m)?([\d.]+)s")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def run_pipeline(dataset: str) -> tuple[float, dict[str, float]]:
+def run_pipeline(dataset: str, precision: str) -> tuple[float, dict[str, float]]:
     """Return the wall seconds of a run on an empty state folder, set-up apart, and those of its steps."""
     with tempfile.TemporaryDirectory() as folder:
         copy = copy_checkout(Path(folder) / "copy")
+        config = copy.folder / "zenml_config.yaml"
+        text = config.read_text(encoding="utf-8")
+        config.write_text(text.replace("precision: auto", f"precision: {precision}"), encoding="utf-8")
         copy.run("-m", "pipelines.setup")
         started = time.perf_counter()
         done = copy.run("-m", "pipelines.run", "training", "--dataset", dataset)
@@ -46,11 +49,12 @@ def run_plain(dataset: str) -> tuple[float, dict[str, float]]:
 @click.command()
 @click.option("--dataset", default="youtube", show_default=True, help="Dataset to train on.")
 @click.option("--pairs", default=1, show_default=True, help="Runs of each, in turn.")
-def main(dataset: str, pairs: int) -> None:
+@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "int8", "fp32"]))
+def main(dataset: str, pairs: int, precision: str) -> None:
     """Time both, in turn, and print the ratio."""
     ratios = []
     for pair in range(1, pairs + 1):
-        ours, steps = run_pipeline(dataset)
+        ours, steps = run_pipeline(dataset, precision)
         plain, parts = run_plain(dataset)
         ratios.append(ours / plain)
         click.echo(f"pair {pair}: pipeline {ours:.1f} s, plain script {plain:.1f} s, ratio {ours / plain:.2f}")

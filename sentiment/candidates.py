@@ -67,15 +67,16 @@ def train_svm_candidate(
         rows, targets, labels, settings, smote=candidate == "svm_smote", calibration=(held_out, held_out_targets)
     )
     seconds = time.perf_counter() - started
-    exact = embed_texts(held_out_texts, bench.encoder, "fp32", bench.embeddings)
-    f1 = {
-        "fp32": _score(model, exact, held_out_targets),
-        "int8": _score(model, held_out, held_out_targets) if embedded == "int8" else 0.0,
-    }
-    precision = choose_precision(bench.precision, f1["int8"], f1["fp32"], bench.max_int8_loss)
-    logger.info(
-        "%s: macro F1 on validation %.3f in fp32, %.3f in int8; took %s", candidate, f1["fp32"], f1["int8"], precision
-    )
+    f1 = {embedded: _score(model, held_out, held_out_targets)}
+    if bench.precision == "auto":
+        f1["fp32"] = _score(
+            model, embed_texts(held_out_texts, bench.encoder, "fp32", bench.embeddings), held_out_targets
+        )
+        precision = choose_precision(f1["int8"], f1["fp32"], bench.max_int8_loss)
+    else:
+        precision = bench.precision
+    measured = ", ".join(f"{value:.3f} in {name}" for name, value in f1.items())
+    logger.info("%s: macro F1 on validation %s; took %s", candidate, measured, precision)
     gap = measure_parity(model, bench, held_out_texts[:PARITY_ROWS])
     folder.mkdir(parents=True, exist_ok=True)
     export_svm(model, bench.encoder.graph(precision), folder / MODEL_FILE)
@@ -95,17 +96,15 @@ def train_svm_candidate(
         metrics={
             "training_seconds": round(seconds, 3),
             "parity_gap": gap,
-            **{f"validation_macro_f1_{name}": value for name, value in f1.items() if value},
+            **{f"validation_macro_f1_{name}": value for name, value in f1.items()},
         },
         versions={name: version(name) for name in VERSIONED},
     )
     return seal_bundle(folder, card)
 
 
-def choose_precision(wanted: str, int8_f1: float, fp32_f1: float, max_loss: float) -> str:
-    """Return int8 where it was asked for or keeps within `max_loss` of the macro F1 of fp32."""
-    if wanted != "auto":
-        return wanted
+def choose_precision(int8_f1: float, fp32_f1: float, max_loss: float) -> str:
+    """Return int8 where its macro F1 keeps within `max_loss` of that of fp32."""
     return "int8" if int8_f1 >= fp32_f1 - max_loss else "fp32"
 
 

@@ -72,6 +72,7 @@ def list_environment(state: State) -> dict[str, str]:
         "BENTOML_HOME": str(state.bentoml),
         "BENTOML_DO_NOT_TRACK": "True",
         "MLFLOW_TRACKING_URI": state.tracking_uri,
+        "MLFLOW_BACKEND_STORE_URI": state.tracking_uri,  # what `mlflow ui` reads
         # Without it MLflow puts the files of a new experiment into ./mlruns of the current folder.
         "_MLFLOW_SERVER_ARTIFACT_ROOT": str(state.mlflow_artifacts),
         "MLFLOW_DISABLE_TELEMETRY": "true",

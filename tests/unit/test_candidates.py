@@ -39,20 +39,13 @@ def train(folder: Path, train_labels: Sequence[str], validation_labels: Sequence
 )
 def test_auto_takes_int8_while_it_keeps_its_quality(int8_f1: float, chosen: str):
     """A loss of macro F1 up to the limit buys the smaller model; more does not."""
-    assert choose_precision("auto", int8_f1, fp32_f1=0.75, max_loss=0.125) == chosen
+    assert choose_precision(int8_f1, fp32_f1=0.75, max_loss=0.125) == chosen
 
 
 @pytest.mark.parametrize(("int8_f1", "chosen"), [(0.75, "int8"), (0.7499, "fp32")])
 def test_auto_without_an_allowance_takes_int8_only_where_nothing_is_lost(int8_f1: float, chosen: str):
     """At a limit of zero an equal score is enough and a lower one is not."""
-    assert choose_precision("auto", int8_f1, fp32_f1=0.75, max_loss=0.0) == chosen
-
-
-@pytest.mark.parametrize("wanted", ["int8", "fp32"])
-@pytest.mark.parametrize("int8_f1", [0.0, 1.0])
-def test_a_precision_that_was_asked_for_is_taken(wanted: str, int8_f1: float):
-    """A person's choice holds whatever was measured."""
-    assert choose_precision(wanted, int8_f1, fp32_f1=0.75, max_loss=0.125) == wanted
+    assert choose_precision(int8_f1, fp32_f1=0.75, max_loss=0.0) == chosen
 
 
 def test_a_class_that_training_lacks_is_named(tmp_path: Path):
