@@ -24,7 +24,7 @@ def plot_confusion(evaluation: Evaluation, title: str) -> Figure:
     axes.set_yticks(ticks, names)
     axes.set_xlabel("answered")
     axes.set_ylabel("true")
-    axes.set_title(f"{title}: macro F1 {evaluation.macro_f1:.3f} on {evaluation.rows:,} rows", fontsize=11)
+    axes.set_title(f"{title}\nmacro F1 {evaluation.macro_f1:.3f} on {evaluation.rows:,} rows", fontsize=11)
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if shares[row, column] > DARK_SHARE else "black"
         axes.text(column, row, f"{count:,}\n{shares[row, column]:.0%}", ha="center", va="center", color=colour)
@@ -40,7 +40,7 @@ def plot_dataset(report: ValidationReport) -> Figure:
         [_escape(label) for label in report.class_counts], list(report.class_counts.values()), color="#3b6ea5"
     )
     classes.bar_label(bars, [f"{n:,} ({n / report.rows_kept:.0%})" for n in report.class_counts.values()], padding=3)
-    classes.set_xlim(right=max(report.class_counts.values()) * 1.3)
+    classes.set_xlim(right=max(report.class_counts.values()) * 1.45)
     classes.set_xlabel("rows")
     classes.set_title("classes")
     edges = list(report.length_counts)

@@ -76,7 +76,9 @@ def _drop(frame: pd.DataFrame, bad: "pd.Series[bool]", reason: str, dropped: lis
     rows = frame[bad]
     if len(rows):
         examples = tuple(
-            f"{label}: {text[:80]}" for label, text in rows[["label", "text"]].head(EXAMPLES_PER_REASON).to_numpy()
+            f"{label or 'no label'}: {text[:80]}"
+            for label, text in rows[["label", "text"]].head(EXAMPLES_PER_REASON).to_numpy()
+            if text.strip()
         )
         dropped.append(DroppedRows(reason, len(rows), examples))
     return frame[~bad]

@@ -53,7 +53,7 @@ def test_the_confusion_names_its_axes_and_its_score(evaluation: Evaluation):
     axes = figure.axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("answered", "true")
     assert read_ticks(figure, 0, "x") == read_ticks(figure, 0, "y") == list(LABELS)
-    assert axes.get_title() == f"svm, holdout: macro F1 {evaluation.macro_f1:.3f} on 10 rows"
+    assert axes.get_title() == f"svm, holdout\nmacro F1 {evaluation.macro_f1:.3f} on 10 rows"
 
 
 def test_a_class_without_rows_is_drawn_empty():
