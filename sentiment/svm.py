@@ -36,7 +36,7 @@ class SvmModel:
 
     def predict_probabilities(self, embeddings: Floats) -> NDArray[np.float64]:
         """Return calibrated probabilities, texts x labels, as scikit-learn computes them."""
-        decisions = decide(self.machine, self.scaler.transform(embeddings))
+        decisions = decide(self.machine, self.scaler.transform(_widen(embeddings)))
         probabilities: NDArray[np.float64] = self.calibrator.predict_proba(decisions)
         return probabilities
 
@@ -55,15 +55,15 @@ def fit_svm(
     `targets` index into `labels`. With `smote` the smaller classes are filled up, in training only.
     Raises DatasetError when a class has too few rows for that.
     """
-    scaler = StandardScaler().fit(embeddings)
-    rows, classes = scaler.transform(embeddings), targets
+    scaler = StandardScaler().fit(_widen(embeddings))
+    rows, classes = scaler.transform(_widen(embeddings)), targets
     if smote:
         rows, classes = _fill_up(rows, classes, labels, settings)
     machine = load_svc()(C=settings.c, gamma=settings.gamma, decision_function_shape="ovo", cache_size=1000)
     machine.fit(rows, classes)
     held_out, held_out_targets = calibration
     calibrator = LogisticRegression(max_iter=1000)
-    calibrator.fit(decide(machine, scaler.transform(held_out)), held_out_targets)
+    calibrator.fit(decide(machine, scaler.transform(_widen(held_out))), held_out_targets)
     return SvmModel(tuple(labels), scaler, machine, calibrator)
 
 
@@ -80,6 +80,11 @@ def decide(machine: Any, rows: NDArray[Any]) -> NDArray[np.float64]:
     """Return the one-vs-one decisions, rows x pairs of classes."""
     decisions = np.asarray(machine.decision_function(rows), dtype=np.float64)
     return decisions.reshape(len(rows), -1)
+
+
+def _widen(embeddings: Floats) -> NDArray[np.float64]:
+    """Return them in double precision: in single precision Intel's SVC can be off by tenths in a decision."""
+    return embeddings.astype(np.float64)
 
 
 def _fill_up(
