@@ -1,6 +1,7 @@
 """A ZenML pipeline that checks its configuration first and lets one run at a time into a checkout."""
 
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,12 +79,15 @@ def _drop_traceback(record: logging.LogRecord) -> bool:
 
 @contextmanager
 def hold_run_lock() -> Iterator[None]:
-    """Hold the lock of this checkout. Raises BusyError when another run has it."""
+    """Hold the lock of this checkout and clear its scratch. Raises BusyError when another run has it."""
     path = locate_state().run_lock
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(path, timeout=0):
-            yield
+            try:
+                yield
+            finally:
+                shutil.rmtree(locate_state().scratch, ignore_errors=True)
     except Timeout as error:
         raise BusyError(
             f"another run is at work in this checkout (it holds {path}); wait until it ends, then start again."

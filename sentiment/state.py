@@ -1,6 +1,7 @@
 """Where a checkout keeps what it makes: one ignored folder, so that two clones never meet."""
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +42,9 @@ class State:
         return self.folder / "embeddings"
 
     @property
-    def runs(self) -> Path:
-        return self.folder / "runs"
+    def scratch(self) -> Path:
+        """Where bundles are made before ZenML's store has them; removed when a run ends."""
+        return self.folder / "scratch"
 
     @property
     def ledger(self) -> Path:
@@ -61,6 +63,13 @@ class State:
 def locate_state() -> State:
     """Return the state folder: `SENTIMENT_STATE_DIR` where it is set, else `.sentigate` in the checkout."""
     return State(Path(os.environ.get(STATE_VARIABLE) or CHECKOUT / DEFAULT_FOLDER).expanduser().resolve())
+
+
+def make_scratch_folder() -> Path:
+    """Return a new, empty folder that lasts as long as the run."""
+    scratch = locate_state().scratch
+    scratch.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=scratch))
 
 
 def list_environment(state: State) -> dict[str, str]:

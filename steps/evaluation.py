@@ -2,7 +2,7 @@
 
 import logging
 import os
-import tempfile
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +16,7 @@ from sentiment.evaluation import Evaluation, evaluate_predictor
 from sentiment.latency import measure_latency
 from sentiment.plots import plot_confusion
 from sentiment.predictor import Predictor
+from sentiment.state import make_scratch_folder
 from steps.materializers import BUNDLE_FILES, BundleMaterializer, RecordMaterializer
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def choose_challenger(bundles: list[Bundle], evaluations: list[Evaluation]) -> A
 
 
 def _copy_bundle(bundle: Bundle) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="evaluated-"))
+    folder = make_scratch_folder()
     for name in BUNDLE_FILES:
-        os.link(bundle.folder / name, folder / name)
+        shutil.copy(bundle.folder / name, folder / name)
     return folder

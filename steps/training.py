@@ -1,7 +1,5 @@
 """The step that trains one candidate and exports it as a bundle."""
 
-import tempfile
-from pathlib import Path
 from typing import Annotated
 
 from zenml import step
@@ -11,7 +9,7 @@ from sentiment.candidates import Workbench, train_svm_candidate
 from sentiment.config import EncoderSection, TrainingSection
 from sentiment.datasets import Dataset
 from sentiment.encoder import prepare_encoder
-from sentiment.state import locate_state
+from sentiment.state import locate_state, make_scratch_folder
 from sentiment.svm import SvmSettings
 from steps.materializers import BundleMaterializer
 
@@ -45,7 +43,7 @@ def train_candidate(
         validation,
         settings,
         bench,
-        Path(tempfile.mkdtemp(prefix=f"{candidate}-")),
+        make_scratch_folder(),
         dataset_digest=clean.digest,
         holdout_digest=holdout.digest,
     )
