@@ -7,6 +7,7 @@ card.json        what the model is, how it was made, how good it measured, and t
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from sentiment.errors import BundleError
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 CARD_FILE = "card.json"
+BUNDLE_FILES = (CARD_FILE, MODEL_FILE, TOKENIZER_FILE)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def seal_bundle(folder: Path, card: Card) -> Bundle:
 
 def open_bundle(folder: Path) -> Bundle:
     """Return the bundle in `folder`. Raises BundleError when a file is missing, altered or unreadable."""
-    for name in (CARD_FILE, MODEL_FILE, TOKENIZER_FILE):
+    for name in BUNDLE_FILES:
         if not (folder / name).is_file():
             raise BundleError(
                 f"{folder} is not a model bundle: it has no {name};"
@@ -98,6 +100,12 @@ def open_bundle(folder: Path) -> Bundle:
     if _digest_answers(card, card.model_digest, card.tokenizer_digest) != card.digest:
         raise BundleError(f"{CARD_FILE} in {folder} was altered; fetch the bundle again from the registry.")
     return Bundle(folder, card)
+
+
+def copy_bundle(bundle: Bundle, folder: Path) -> None:
+    """Copy the files of a bundle into a folder that is there."""
+    for name in BUNDLE_FILES:
+        shutil.copy(bundle.folder / name, folder / name)
 
 
 def digest_file(path: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STATE_VARIABLE = "SENTIMENT_STATE_DIR"
+MODEL_TAG_VARIABLE = "SENTIMENT_MODEL_TAG"
 DEFAULT_FOLDER = ".sentigate"
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import yaml
 from bentoml.exceptions import BentoMLException
 
-from sentiment.state import locate_state
+from sentiment.state import MODEL_TAG_VARIABLE, locate_state
 
-MODEL_TAG_VARIABLE = "SENTIMENT_MODEL_TAG"
 PROJECT = Path(__file__).resolve().parents[1]
 
 

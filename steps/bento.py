@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,13 +15,11 @@ from typing import Any
 import bentoml
 import httpx
 
-from sentiment.bundle import Bundle
+from sentiment.bundle import Bundle, copy_bundle
 from sentiment.errors import DeployError
-from sentiment.state import CHECKOUT
-from steps.materializers import BUNDLE_FILES
+from sentiment.state import CHECKOUT, MODEL_TAG_VARIABLE
 
 BENTO = "sentigate"
-MODEL_TAG_VARIABLE = "SENTIMENT_MODEL_TAG"
 SMOKE_TEXT = "I love this, thank you so much!"
 READY_SECONDS = 60.0
 
@@ -35,8 +32,7 @@ def store_model(bundle: Bundle, tag: str) -> None:
         return
     labels = {"candidate": bundle.card.candidate, "dataset": bundle.card.dataset}
     with bentoml.models.create(tag, labels=labels, metadata={"digest": bundle.card.digest}) as model:
-        for name in BUNDLE_FILES:
-            shutil.copy(bundle.folder / name, model.path_of(name))
+        copy_bundle(bundle, Path(model.path))
 
 
 def build_bento(model_tag: str, version: str) -> str:

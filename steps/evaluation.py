@@ -2,22 +2,20 @@
 
 import logging
 import os
-import shutil
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import mlflow
 from zenml import step
 
-from sentiment.bundle import Bundle, seal_bundle
+from sentiment.bundle import Bundle, copy_bundle, seal_bundle
 from sentiment.datasets import Dataset
 from sentiment.evaluation import Evaluation, evaluate_predictor
 from sentiment.latency import measure_latency
 from sentiment.plots import plot_confusion
 from sentiment.predictor import Predictor
 from sentiment.state import make_scratch_folder
-from steps.materializers import BUNDLE_FILES, BundleMaterializer, RecordMaterializer
+from steps.materializers import BundleMaterializer, RecordMaterializer
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +62,9 @@ def evaluate_candidate(
         latency["p50"],
         card.size_bytes / 1e6,
     )
-    return seal_bundle(_copy_bundle(bundle), card), evaluation
+    folder = make_scratch_folder()
+    copy_bundle(bundle, folder)
+    return seal_bundle(folder, card), evaluation
 
 
 @step(experiment_tracker=True, output_materializers=BundleMaterializer)
@@ -77,10 +77,3 @@ def choose_challenger(bundles: list[Bundle], evaluations: list[Evaluation]) -> A
     logger.info("challenger: %s, macro F1 %.3f on validation", bundle.card.candidate, evaluation.macro_f1)
     mlflow.set_tag("challenger", bundle.card.candidate)
     return bundle
-
-
-def _copy_bundle(bundle: Bundle) -> Path:
-    folder = make_scratch_folder()
-    for name in BUNDLE_FILES:
-        shutil.copy(bundle.folder / name, folder / name)
-    return folder

@@ -12,13 +12,11 @@ from zenml.enums import ArtifactType
 from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from sentiment.bundle import CARD_FILE, MODEL_FILE, TOKENIZER_FILE, Bundle, open_bundle
+from sentiment.bundle import BUNDLE_FILES, Bundle, open_bundle
 from sentiment.datasets import Dataset
 from sentiment.evaluation import Evaluation
 from sentiment.gate import Decision
 from sentiment.validation import ValidationReport
-
-BUNDLE_FILES = (CARD_FILE, MODEL_FILE, TOKENIZER_FILE)
 
 
 class BundleMaterializer(BaseMaterializer):
