@@ -25,7 +25,12 @@ def main() -> None:
 @click.option("--dataset", help="Dataset by name or path, instead of the one in the file.")
 @click.option("--candidates", help="Candidates, separated by commas.")
 @click.option("--train-fraction", type=float, help="Part of the training rows to train on, in (0, 1].")
-def training(config: Path, dataset: str | None, candidates: str | None, train_fraction: float | None) -> None:
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="One value of the file, e.g. training.seed=7."
+)
+def training(
+    config: Path, dataset: str | None, candidates: str | None, train_fraction: float | None, settings: tuple[str, ...]
+) -> None:
     """Train the candidates, gate the best one, and put it into production when it passes."""
     try:
         content = read_yaml(config)
@@ -38,6 +43,8 @@ def training(config: Path, dataset: str | None, candidates: str | None, train_fr
         _override(parameters, "dataset", "train_fraction", train_fraction)
     if candidates:
         parameters["candidates"] = [name.strip() for name in candidates.split(",") if name.strip()]
+    for setting in settings:
+        override_setting(parameters, setting)
     with tempfile.TemporaryDirectory() as folder:
         merged = Path(folder) / config.name
         merged.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
@@ -54,6 +61,23 @@ def ledger() -> None:
         click.echo(f"{entry.at}  {entry.event:<9}  {entry.summary}")
     if not entries:
         click.echo("the ledger is empty; `make train` writes its first line.")
+
+
+def override_setting(parameters: dict[str, Any], setting: str) -> None:
+    """Put one `section.key=value` over the file's; the value is read as YAML."""
+    path, equals, value = setting.partition("=")
+    *parents, key = path.strip().split(".")
+    if not equals or not parents:
+        raise click.ClickException(f"--set {setting!r} is not KEY=VALUE; wanted for example training.seed=7.")
+    place: Any = parameters
+    for parent in parents:
+        if not isinstance(place.setdefault(parent, {}), dict):
+            raise click.ClickException(f"--set {setting!r}: {parent!r} is a value, not a section.")
+        place = place[parent]
+    try:
+        place[key] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise click.ClickException(f"--set {setting!r}: the value is not YAML; put it in quotes.") from error
 
 
 def _override(parameters: dict[str, Any], section: str, key: str, value: object) -> None:

@@ -3,7 +3,7 @@
 from zenml.enums import ExecutionMode
 
 from pipelines.guarded import GuardedPipeline
-from sentiment.config import DatasetSection, EncoderSection, GateSection, SplitSection, TrainingSection
+from sentiment.config import Candidate, DatasetSection, EncoderSection, GateSection, SplitSection, TrainingSection
 from steps.data import ingest, split_rows, validate
 from steps.deployment import model_deployer
 from steps.evaluation import choose_challenger, evaluate_candidate
@@ -14,7 +14,7 @@ def train_and_deploy(
     dataset: DatasetSection,
     split: SplitSection,
     encoder: EncoderSection,
-    candidates: list[str],
+    candidates: list[Candidate],
     training: TrainingSection,
     gate: GateSection,
 ) -> None:
@@ -22,16 +22,17 @@ def train_and_deploy(
     raw = ingest(dataset)
     clean, _ = validate(raw, dataset)
     train, validation, holdout = split_rows(clean, split, dataset)
-    bundles, evaluations = [], []
+    bundles, answers, behaviours = [], [], []
     for candidate in candidates:
         trained = train_candidate(
             candidate, clean, train, validation, holdout, encoder, training, id=f"train_{candidate}"
         )
-        bundle, evaluation = evaluate_candidate(trained, validation, id=f"evaluate_{candidate}")
+        bundle, answered, behaviour = evaluate_candidate(trained, validation, id=f"evaluate_{candidate}")
         bundles.append(bundle)
-        evaluations.append(evaluation)
-    challenger = choose_challenger(bundles, evaluations)
-    model_deployer(challenger, holdout, gate)
+        answers.append(answered)
+        behaviours.append(behaviour)
+    challenger = choose_challenger(bundles, answers)
+    model_deployer(challenger, holdout, bundles, answers, behaviours, validation, gate, training.seed)
 
 
 training_pipeline = GuardedPipeline(

@@ -40,6 +40,8 @@ class Card:
     holdout_digest: str
     train_rows: int
     created_at: str
+    temperature: float = 1.0
+    uncertain_below: float = 0.0
     model_digest: str = ""
     tokenizer_digest: str = ""
     digest: str = ""
@@ -116,7 +118,8 @@ def digest_file(path: Path) -> str:
 
 def _digest_answers(card: Card, model_digest: str, tokenizer_digest: str) -> str:
     """Digest all that decides an answer: two bundles that share it answer alike."""
-    parts = (model_digest, tokenizer_digest, str(card.max_tokens), str(card.texts_per_call), *card.labels)
+    threshold = (str(card.uncertain_below),) if card.uncertain_below else ()
+    parts = (model_digest, tokenizer_digest, str(card.max_tokens), str(card.texts_per_call), *threshold, *card.labels)
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
 
 
@@ -135,6 +138,9 @@ def _require_types(card: Card) -> None:
     """Raise TypeError when a field that decides an answer is of another type than it is read as."""
     texts = (card.model_digest, card.tokenizer_digest, card.digest, card.precision, card.candidate)
     numbers = (card.max_tokens, card.texts_per_call)
+    limits = (card.temperature, card.uncertain_below)
     sound = isinstance(card.labels, list) and all(isinstance(label, str) for label in card.labels)
     if not (sound and all(isinstance(text, str) for text in texts) and all(isinstance(n, int) for n in numbers)):
+        raise TypeError
+    if not all(isinstance(limit, int | float) for limit in limits):
         raise TypeError

@@ -5,14 +5,19 @@ Thresholds have no default in code; the file is the one place for them.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from sentiment.behaviour import KINDS, Kind
+from sentiment.datasets import NAMED
 from sentiment.errors import ConfigError, say_unknown
+from sentiment.gate import GateRule
 
-CANDIDATES = ("svm", "svm_smote")
+Candidate = Literal["tfidf", "svm", "svm_smote", "transformer", "lora", "cascade"]
+CANDIDATES: tuple[Candidate, ...] = get_args(Candidate)
+MIN_REASON_WORDS = 3
 ZENML_KEYS = ("parameters", "enable_cache", "enable_step_logs", "settings", "steps", "run_name", "tags", "extra")
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -70,22 +75,104 @@ class EncoderSection(Section):
     max_int8_loss: Score
 
 
-class TrainingSection(Section):
-    """How the candidates are fitted."""
+class SvmSection(Section):
+    """How `svm` and `svm_smote` are fitted."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
     c: Annotated[float, Field(gt=0)]
     gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)]
     smote_neighbours: Annotated[int, Field(ge=1)]
+
+
+class TfidfSection(Section):
+    """How `tfidf` is fitted; `c` is the inverse strength of the regularisation."""
+
+    c: Annotated[float, Field(gt=0)]
+
+
+class CascadeSection(Section):
+    """The first stage of `cascade`: convolutions over the transformer's own token embeddings."""
+
+    epochs: Annotated[int, Field(ge=1)]
+    channels: Annotated[int, Field(ge=8)]
+    learning_rate: Annotated[float, Field(gt=0)]
+
+
+class TransformerSection(Section):
+    """How `transformer` and `lora` are fine-tuned, and what `cascade` builds on.
+
+    `class_weight` 0 leaves the loss alone, 1 weighs each class by the inverse of its share. `averaging` is the
+    decay of the moving average of the weights per step, 0 for none. `batch_size` is in texts.
+    """
+
+    source: str
+    epochs: Annotated[float, Field(gt=0)]
+    batch_size: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    warmup: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    class_weight: Score
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    focal: Annotated[float, Field(ge=0)]
+    averaging: Annotated[float, Field(ge=0, lt=1)]
+    patience: Annotated[int, Field(ge=1)]
+    max_tokens: Annotated[int, Field(ge=8, le=512)]
+
+
+class LoraSection(Section):
+    """The low-rank adapters of `lora`; the rest of its settings are those of `transformer`."""
+
+    rank: Annotated[int, Field(ge=1)]
+    alpha: Annotated[int, Field(ge=1)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+
+
+class TrainingSection(Section):
+    """How the candidates are fitted; `uncertain_precision` is what answers above the threshold reach on validation."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    uncertain_precision: Score
+    tfidf: TfidfSection
+    svm: SvmSection
+    transformer: TransformerSection
+    lora: LoraSection
+    cascade: CascadeSection
 
 
 class GateSection(Section):
     """The rule of the gate; `min_f1` is a floor per dataset, `default` for those not named."""
 
     min_f1: dict[str, Score]
-    min_improvement: Annotated[float, Field(ge=0, le=1)]
+    min_recall: Score
+    min_behaviour: dict[Kind, Score]
+    max_calibration_error: Score
+    max_latency_ms: Annotated[float, Field(gt=0)]
+    max_size_mb: Annotated[float, Field(gt=0)]
+    require: Literal["not_worse", "better"]
+    min_improvement: Score
+    tolerance: Score
     max_class_drop: Score
+    min_class_rows: Annotated[int, Field(ge=1)]
+    max_decisions: Annotated[int, Field(ge=1)]
+    confidence: Share
+    resamples: Annotated[int, Field(ge=2000)]
     strict: bool
+    force: str = ""
+
+    @field_validator("min_behaviour")
+    @classmethod
+    def _name_every_kind(cls, floors: dict[Kind, float]) -> dict[Kind, float]:
+        missing = [kind for kind in KINDS if kind not in floors]
+        if missing:
+            raise ValueError(f"no floor for {missing[0]!r}; 0 asks for nothing")
+        return floors
+
+    @field_validator("force")
+    @classmethod
+    def _give_a_reason(cls, reason: str) -> str:
+        if reason and len(reason.split()) < MIN_REASON_WORDS:
+            raise ValueError("a forced promotion needs a reason of three words or more, for the ledger")
+        return reason
 
     @model_validator(mode="after")
     def _have_a_default(self) -> "GateSection":
@@ -93,9 +180,10 @@ class GateSection(Section):
             raise ValueError("min_f1 has no 'default'; name the floor for datasets that are not listed")
         return self
 
-    def floor_for(self, dataset: str) -> float:
-        """Return the floor of a dataset."""
-        return self.min_f1.get(dataset, self.min_f1["default"])
+    def rule_for(self, dataset: str, seed: int) -> GateRule:
+        """Return the rule for a dataset."""
+        settings = self.model_dump(exclude={"min_f1", "strict", "force"})
+        return GateRule(min_f1=self.min_f1.get(dataset, self.min_f1["default"]), seed=seed, **settings)
 
 
 class TrainingConfig(Section):
@@ -104,7 +192,7 @@ class TrainingConfig(Section):
     dataset: DatasetSection
     split: SplitSection
     encoder: EncoderSection
-    candidates: tuple[Literal["svm", "svm_smote"], ...] = Field(min_length=1)
+    candidates: tuple[Candidate, ...] = Field(min_length=1)
     training: TrainingSection
     gate: GateSection
 
@@ -114,6 +202,14 @@ class TrainingConfig(Section):
         if len(set(candidates)) < len(candidates):
             raise ValueError("a candidate is named twice; name each once")
         return candidates
+
+    @model_validator(mode="after")
+    def _know_every_floor(self) -> "TrainingConfig":
+        known = ("default", *NAMED, Path(self.dataset.name).stem)
+        for name in self.gate.min_f1:
+            if name not in known:
+                raise ValueError(say_unknown("dataset under gate.min_f1", name, known).rstrip("."))
+        return self
 
 
 def read_config(path: Path) -> TrainingConfig:

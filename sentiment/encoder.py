@@ -7,9 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,12 +16,13 @@ from safetensors import SafetensorError
 
 from sentiment.bundle import digest_file
 from sentiment.errors import EncoderError
+from sentiment.export import OPSET, export_module, quantise, quieten_libraries
 from sentiment.text_graph import TextGraph
 
 logger = logging.getLogger(__name__)
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-OPSET = 17
+OTHER_WEIGHTS = ["*.h5", "*.msgpack", "*.ot", "*.onnx", "*.mlmodel", "openvino/*", "onnx/*", "coreml/*"]
 TEXTS_PER_CALL = {"fp32": 8, "int8": 1}
 
 
@@ -80,7 +79,7 @@ def find_encoder(source: str) -> Path:
     import huggingface_hub
 
     try:
-        return Path(huggingface_hub.snapshot_download(source, etag_timeout=5))
+        return Path(huggingface_hub.snapshot_download(source, etag_timeout=5, ignore_patterns=OTHER_WEIGHTS))
     except (OSError, ValueError) as error:
         raise EncoderError(
             f"the encoder {source!r} is neither a folder nor reachable on the Hugging Face hub"
@@ -98,7 +97,7 @@ def prepare_encoder(source: str, store: Path, *, max_tokens: int) -> Encoder:
             exported = Path(scratch) / folder.name
             exported.mkdir()
             logger.info("exporting the encoder to ONNX, once for this checkout; about 20 s")
-            with _quieten_libraries():
+            with quieten_libraries():
                 try:
                     _export(origin, exported)
                 except (SafetensorError, RuntimeError, ValueError) as error:
@@ -110,22 +109,17 @@ def prepare_encoder(source: str, store: Path, *, max_tokens: int) -> Encoder:
     return Encoder(folder, origin, max_tokens)
 
 
-@contextmanager
-def _quieten_libraries() -> Iterator[None]:
-    """Silence what torch and onnxruntime say about every node of a trusted export."""
-    before = logging.root.manager.disable
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(before)
+def find_weights(origin: Path) -> Path:
+    """Return the file with the weights. Raises EncoderError when there is none."""
+    for name in WEIGHT_FILES:
+        if (origin / name).is_file():
+            return origin / name
+    raise EncoderError(f"{origin} is not an encoder: wanted a {WEIGHT_FILES[0]} and a tokenizer.json in it.")
 
 
 def _digest_recipe(origin: Path, max_tokens: int) -> str:
-    weights = next((origin / name for name in WEIGHT_FILES if (origin / name).is_file()), None)
-    if weights is None or not (origin / "tokenizer.json").is_file():
+    weights = find_weights(origin)
+    if not (origin / "tokenizer.json").is_file():
         raise EncoderError(f"{origin} is not an encoder: wanted a {WEIGHT_FILES[0]} and a tokenizer.json in it.")
     parts = (
         digest_file(weights),
@@ -151,8 +145,6 @@ def _read_pooling(origin: Path) -> str:
 
 def _export(origin: Path, folder: Path) -> None:
     import torch
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-    from onnxruntime.quantization.shape_inference import quant_pre_process
     from transformers import AutoModel
 
     class SentenceEncoder(torch.nn.Module):
@@ -170,20 +162,6 @@ def _export(origin: Path, folder: Path) -> None:
                 pooled = (states * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
             return torch.nn.functional.normalize(pooled, dim=1)
 
-    ids = torch.ones((2, 8), dtype=torch.int64)
-    axes = {0: "texts", 1: "tokens"}
-    with torch.no_grad():
-        torch.onnx.export(
-            SentenceEncoder(),
-            (ids, ids),
-            str(folder / "exported.onnx"),
-            input_names=["input_ids", "attention_mask"],
-            output_names=["embedding"],
-            dynamic_axes={"input_ids": axes, "attention_mask": axes, "embedding": {0: "texts"}},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    quant_pre_process(str(folder / "exported.onnx"), str(folder / "fp32.onnx"), skip_symbolic_shape=True)
-    quantize_dynamic(folder / "fp32.onnx", folder / "int8.onnx", weight_type=QuantType.QInt8, per_channel=True)
-    (folder / "exported.onnx").unlink()
+    export_module(SentenceEncoder(), folder / "fp32.onnx", output="embedding")
+    quantise(folder / "fp32.onnx", folder / "int8.onnx")
     shutil.copy(origin / "tokenizer.json", folder / "tokenizer.json")

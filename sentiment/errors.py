@@ -20,6 +20,10 @@ class EncoderError(SentimentError):
     """The sentence encoder is missing or does not export faithfully."""
 
 
+class TrainingError(SentimentError):
+    """A model cannot be fitted: its loss left the numbers, or the memory does not suffice."""
+
+
 class BundleError(SentimentError):
     """A model bundle is missing, incomplete or altered."""
 

@@ -1,15 +1,55 @@
-"""How good a predictor is on labelled text: accuracy, precision, recall and F1, overall and by class."""
+"""How good a predictor is on labelled text: its answers, and the scores that they make, overall and by class."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from sentiment.calibration import measure_calibration_error
 from sentiment.datasets import Dataset
 from sentiment.errors import DatasetError
 from sentiment.predictor import Predictor
+from sentiment.text_graph import Floats
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one bundle says to one side of a dataset, row by row.
+
+    `probabilities` is rows x labels; `targets` index into `labels`.
+    """
+
+    bundle_digest: str
+    dataset_digest: str
+    labels: tuple[str, ...]
+    probabilities: Floats
+    targets: NDArray[np.int64]
+
+    @property
+    def chosen(self) -> NDArray[np.int64]:
+        chosen: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return chosen
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        correct: NDArray[np.bool_] = self.chosen == self.targets
+        return correct
+
+    @property
+    def confidences(self) -> NDArray[np.float64]:
+        return np.asarray(self.probabilities.max(axis=1), dtype=np.float64)
+
+    def reorder(self, labels: Sequence[str]) -> "Answers":
+        """Return the same answers with the same labels in another order."""
+        order = [self.labels.index(label) for label in labels]
+        return replace(
+            self,
+            labels=tuple(labels),
+            probabilities=self.probabilities[:, order],
+            targets=np.argsort(order)[self.targets],
+        )
 
 
 @dataclass(frozen=True)
@@ -24,7 +64,10 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of one bundle on one side of a dataset; the confusion counts true labels by row."""
+    """Scores of one bundle on one side of a dataset.
+
+    The confusion counts true labels by row; the calibration error is the expected one, in [0, 1].
+    """
 
     bundle_digest: str
     dataset_digest: str
@@ -33,6 +76,7 @@ class Evaluation:
     macro_precision: float
     macro_recall: float
     macro_f1: float
+    calibration_error: float
     classes: Mapping[str, ClassScore]
     confusion: tuple[tuple[int, ...], ...]
 
@@ -47,43 +91,40 @@ class Evaluation:
             "macro_precision": self.macro_precision,
             "macro_recall": self.macro_recall,
             "macro_f1": self.macro_f1,
+            "calibration_error": self.calibration_error,
         }
         for label, score in self.classes.items():
             scores |= {f"precision_{label}": score.precision, f"recall_{label}": score.recall, f"f1_{label}": score.f1}
         return scores
 
 
-def evaluate_predictor(predictor: Predictor, rows: Dataset) -> Evaluation:
-    """Return the scores of a predictor on labelled rows, through the path that serves."""
+def answer_rows(predictor: Predictor, rows: Dataset) -> Answers:
+    """Return what a predictor says to labelled rows, through the path that serves."""
     targets = encode_labels(rows, predictor.labels)
-    answers = predictor.predict_probabilities(list(rows.frame["text"])).argmax(axis=1)
-    return score_answers(answers, targets, predictor.labels, predictor.bundle.card.digest, rows.digest)
+    probabilities = predictor.predict_probabilities(list(rows.frame["text"]))
+    return Answers(predictor.bundle.card.digest, rows.digest, predictor.labels, probabilities, targets)
 
 
-def score_answers(
-    answers: NDArray[np.int64],
-    targets: NDArray[np.int64],
-    labels: Sequence[str],
-    bundle_digest: str,
-    dataset_digest: str,
-) -> Evaluation:
-    """Return the scores of answers against targets; both index into `labels`."""
-    known = range(len(labels))
-    precision, recall, f1, support = precision_recall_fscore_support(targets, answers, labels=known, zero_division=0)
+def score_answers(answers: Answers) -> Evaluation:
+    """Return the scores that the answers make."""
+    known = range(len(answers.labels))
+    chosen, targets = answers.chosen, answers.targets
+    precision, recall, f1, support = precision_recall_fscore_support(targets, chosen, labels=known, zero_division=0)
     classes = {
         label: ClassScore(float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
-        for i, label in enumerate(labels)
+        for i, label in enumerate(answers.labels)
     }
     return Evaluation(
-        bundle_digest=bundle_digest,
-        dataset_digest=dataset_digest,
+        bundle_digest=answers.bundle_digest,
+        dataset_digest=answers.dataset_digest,
         rows=len(targets),
-        accuracy=float((answers == targets).mean()),
+        accuracy=float(answers.correct.mean()),
         macro_precision=float(precision.mean()),
         macro_recall=float(recall.mean()),
         macro_f1=float(f1.mean()),
+        calibration_error=measure_calibration_error(answers.confidences, answers.correct),
         classes=classes,
-        confusion=tuple(tuple(int(n) for n in row) for row in confusion_matrix(targets, answers, labels=known)),
+        confusion=tuple(tuple(int(n) for n in row) for row in confusion_matrix(targets, chosen, labels=known)),
     )
 
 

@@ -52,6 +52,14 @@ def read_entries(ledger: Path) -> list[LedgerEntry]:
     return entries
 
 
+def count_decisions(ledger: Path, holdout_digest: str) -> int:
+    """Return how many decisions a holdout has made."""
+    return sum(
+        entry.event == "decision" and entry.details.get("holdout_digest") == holdout_digest
+        for entry in read_entries(ledger)
+    )
+
+
 def stamp_time(now: datetime) -> str:
     """Return an aware time as the ledger writes it: UTC, to the second."""
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -4,18 +4,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentiment.bundle import Bundle, open_bundle
+from sentiment.bundle import Bundle, Card, open_bundle
 from sentiment.errors import BundleError
 from sentiment.text_graph import Floats, TextGraph
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one text; `scores` are calibrated probabilities that sum to 1."""
+    """The answer for one text; `scores` are calibrated probabilities that sum to 1.
+
+    `uncertain` says that the confidence is under the threshold of the card.
+    """
 
     label: str
     confidence: float
     scores: Mapping[str, float]
+    uncertain: bool
     tokens: int
     truncated: bool
 
@@ -47,7 +51,7 @@ class Predictor:
         """Return one prediction per text, in order; raises ValueError when there is none."""
         answer = self._graph.run(texts)
         return [
-            _to_prediction(self.labels, row, tokens, truncated)
+            _to_prediction(self.bundle.card, row, tokens, truncated)
             for row, tokens, truncated in zip(answer.outputs, answer.tokens, answer.truncated, strict=True)
         ]
 
@@ -61,7 +65,8 @@ def open_predictor(folder: Path, *, threads: int = 1) -> Predictor:
     return Predictor(open_bundle(folder), threads=threads)
 
 
-def _to_prediction(labels: Sequence[str], row: Floats, tokens: int, truncated: bool) -> Prediction:
+def _to_prediction(card: Card, row: Floats, tokens: int, truncated: bool) -> Prediction:
     best = int(row.argmax())
-    scores = {label: round(float(score), 6) for label, score in zip(labels, row, strict=True)}
-    return Prediction(labels[best], scores[labels[best]], scores, tokens, truncated)
+    scores = {label: round(float(score), 6) for label, score in zip(card.labels, row, strict=True)}
+    label = card.labels[best]
+    return Prediction(label, scores[label], scores, bool(row[best] < card.uncertain_below), tokens, truncated)

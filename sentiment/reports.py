@@ -2,24 +2,121 @@
 
 import base64
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from sentiment.plots import plot_dataset
+from sentiment.behaviour import KINDS, BehaviourReport
+from sentiment.bundle import Bundle, Card
+from sentiment.comparison import Interval, measure_interval
+from sentiment.datasets import Dataset
+from sentiment.evaluation import Answers, Evaluation, score_answers
+from sentiment.gate import Decision, GateRule
+from sentiment.plots import plot_confusions, plot_dataset, plot_difference, plot_intervals, plot_reliability
+from sentiment.slices import find_changes, find_mistakes, score_slices
 from sentiment.validation import ValidationReport
 
 TEMPLATES = Path(__file__).parent / "templates"
+MISTAKES = 20
+CHANGES = 20
+LONGEST_TEXT = 300
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One model on one dataset, as a report shows it."""
+
+    name: str
+    card: Card
+    answers: Answers
+    evaluation: Evaluation
+    interval: Interval
+    behaviour: BehaviourReport
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A decision with the answers that it rests on, labels in the same order."""
+
+    decision: Decision
+    challenger: Answers
+    champion: Answers | None
+
+
+def score_model(name: str, bundle: Bundle, answers: Answers, behaviour: BehaviourReport, rule: GateRule) -> Scored:
+    """Return a model with its scores and their interval, resampled as the gate does."""
+    interval = measure_interval(answers, resamples=rule.resamples, confidence=rule.confidence, seed=rule.seed)
+    return Scored(name, bundle.card, answers, score_answers(answers), interval, behaviour)
 
 
 def render_validation(report: ValidationReport) -> str:
     """Return the validation report as a page."""
-    page = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("validation.html")
-    return page.render(report=report, picture=_encode_picture(plot_dataset(report)))
+    return _render("validation.html", report=report, picture=_encode(plot_dataset(report)))
 
 
-def _encode_picture(figure: Figure) -> str:
+def render_comparison(candidates: Sequence[Scored], validation: Dataset, trial: Trial, holdout: Dataset) -> str:
+    """Return the page on a decision: the verdict first, then champion and challenger, then every candidate."""
+    decision = trial.decision
+    chosen = next(item for item in candidates if item.card.digest == decision.challenger.bundle_digest)
+    texts = list(holdout.frame["text"])
+    better, worse = find_changes(trial.champion, trial.challenger, texts) if trial.champion is not None else ([], [])
+    return _render(
+        "comparison.html",
+        decision=decision,
+        chosen=chosen,
+        candidates=candidates,
+        difference=_encode(plot_difference(decision)) if decision.comparison else "",
+        better=better,
+        worse=worse,
+        slices=_pair_slices(trial, texts),
+        mistakes=find_mistakes(chosen.answers, list(validation.frame["text"]), MISTAKES),
+        pictures=_picture(candidates),
+    )
+
+
+def render_evaluation(models: Sequence[Scored], dataset: Dataset) -> str:
+    """Return the page on several models and one dataset."""
+    texts = list(dataset.frame["text"])
+    return _render(
+        "evaluation.html",
+        dataset=dataset,
+        candidates=models,
+        slices=[(item.name, score_slices(item.answers, texts)) for item in models],
+        mistakes=[(item.name, find_mistakes(item.answers, texts, MISTAKES)) for item in models],
+        pictures=_picture(models),
+    )
+
+
+def _picture(models: Sequence[Scored]) -> dict[str, str]:
+    return {
+        "intervals": _encode(plot_intervals([(item.name, item.interval) for item in models])),
+        "confusions": _encode(plot_confusions([(item.name, item.evaluation) for item in models])),
+        "reliability": _encode(plot_reliability([(item.name, item.answers) for item in models])),
+    }
+
+
+def _pair_slices(trial: Trial, texts: list[str]) -> list[dict[str, object]]:
+    champion = {item.name: item for item in score_slices(trial.champion, texts)} if trial.champion is not None else {}
+    return [{"after": item, "before": champion.get(item.name)} for item in score_slices(trial.challenger, texts)]
+
+
+def _render(template: str, **values: object) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["clip"] = lambda text: text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + " ..."
+    environment.globals.update(kinds=KINDS, changes_shown=CHANGES)
+    return environment.get_template(template).render(**values)
+
+
+def _encode(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return base64.b64encode(buffer.getvalue()).decode()

@@ -43,6 +43,11 @@ class State:
         return self.folder / "embeddings"
 
     @property
+    def finetuned(self) -> Path:
+        """Fine-tuned weights by the digest of what made them, and the checkpoints of what is under way."""
+        return self.folder / "finetuned"
+
+    @property
     def scratch(self) -> Path:
         """Where bundles are made before ZenML's store has them; removed when a run ends."""
         return self.folder / "scratch"

@@ -36,6 +36,7 @@ class TextGraph:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        self._output = self._session.get_outputs()[0].name
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.enable_truncation(max_tokens)
         self._tokenizer.no_padding()
@@ -46,7 +47,7 @@ class TextGraph:
         """Return the graph's answer for each text, in order; raises ValueError when there is none."""
         if not texts:
             raise ValueError("no texts: wanted at least one.")
-        encodings = self._tokenizer.encode_batch_fast([_replace_surrogates(text) for text in texts])
+        encodings = self._encode(texts)
         lengths = [len(encoding.ids) for encoding in encodings]
         calls = plan_calls(lengths, self._texts_per_call)
         if self._threads > 1 and len(calls) > 1:
@@ -59,6 +60,13 @@ class TextGraph:
             outputs[call] = answer
         return GraphAnswer(outputs, tuple(lengths), tuple(bool(encoding.overflowing) for encoding in encodings))
 
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids that the graph reads for each text."""
+        return [encoding.ids for encoding in self._encode(texts)]
+
+    def _encode(self, texts: Sequence[str]) -> list[Encoding]:
+        return self._tokenizer.encode_batch_fast([_replace_surrogates(text) for text in texts])
+
     def _call(self, encodings: Sequence[Encoding]) -> Floats:
         width = max(len(encoding.ids) for encoding in encodings)
         ids = np.zeros((len(encodings), width), dtype=np.int64)
@@ -66,7 +74,7 @@ class TextGraph:
         for row, encoding in enumerate(encodings):
             ids[row, : len(encoding.ids)] = encoding.ids
             mask[row, : len(encoding.ids)] = 1
-        (answer,) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
+        (answer,) = self._session.run([self._output], {"input_ids": ids, "attention_mask": mask})
         return np.asarray(answer, dtype=np.float32)
 
 

@@ -38,6 +38,7 @@ class Answer(BaseModel):
     confidence: float = Field(ge=0, le=1)
     scores: dict[str, float]
     tokens: int
+    uncertain: bool
     truncated: bool
     model_version: str
     model_digest: str
@@ -50,6 +51,7 @@ class BatchEntry(BaseModel):
     confidence: float | None = WHERE_THERE_IS_ONE
     scores: dict[str, float] | None = WHERE_THERE_IS_ONE
     tokens: int | None = WHERE_THERE_IS_ONE
+    uncertain: bool | None = WHERE_THERE_IS_ONE
     truncated: bool | None = WHERE_THERE_IS_ONE
     model_version: str | None = WHERE_THERE_IS_ONE
     model_digest: str | None = WHERE_THERE_IS_ONE

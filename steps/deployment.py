@@ -11,16 +11,19 @@ from typing import Annotated
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from zenml import step
+from zenml.types import HTMLString
 
+from sentiment.behaviour import BehaviourReport
 from sentiment.bundle import Bundle
 from sentiment.config import GateSection
 from sentiment.datasets import Dataset
 from sentiment.errors import BundleError, GateBlockedError, RegistryError
-from sentiment.evaluation import Evaluation, evaluate_predictor
-from sentiment.gate import Decision, GateRule, decide_gate, hold_decision, write_decision
-from sentiment.ledger import Event, LedgerEntry, append_entry, stamp_time
+from sentiment.evaluation import Answers, answer_rows
+from sentiment.gate import Decision, Measured, decide_gate, write_decision
+from sentiment.ledger import Event, LedgerEntry, append_entry, count_decisions, stamp_time
 from sentiment.plots import plot_confusion
 from sentiment.predictor import Predictor
+from sentiment.reports import Trial, render_comparison, score_model
 from sentiment.state import locate_state
 from steps.bento import build_bento, smoke_test, store_model
 from steps.materializers import RecordMaterializer
@@ -38,45 +41,68 @@ from steps.registry import (
 logger = logging.getLogger(__name__)
 
 
-@step(experiment_tracker=True, enable_cache=False, output_materializers=RecordMaterializer)
-def model_deployer(challenger: Bundle, holdout: Dataset, gate: GateSection) -> Annotated[Decision, "decision"]:
-    """Return the gate's decision; when it passes, the model is in production and its Bento is built.
+@step(
+    experiment_tracker=True,
+    enable_cache=False,
+    output_materializers={"decision": RecordMaterializer},
+)
+def model_deployer(
+    challenger: Bundle,
+    holdout: Dataset,
+    bundles: list[Bundle],
+    answers: list[Answers],
+    behaviours: list[BehaviourReport],
+    validation: Dataset,
+    gate: GateSection,
+    seed: int,
+) -> tuple[Annotated[Decision, "decision"], Annotated[HTMLString, "comparison_report"]]:
+    """Return the gate's decision and the report on it; when it passes, the model is in production and served.
 
     A blocked challenger is a normal end, unless `gate.strict`: then GateBlockedError ends the run.
     """
-    rule = GateRule(gate.floor_for(holdout.name), gate.min_improvement, gate.max_class_drop)
-    decision = decide_on_holdout(challenger, holdout, rule)
-    record_decision(challenger, decision)
+    behaviour = next(
+        found for bundle, found in zip(bundles, behaviours, strict=True) if bundle.card.digest == challenger.card.digest
+    )
+    trial = try_on_holdout(challenger, behaviour, holdout, gate, seed)
+    entries = [
+        score_model(bundle.card.candidate, bundle, scored, found, gate.rule_for(holdout.name, seed))
+        for bundle, scored, found in zip(bundles, answers, behaviours, strict=True)
+    ]
+    page = render_comparison(entries, validation, trial, holdout)
+    decision = trial.decision
+    record_decision(challenger, decision, page)
     if decision.passed:
         version = register_bundle(challenger, log_bundle(challenger), _active_run())
         bento = deploy_version(challenger, version)
         promote_version(challenger, version, bento)
     elif gate.strict:
         raise GateBlockedError(decision.summary)
-    return decision
+    return decision, HTMLString(page)
 
 
-def decide_on_holdout(challenger: Bundle, holdout: Dataset, rule: GateRule) -> Decision:
-    """Return the decision on a challenger: the champion is fetched and scored now, on the same rows."""
-    challenger_scores = _score(challenger, holdout)
-    champion = find_version(PRODUCTION)
-    if champion is None:
-        return decide_gate(challenger_scores, None, rule)
-    try:
-        bundle = fetch_bundle(champion)
-    except (BundleError, RegistryError) as error:
-        return hold_decision(challenger_scores, rule, str(champion.version), str(error))
-    if set(bundle.card.labels) != set(challenger.card.labels):
-        known, asked = ", ".join(bundle.card.labels), ", ".join(challenger.card.labels)
-        reason = f"it answers {known}, the challenger answers {asked}"
-        return hold_decision(challenger_scores, rule, str(champion.version), reason)
-    if bundle.card.holdout_digest != challenger.card.holdout_digest:
-        logger.info("champion version %s was gated on another holdout; both are scored on this one", champion.version)
-    return decide_gate(challenger_scores, _score(bundle, holdout), rule, champion_version=str(champion.version))
+def try_on_holdout(
+    challenger: Bundle, behaviour: BehaviourReport, holdout: Dataset, gate: GateSection, seed: int
+) -> Trial:
+    """Return the decision on a challenger with both models' answers: the champion is fetched and scored now."""
+    scored = _answer(challenger, holdout)
+    measured = Measured(scored, challenger.card.latency_ms["p95"], challenger.card.size_bytes, behaviour)
+    version = find_version(PRODUCTION)
+    champion, unmeasured, notes = _measure_champion(version, challenger, holdout)
+    decision = decide_gate(
+        measured,
+        champion,
+        gate.rule_for(holdout.name, seed),
+        champion_version=str(version.version) if version else None,
+        unmeasured=unmeasured,
+        earlier_decisions=count_decisions(locate_state().ledger, holdout.digest),
+        notes=notes,
+        force=gate.force,
+    )
+    return Trial(decision, scored, champion.reorder(scored.labels) if champion is not None else None)
 
 
-def record_decision(challenger: Bundle, decision: Decision) -> None:
-    """Write the decision to MLflow and to the ledger, and say it."""
+def record_decision(challenger: Bundle, decision: Decision, page: str) -> None:
+    """Write the decision and the report to MLflow, the decision to the ledger, and say it."""
     metrics = {f"holdout_{name}": value for name, value in decision.challenger.flatten().items()}
     mlflow.log_metrics(metrics)
     mlflow.log_figure(
@@ -86,9 +112,9 @@ def record_decision(challenger: Bundle, decision: Decision) -> None:
     if decision.champion is not None:
         mlflow.log_metric("champion_holdout_macro_f1", decision.champion.macro_f1)
     with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "decision.json"
-        write_decision(decision, file)
-        mlflow.log_artifact(str(file))
+        write_decision(decision, Path(scratch) / "decision.json")
+        (Path(scratch) / "comparison_report.html").write_text(page, encoding="utf-8")
+        mlflow.log_artifacts(scratch)
     details = {
         "outcome": decision.outcome,
         "run": _active_run(),
@@ -99,8 +125,12 @@ def record_decision(challenger: Bundle, decision: Decision) -> None:
         "macro_f1": decision.challenger.macro_f1,
         "champion_macro_f1": decision.champion.macro_f1 if decision.champion else None,
         "champion_version": decision.champion_version,
+        "warnings": list(decision.warnings),
+        "force": decision.force,
     }
     _enter("decision", None, decision.summary, details)
+    for warning in decision.warnings:
+        logger.warning("gate: %s.", warning)
     logger.info("gate: %s. %s", decision.outcome, decision.summary)
 
 
@@ -129,8 +159,35 @@ def promote_version(bundle: Bundle, version: ModelVersion, bento: str) -> None:
     logger.info("promoted: %s Serve it with `bentoml serve`.", summary)
 
 
-def _score(bundle: Bundle, holdout: Dataset) -> Evaluation:
-    return evaluate_predictor(Predictor(bundle, threads=os.cpu_count() or 1), holdout)
+def _measure_champion(
+    version: ModelVersion | None, challenger: Bundle, holdout: Dataset
+) -> tuple[Answers | None, str, tuple[str, ...]]:
+    """Return the champion's answers, or why there are none; and what a reader of the decision should know."""
+    if version is None:
+        return None, "", ()
+    try:
+        champion = fetch_bundle(version)
+    except (BundleError, RegistryError) as error:
+        return None, str(error), ()
+    known, asked = champion.card.labels, challenger.card.labels
+    if set(known) != set(asked):
+        return None, f"it answers {', '.join(known)}, the challenger answers {', '.join(asked)}", ()
+    notes: tuple[str, ...] = ()
+    if champion.card.dataset != challenger.card.dataset:
+        notes = (
+            f"champion version {version.version} was trained on {champion.card.dataset!r}, the challenger and this"
+            f" holdout are of {challenger.card.dataset!r}, which favours the challenger",
+        )
+    elif champion.card.holdout_digest != challenger.card.holdout_digest:
+        notes = (
+            f"champion version {version.version} was gated on another holdout of {champion.card.dataset!r};"
+            " both are scored on this one",
+        )
+    return _answer(champion, holdout), "", notes
+
+
+def _answer(bundle: Bundle, holdout: Dataset) -> Answers:
+    return answer_rows(Predictor(bundle, threads=os.cpu_count() or 1), holdout)
 
 
 def _active_run() -> str:

@@ -8,30 +8,43 @@ from typing import Annotated
 import mlflow
 from zenml import step
 
+from sentiment.behaviour import BehaviourReport, read_cases, run_cases
 from sentiment.bundle import Bundle, copy_bundle, seal_bundle
 from sentiment.datasets import Dataset
-from sentiment.evaluation import Evaluation, evaluate_predictor
+from sentiment.evaluation import Answers, answer_rows, score_answers
 from sentiment.latency import measure_latency
-from sentiment.plots import plot_confusion
+from sentiment.plots import plot_confusion, plot_reliability
 from sentiment.predictor import Predictor
 from sentiment.state import make_scratch_folder
-from steps.materializers import BundleMaterializer, RecordMaterializer
+from steps.materializers import AnswersMaterializer, BundleMaterializer, RecordMaterializer
 
 logger = logging.getLogger(__name__)
 
 
 @step(
     experiment_tracker=True,
-    output_materializers={"evaluated_bundle": BundleMaterializer, "evaluation": RecordMaterializer},
+    output_materializers={
+        "evaluated_bundle": BundleMaterializer,
+        "answers": AnswersMaterializer,
+        "behaviour": RecordMaterializer,
+    },
 )
 def evaluate_candidate(
     bundle: Bundle, validation: Dataset
-) -> tuple[Annotated[Bundle, "evaluated_bundle"], Annotated[Evaluation, "evaluation"]]:
-    """Return the bundle with its measurements on the card, and the scores on validation."""
-    evaluation = evaluate_predictor(Predictor(bundle, threads=os.cpu_count() or 1), validation)
+) -> tuple[
+    Annotated[Bundle, "evaluated_bundle"],
+    Annotated[Answers, "answers"],
+    Annotated[BehaviourReport, "behaviour"],
+]:
+    """Return the bundle with its measurements on the card, its answers on validation, and how it behaves."""
+    predictor = Predictor(bundle, threads=os.cpu_count() or 1)
+    answers = answer_rows(predictor, validation)
+    evaluation = score_answers(answers)
+    behaviour = run_cases(predictor, read_cases())
     latency = measure_latency(Predictor(bundle), list(validation.frame["text"]))
     scores = {f"validation_{name}": value for name, value in evaluation.flatten().items()}
-    metrics = {**bundle.card.metrics, **scores}
+    rates = {f"behaviour_{kind}": rate for kind, rate in behaviour.rates.items()}
+    metrics = {**bundle.card.metrics, **scores, **rates}
     with mlflow.start_run(run_name=bundle.card.candidate, nested=True) as run:
         card = replace(bundle.card, latency_ms=latency, metrics=metrics, mlflow_run=run.info.run_id)
         mlflow.log_params(
@@ -47,33 +60,34 @@ def evaluate_candidate(
         mlflow.log_metrics(
             {
                 **card.metrics,
+                "uncertain_below": card.uncertain_below,
                 "size_bytes": card.size_bytes,
                 "latency_p50_ms": latency["p50"],
                 "latency_p95_ms": latency["p95"],
             }
         )
         mlflow.log_figure(plot_confusion(evaluation, f"{card.candidate}, validation"), "confusion_validation.png")
+        mlflow.log_figure(plot_reliability([(card.candidate, answers)]), "reliability_validation.png")
     logger.info(
-        "%s: macro F1 %.3f, accuracy %.3f on %d validation rows; %.1f ms a text, %.0f MB",
+        "%s: macro F1 %.3f, accuracy %.3f, calibration error %.3f on %d validation rows; %.1f ms a text, %.0f MB",
         card.candidate,
         evaluation.macro_f1,
         evaluation.accuracy,
+        evaluation.calibration_error,
         evaluation.rows,
         latency["p50"],
         card.size_bytes / 1e6,
     )
     folder = make_scratch_folder()
     copy_bundle(bundle, folder)
-    return seal_bundle(folder, card), evaluation
+    return seal_bundle(folder, card), answers, behaviour
 
 
 @step(experiment_tracker=True, output_materializers=BundleMaterializer)
-def choose_challenger(bundles: list[Bundle], evaluations: list[Evaluation]) -> Annotated[Bundle, "challenger"]:
+def choose_challenger(bundles: list[Bundle], answers: list[Answers]) -> Annotated[Bundle, "challenger"]:
     """Return the bundle with the best macro F1 on validation; the smaller one where two are equal."""
-    ranked = sorted(
-        zip(bundles, evaluations, strict=True), key=lambda pair: (-pair[1].macro_f1, pair[0].card.size_bytes)
-    )
-    bundle, evaluation = ranked[0]
-    logger.info("challenger: %s, macro F1 %.3f on validation", bundle.card.candidate, evaluation.macro_f1)
+    scored = [(bundle, score_answers(said).macro_f1) for bundle, said in zip(bundles, answers, strict=True)]
+    bundle, macro_f1 = min(scored, key=lambda pair: (-pair[1], pair[0].card.size_bytes))
+    logger.info("challenger: %s, macro F1 %.3f on validation", bundle.card.candidate, macro_f1)
     mlflow.set_tag("challenger", bundle.card.candidate)
     return bundle

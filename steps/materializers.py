@@ -1,22 +1,24 @@
 """How our own values are kept in ZenML's artefact store: files for bundles and datasets, JSON for records."""
 
+import io
 import json
 import os
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 from zenml.enums import ArtifactType
 from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 
+from sentiment.behaviour import BehaviourReport
 from sentiment.bundle import BUNDLE_FILES, Bundle, open_bundle
 from sentiment.datasets import Dataset
-from sentiment.evaluation import Evaluation
+from sentiment.evaluation import Answers
 from sentiment.gate import Decision
-from sentiment.validation import ValidationReport
 
 
 class BundleMaterializer(BaseMaterializer):
@@ -63,10 +65,34 @@ class DatasetMaterializer(BaseMaterializer):
             return Dataset(name, pd.read_parquet(file))
 
 
+class AnswersMaterializer(BaseMaterializer):
+    """Keeps a model's answers as two arrays beside what they answer."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Answers,)
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
+
+    def save(self, data: Answers) -> None:
+        """Write arrays and names to the store."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, probabilities=data.probabilities, targets=data.targets)
+        with fileio.open(os.path.join(self.uri, "answers.npz"), "wb") as file:
+            file.write(buffer.getvalue())
+        with fileio.open(os.path.join(self.uri, "names.json"), "w") as file:
+            file.write(json.dumps([data.bundle_digest, data.dataset_digest, list(data.labels)]))
+
+    def load(self, data_type: type[Answers]) -> Answers:  # noqa: ARG002
+        """Return the answers."""
+        with fileio.open(os.path.join(self.uri, "names.json"), "r") as file:
+            bundle_digest, dataset_digest, labels = json.loads(file.read())
+        with fileio.open(os.path.join(self.uri, "answers.npz"), "rb") as file:
+            arrays = np.load(io.BytesIO(file.read()))
+        return Answers(bundle_digest, dataset_digest, tuple(labels), arrays["probabilities"], arrays["targets"])
+
+
 class RecordMaterializer(BaseMaterializer):
     """Keeps a frozen record as JSON."""
 
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Evaluation, Decision, ValidationReport)
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (BehaviourReport, Decision)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
     def save(self, data: Any) -> None:

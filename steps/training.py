@@ -1,22 +1,23 @@
 """The step that trains one candidate and exports it as a bundle."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
+import mlflow
 from zenml import step
 
 from sentiment.bundle import Bundle
-from sentiment.candidates import Workbench, train_svm_candidate
-from sentiment.config import EncoderSection, TrainingSection
+from sentiment.candidates.draft import Recipe, Sides
+from sentiment.candidates.training import train_candidate as train_by_name
+from sentiment.config import Candidate, EncoderSection, TrainingSection
 from sentiment.datasets import Dataset
-from sentiment.encoder import prepare_encoder
 from sentiment.state import locate_state, make_scratch_folder
-from sentiment.svm import SvmSettings
 from steps.materializers import BundleMaterializer
 
 
-@step(output_materializers=BundleMaterializer)
+@step(experiment_tracker=True, output_materializers=BundleMaterializer)
 def train_candidate(
-    candidate: str,
+    candidate: Candidate,
     clean: Dataset,
     train: Dataset,
     validation: Dataset,
@@ -28,22 +29,10 @@ def train_candidate(
 
     The holdout gives its digest to the card; its texts and labels are not looked at.
     """
-    state = locate_state()
-    bench = Workbench(
-        encoder=prepare_encoder(encoder.source, state.encoders, max_tokens=encoder.max_tokens),
-        encoder_name=encoder.name,
-        embeddings=state.embeddings,
-        precision=encoder.precision,
-        max_int8_loss=encoder.max_int8_loss,
-    )
-    settings = SvmSettings(training.c, training.gamma, training.smote_neighbours, training.seed)
-    return train_svm_candidate(
-        candidate,
-        train,
-        validation,
-        settings,
-        bench,
-        make_scratch_folder(),
-        dataset_digest=clean.digest,
-        holdout_digest=holdout.digest,
-    )
+
+    def report(metrics: Mapping[str, float], at: int) -> None:
+        mlflow.log_metrics({f"{candidate}/{name}": value for name, value in metrics.items()}, step=at)
+
+    recipe = Recipe(encoder, training, locate_state(), report)
+    sides = Sides(train, validation, clean.digest, holdout.digest)
+    return train_by_name(candidate, sides, recipe, make_scratch_folder())

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from sentiment.candidates import MAX_PARITY_GAP, Workbench, measure_parity, train_svm_candidate
+from sentiment.candidates.svm_model import SvmModel, SvmSettings, fit_svm
 from sentiment.datasets import Dataset
 from sentiment.embeddings import embed_reference, embed_texts
 from sentiment.encoder import Encoder
@@ -16,7 +17,6 @@ from sentiment.errors import EncoderError
 from sentiment.evaluation import encode_labels, evaluate_predictor
 from sentiment.predictor import open_predictor
 from sentiment.state import CHECKOUT
-from sentiment.svm import SvmModel, SvmSettings, fit_svm
 from tests.conftest import ENCODER
 
 pytestmark = pytest.mark.slow

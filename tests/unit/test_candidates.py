@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from sentiment.candidates import Workbench, choose_precision, train_svm_candidate
+from sentiment.candidates.svm_model import SvmSettings
 from sentiment.datasets import Dataset
 from sentiment.encoder import Encoder
 from sentiment.errors import DatasetError
-from sentiment.svm import SvmSettings
 
 
 def make_side(labels: Sequence[str], name: str = "made") -> Dataset:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from sklearn.svm import SVC
 
-from sentiment.head import build_head, export_svm
-from sentiment.svm import SvmModel, fit_svm
+from sentiment.candidates.svm_graph import build_head, export_svm
+from sentiment.candidates.svm_model import SvmModel, fit_svm
 from tests.unit.test_svm import SETTINGS, fit, make_rows
 
 COUNTS = {"two": (60, 25), "three": (60, 25, 40)}

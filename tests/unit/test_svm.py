@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 from sklearn.svm import SVC
 
+from sentiment.candidates.svm_model import SvmModel, SvmSettings, decide, fit_svm, load_svc
 from sentiment.errors import DatasetError
-from sentiment.svm import SvmModel, SvmSettings, decide, fit_svm, load_svc
 
 SETTINGS = SvmSettings(c=1.0, gamma="scale", smote_neighbours=5, seed=0)
 LABELS = ("negative", "neutral", "positive")

@@ -8,8 +8,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from sentiment.encoder import OPSET
-from sentiment.svm import SvmModel
+from sentiment.candidates.svm_model import SvmModel
+from sentiment.export import OPSET
 
 
 def export_svm(model: SvmModel, encoder: Path, destination: Path) -> None:

@@ -1,0 +1,95 @@
+"""The `svm` and `svm_smote` candidates: sentence embeddings, an RBF machine, and the graph that answers like both."""
+
+import logging
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import f1_score
+
+from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE
+from sentiment.candidates.draft import Draft, Recipe, Sides, choose_precision
+from sentiment.candidates.svm_graph import export_svm
+from sentiment.candidates.svm_model import SvmModel, SvmSettings, fit_svm
+from sentiment.embeddings import embed_reference, embed_texts
+from sentiment.encoder import TEXTS_PER_CALL, Encoder, prepare_encoder
+from sentiment.errors import EncoderError
+from sentiment.text_graph import Floats
+
+PARITY_ROWS = 500
+MAX_PARITY_GAP = 1e-4
+
+logger = logging.getLogger(__name__)
+
+
+def draft_svm(candidate: str, sides: Sides, recipe: Recipe, folder: Path) -> Draft:
+    """Return the machine fitted on train and calibrated on validation, checked against scikit-learn's answers.
+
+    Raises EncoderError when the export does not answer alike.
+    """
+    section, store = recipe.encoder, recipe.state.embeddings
+    encoder = prepare_encoder(section.source, recipe.state.encoders, max_tokens=section.max_tokens)
+    texts = sides.validation_texts
+    embedded = "fp32" if section.precision == "fp32" else "int8"
+    held_out = {embedded: embed_texts(texts, encoder, embedded, store)}
+    rows = embed_texts(sides.train_texts, encoder, embedded, store)
+    started = time.perf_counter()
+    model = fit_svm(
+        rows,
+        sides.train_targets,
+        sides.labels,
+        SvmSettings(seed=recipe.training.seed, **recipe.training.svm.model_dump()),
+        smote=candidate == "svm_smote",
+        calibration=(held_out[embedded], sides.validation_targets),
+    )
+    seconds = time.perf_counter() - started
+    precision: str = section.precision
+    if section.precision == "auto":
+        held_out["fp32"] = embed_texts(texts, encoder, "fp32", store)
+    f1 = {name: _score(model, vectors, sides.validation_targets) for name, vectors in held_out.items()}
+    if section.precision == "auto":
+        precision = choose_precision(f1["int8"], f1["fp32"], section.max_int8_loss)
+    measured = ", ".join(f"{value:.3f} in {name}" for name, value in f1.items())
+    logger.info("%s: macro F1 on validation %s; took %s", candidate, measured, precision)
+    gap = measure_parity(model, encoder, texts[:PARITY_ROWS], store)
+    export_svm(model, encoder.graph(precision), folder / MODEL_FILE)
+    shutil.copy(encoder.tokenizer, folder / TOKENIZER_FILE)
+    return Draft(
+        base=section.name,
+        max_tokens=section.max_tokens,
+        precision=precision,
+        texts_per_call=TEXTS_PER_CALL[precision],
+        temperature=1.0,
+        probabilities=model.predict_probabilities(held_out[precision]).astype(np.float32),
+        metrics={
+            "training_seconds": round(seconds, 3),
+            "parity_gap": gap,
+            **{f"validation_macro_f1_{name}": value for name, value in f1.items()},
+        },
+    )
+
+
+def measure_parity(model: SvmModel, encoder: Encoder, texts: list[str], store: Path) -> float:
+    """Return the largest gap between the fp32 graph's probabilities and those of scikit-learn.
+
+    The other side of the comparison is sentence-transformers with the original weights, the scaler,
+    the machine and the calibration in Python. Raises EncoderError above 1e-4.
+    """
+    expected = model.predict_probabilities(embed_reference(texts, encoder, store))
+    with tempfile.TemporaryDirectory() as scratch:
+        graph = Path(scratch) / MODEL_FILE
+        export_svm(model, encoder.graph("fp32"), graph)
+        gap = float(np.abs(encoder.open_graph("fp32", graph).run(texts).outputs - expected).max())
+    if gap > MAX_PARITY_GAP:
+        raise EncoderError(
+            f"the exported graph differs from scikit-learn by {gap:.1e} on {len(texts)} texts, more than"
+            f" {MAX_PARITY_GAP:.0e}; delete the encoders in the state folder so that they are exported again."
+        )
+    return gap
+
+
+def _score(model: SvmModel, embeddings: Floats, targets: NDArray[np.int64]) -> float:
+    return float(f1_score(targets, model.predict_probabilities(embeddings).argmax(axis=1), average="macro"))

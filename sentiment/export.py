@@ -1,0 +1,75 @@
+"""From a torch module to ONNX files in fp32 and int8, and the calibrated softmax on top of logits."""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+OPSET = 17
+
+
+def export_module(module: Any, destination: Path, *, output: str) -> None:
+    """Write a torch module from `input_ids`, `attention_mask` (int64, texts x tokens) to `output` (texts x width)."""
+    import torch
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    ids = torch.ones((2, 8), dtype=torch.int64)
+    axes = {0: "texts", 1: "tokens"}
+    with tempfile.TemporaryDirectory() as scratch, quieten_libraries(), torch.no_grad():
+        traced = Path(scratch) / "traced.onnx"
+        torch.onnx.export(
+            module,
+            (ids, ids),
+            str(traced),
+            input_names=["input_ids", "attention_mask"],
+            output_names=[output],
+            dynamic_axes={"input_ids": axes, "attention_mask": axes, output: {0: "texts"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        quant_pre_process(str(traced), str(destination), skip_symbolic_shape=True)
+
+
+def quantise(source: Path, destination: Path) -> None:
+    """Write a graph with its weights in int8 per channel; activations are quantised as they come."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with quieten_libraries():
+        quantize_dynamic(source, destination, weight_type=QuantType.QInt8, per_channel=True)
+
+
+def add_softmax(graph: onnx.ModelProto, temperature: float) -> onnx.ModelProto:
+    """Return the graph with its one output, logits, divided by a temperature and turned into `probabilities`."""
+    extended = onnx.ModelProto()
+    extended.CopyFrom(graph)
+    (logits,) = extended.graph.output
+    width = logits.type.tensor_type.shape.dim[1].dim_value
+    extended.graph.initializer.append(numpy_helper.from_array(np.array(temperature, dtype=np.float32), "temperature"))
+    extended.graph.node.append(helper.make_node("Div", [logits.name, "temperature"], ["tempered"]))
+    extended.graph.node.append(helper.make_node("Softmax", ["tempered"], ["probabilities"], axis=1))
+    del extended.graph.output[:]
+    extended.graph.output.append(
+        helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, ["texts", width])
+    )
+    onnx.checker.check_model(extended)
+    return extended
+
+
+@contextmanager
+def quieten_libraries() -> Iterator[None]:
+    """Silence what torch and onnxruntime say about every node of a trusted export."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)
