@@ -9,8 +9,13 @@ PORT ?= 3000
 DATASET ?=
 CANDIDATES ?=
 TRAIN_FRACTION ?=
+FORCE ?=
+MODELS ?= production
+DATASETS ?= bundled
+ROWS ?= holdout
+SAMPLE ?= 0
 
-.PHONY: help setup demo train serve ledger test check fix lock clean
+.PHONY: help setup demo train evaluate serve ledger test check fix lock clean
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,8 +36,11 @@ setup: .venv/.ready ## Make .venv and the state folder of this checkout; safe to
 demo: .sentigate/.ready ## Train, gate, build, serve and ask on the bundled comments
 	@$(PY) -m pipelines.demo --host $(HOST) --port $(PORT)
 
-train: .sentigate/.ready ## Train and gate; DATASET=youtube CANDIDATES=svm,svm_smote TRAIN_FRACTION=0.05, each optional
-	@$(PY) -m pipelines.run training $(if $(DATASET),--dataset '$(DATASET)') $(if $(CANDIDATES),--candidates '$(CANDIDATES)') $(if $(TRAIN_FRACTION),--train-fraction $(TRAIN_FRACTION))
+train: .sentigate/.ready ## Train and gate; DATASET=youtube CANDIDATES=svm,transformer TRAIN_FRACTION=0.05 FORCE="why", each optional
+	@$(PY) -m pipelines.run training $(if $(DATASET),--dataset '$(DATASET)') $(if $(CANDIDATES),--candidates '$(CANDIDATES)') $(if $(TRAIN_FRACTION),--train-fraction $(TRAIN_FRACTION)) $(if $(FORCE),--set 'gate.force=$(FORCE)')
+
+evaluate: .sentigate/.ready ## Measure and compare; MODELS=production,previous DATASETS=bundled,youtube ROWS=all SAMPLE=1000
+	@$(PY) -m pipelines.run evaluation --models '$(MODELS)' --datasets '$(DATASETS)' --rows $(ROWS) --sample $(SAMPLE)
 
 serve: .sentigate/.ready ## Serve the production model; HOST=127.0.0.1 PORT=3000
 	@$(PY) -m service.start --host $(HOST) --port $(PORT)

@@ -2,15 +2,18 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
 
-from sentiment.config import read_yaml
+from sentiment.config import read_parameters, read_yaml
 from sentiment.errors import SentimentError
 from sentiment.ledger import read_entries
 from sentiment.state import CHECKOUT, locate_state
+
+if TYPE_CHECKING:
+    from pipelines.guarded import GuardedPipeline
 
 CONFIG = CHECKOUT / "zenml_config.yaml"
 
@@ -42,15 +45,41 @@ def training(
     if train_fraction is not None:
         _override(parameters, "dataset", "train_fraction", train_fraction)
     if candidates:
-        parameters["candidates"] = [name.strip() for name in candidates.split(",") if name.strip()]
+        parameters["candidates"] = _split(candidates)
     for setting in settings:
         override_setting(parameters, setting)
-    with tempfile.TemporaryDirectory() as folder:
-        merged = Path(folder) / config.name
-        merged.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-        from pipelines.training import training_pipeline
+    from pipelines.training import training_pipeline
 
-        training_pipeline.with_options(config_path=str(merged))()
+    _run(training_pipeline, content, config.name)
+
+
+@main.command()
+@click.option("--models", default="production", show_default=True, help="Versions, aliases or folders, by commas.")
+@click.option("--datasets", default="bundled", show_default=True, help="Datasets by name or path, by commas.")
+@click.option(
+    "--rows", type=click.Choice(["all", "holdout"]), default="holdout", show_default=True, help="Which rows to take."
+)
+@click.option("--sample", type=click.IntRange(0), default=0, help="That many rows at random; 0 takes all.")
+@click.option(
+    "--config", type=click.Path(path_type=Path), default=CONFIG, help="Where columns, split and seed are from."
+)
+def evaluation(config: Path, models: str, datasets: str, rows: str, sample: int) -> None:
+    """Measure models on datasets and compare them, in a report, in MLflow and in the table of evaluations."""
+    try:
+        parameters = read_parameters(config)
+    except SentimentError as error:
+        raise click.ClickException(str(error)) from error
+    settings = {
+        "models": _split(models),
+        "datasets": [{**parameters.get("dataset", {}), "name": name} for name in _split(datasets)],
+        "split": parameters.get("split", {}),
+        "rows": rows,
+        "sample": sample,
+        "seed": parameters.get("training", {}).get("seed", 0),
+    }
+    from pipelines.evaluation import evaluation_pipeline
+
+    _run(evaluation_pipeline, {"enable_cache": False, "parameters": settings}, config.name)
 
 
 @main.command()
@@ -78,6 +107,17 @@ def override_setting(parameters: dict[str, Any], setting: str) -> None:
         place[key] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise click.ClickException(f"--set {setting!r}: the value is not YAML; put it in quotes.") from error
+
+
+def _run(pipeline: "GuardedPipeline", content: dict[str, Any], name: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        merged = Path(folder) / name
+        merged.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        pipeline.with_options(config_path=str(merged))()
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def _override(parameters: dict[str, Any], section: str, key: str, value: object) -> None:

@@ -1,10 +1,20 @@
 """The training pipeline: from a dataset's name to a gated model in production."""
 
+from pathlib import Path
+
 from zenml.enums import ExecutionMode
 
 from pipelines.guarded import GuardedPipeline
-from sentiment.config import Candidate, DatasetSection, EncoderSection, GateSection, SplitSection, TrainingSection
-from steps.data import ingest, split_rows, validate
+from sentiment.config import (
+    Candidate,
+    DatasetSection,
+    EncoderSection,
+    GateSection,
+    SplitSection,
+    TrainingSection,
+    read_config,
+)
+from steps.data import find_source, ingest, split_rows, validate
 from steps.deployment import model_deployer
 from steps.evaluation import choose_challenger, evaluate_candidate
 from steps.training import train_candidate
@@ -35,6 +45,15 @@ def train_and_deploy(
     model_deployer(challenger, holdout, bundles, answers, behaviours, validation, gate, training.seed)
 
 
-training_pipeline = GuardedPipeline(
+class TrainingPipeline(GuardedPipeline):
+    """The pipeline that `zenml_config.yaml` is for."""
+
+    @staticmethod
+    def check_config(path: Path) -> None:
+        """Raise ConfigError or DatasetError when the file would not make a run."""
+        find_source(read_config(path).dataset)
+
+
+training_pipeline = TrainingPipeline(
     name="training_pipeline", entrypoint=train_and_deploy, execution_mode=ExecutionMode.FAIL_FAST
 )

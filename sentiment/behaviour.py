@@ -1,12 +1,12 @@
 """Behavioural tests: small cases with a known outcome, and how many of them a model passes (Ribeiro et al. 2020)."""
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-import pandas as pd
 
 from sentiment.errors import DatasetError
 from sentiment.predictor import Predictor
@@ -15,6 +15,7 @@ from sentiment.text_graph import Floats
 
 BEHAVIOUR_FILE = CHECKOUT / "data" / "behaviour.csv"
 COLUMNS = ("kind", "topic", "text", "other", "expected")
+POLES = ("positive", "negative")
 MAX_WRONG_WAY = 0.05
 
 Kind = Literal["minimum_function", "invariance", "direction"]
@@ -67,24 +68,40 @@ class BehaviourReport:
 def read_cases(path: Path = BEHAVIOUR_FILE) -> list[Case]:
     """Return the cases in a CSV file. Raises DatasetError with the line that is wrong."""
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(filter(None, reader), [])
+            if tuple(header) != COLUMNS:
+                raise DatasetError(
+                    f"{path.name} has the columns {', '.join(header) or 'none'}; wanted {', '.join(COLUMNS)}."
+                )
+            cases, line = [], reader.line_num + 1
+            for row in reader:
+                if row:
+                    cases.append(_read_case(row, f"{path.name} line {line}"))
+                line = reader.line_num + 1
+    except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(f"the behavioural cases in {path} cannot be read; restore the file from git.") from error
-    if tuple(frame.columns) != COLUMNS:
-        raise DatasetError(f"{path.name} has the columns {', '.join(frame.columns)}; wanted {', '.join(COLUMNS)}.")
-    cases = []
-    for line, row in enumerate(frame.itertuples(index=False), start=2):
-        case = Case(*row)
-        if case.kind not in KINDS:
-            raise DatasetError(f"{path.name} line {line}: the kind is {case.kind!r}; wanted one of {', '.join(KINDS)}.")
-        if (case.kind == "minimum_function") == bool(case.other) or (case.kind == "invariance") == bool(case.expected):
-            other = "no" if case.kind == "minimum_function" else "an"
-            expected = "no" if case.kind == "invariance" else "an"
-            raise DatasetError(
-                f"{path.name} line {line}: {case.kind} wants {other} 'other' and {expected} 'expected'; mend the line."
-            )
-        cases.append(case)
     return cases
+
+
+def _read_case(row: Sequence[str], place: str) -> Case:
+    if len(row) != len(COLUMNS):
+        raise DatasetError(f"{place} has {len(row)} cells; wanted {len(COLUMNS)}: {', '.join(COLUMNS)}.")
+    kind, topic, text, other, expected = row
+    if kind not in KINDS:
+        raise DatasetError(f"{place}: the kind is {kind!r}; wanted one of {', '.join(KINDS)}.")
+    if not text.strip() or not topic.strip():
+        raise DatasetError(f"{place} has an empty topic or text; mend the line.")
+    if (kind == "minimum_function") == bool(other) or (kind == "invariance") == bool(expected):
+        wants_other = "no" if kind == "minimum_function" else "an"
+        wants_expected = "no" if kind == "invariance" else "an"
+        raise DatasetError(
+            f"{place}: {kind} wants {wants_other} 'other' and {wants_expected} 'expected'; mend the line."
+        )
+    if kind == "direction" and expected not in POLES:
+        raise DatasetError(f"{place}: a direction expects {' or '.join(POLES)}, not {expected!r}.")
+    return Case(kind, topic, text, other, expected)
 
 
 def run_cases(predictor: Predictor, cases: Sequence[Case]) -> BehaviourReport:
@@ -92,9 +109,11 @@ def run_cases(predictor: Predictor, cases: Sequence[Case]) -> BehaviourReport:
 
     Cases that expect a label the model does not have are left out; without positive and negative, all are.
     """
-    if not {"positive", "negative"} <= set(predictor.labels):
+    if not set(POLES) <= set(predictor.labels):
         return BehaviourReport((), ())
     known = [case for case in cases if not case.expected or case.expected in predictor.labels]
+    if not known:
+        return BehaviourReport((), ())
     first = predictor.predict_probabilities([case.text for case in known])
     second = predictor.predict_probabilities([case.other or case.text for case in known])
     met = [_is_met(case, one, other, predictor.labels) for case, one, other in zip(known, first, second, strict=True)]

@@ -10,6 +10,7 @@ from scipy.special import log_softmax
 BINS = 15
 LOG_TEMPERATURES = (-3.0, 3.0)
 MIN_THRESHOLD_ROWS = 30
+OUT_OF_REACH = 2.0
 
 Numbers = NDArray[np.float64]
 
@@ -65,7 +66,8 @@ def fit_temperature(logits: Numbers, targets: NDArray[np.int64]) -> float:
 def choose_threshold(confidences: Numbers, correct: NDArray[np.bool_], precision: float) -> float:
     """Return the lowest confidence at and above which answers are right with the wanted precision.
 
-    At least 30 rows must stand behind it; where no threshold reaches the precision, 1.0: all are uncertain.
+    At least 30 rows must stand behind it; where no threshold reaches the precision, 2.0,
+    which no confidence reaches: all are uncertain.
     """
     order = np.argsort(-confidences, kind="stable")
     ranked = confidences[order]
@@ -73,4 +75,4 @@ def choose_threshold(confidences: Numbers, correct: NDArray[np.bool_], precision
     last_of_its_value = np.append(ranked[1:] != ranked[:-1], True)
     enough = np.arange(1, len(order) + 1) >= MIN_THRESHOLD_ROWS
     good = np.flatnonzero((reached >= precision) & last_of_its_value & enough)
-    return float(ranked[good[-1]]) if len(good) else 1.0
+    return float(ranked[good[-1]]) if len(good) else OUT_OF_REACH

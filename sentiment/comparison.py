@@ -100,10 +100,11 @@ def draw_cells(cells: Counts, resamples: int, generator: np.random.Generator) ->
 
 
 def score_confusions(confusions: Counts) -> NDArray[np.float64]:
-    """Return macro F1 of confusions, true class by answer in the last two axes; a class never met counts 0."""
+    """Return macro F1 of confusions, true class by answer in the last two axes, over the classes that have rows."""
     hits = np.diagonal(confusions, axis1=-2, axis2=-1)
-    seen = confusions.sum(axis=-1) + confusions.sum(axis=-2)
-    scores: NDArray[np.float64] = (2 * hits / np.maximum(seen, 1)).mean(axis=-1)
+    rows = confusions.sum(axis=-1)
+    f1 = 2 * hits / np.maximum(rows + confusions.sum(axis=-2), 1)
+    scores: NDArray[np.float64] = (f1 * (rows > 0)).sum(axis=-1) / np.maximum((rows > 0).sum(axis=-1), 1)
     return scores
 
 

@@ -5,7 +5,7 @@ Thresholds have no default in code; the file is the one place for them.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,6 +19,8 @@ Candidate = Literal["tfidf", "svm", "svm_smote", "transformer", "lora", "cascade
 CANDIDATES: tuple[Candidate, ...] = get_args(Candidate)
 MIN_REASON_WORDS = 3
 ZENML_KEYS = ("parameters", "enable_cache", "enable_step_logs", "settings", "steps", "run_name", "tags", "extra")
+
+Shape = TypeVar("Shape", bound="Section")
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -90,11 +92,15 @@ class TfidfSection(Section):
 
 
 class CascadeSection(Section):
-    """The first stage of `cascade`: convolutions over the transformer's own token embeddings."""
+    """The first stage of `cascade`: convolutions over the transformer's own token embeddings.
+
+    Its answers may cost `max_loss` macro F1 on validation.
+    """
 
     epochs: Annotated[int, Field(ge=1)]
     channels: Annotated[int, Field(ge=8)]
     learning_rate: Annotated[float, Field(gt=0)]
+    max_loss: Score
 
 
 class TransformerSection(Section):
@@ -212,8 +218,29 @@ class TrainingConfig(Section):
         return self
 
 
+class EvaluationConfig(Section):
+    """The parameters of the evaluation pipeline; `sample` 0 takes every row."""
+
+    models: tuple[str, ...] = Field(min_length=1)
+    datasets: tuple[DatasetSection, ...] = Field(min_length=1)
+    rows: Literal["all", "holdout"]
+    sample: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    split: SplitSection
+
+
 def read_config(path: Path) -> TrainingConfig:
-    """Return the checked configuration. Raises ConfigError with one sentence per mistake."""
+    """Return the checked parameters of a training. Raises ConfigError with one sentence per mistake."""
+    return check_parameters(read_parameters(path), path.name, TrainingConfig)
+
+
+def read_evaluation_config(path: Path) -> EvaluationConfig:
+    """Return the checked parameters of an evaluation. Raises ConfigError with one sentence per mistake."""
+    return check_parameters(read_parameters(path), path.name, EvaluationConfig)
+
+
+def read_parameters(path: Path) -> dict[str, Any]:
+    """Return the section `parameters` of a file for ZenML, whose other keys are checked."""
     content = read_yaml(path)
     for key in content:
         if key not in ZENML_KEYS:
@@ -223,7 +250,7 @@ def read_config(path: Path) -> TrainingConfig:
         raise ConfigError(
             f"{path.name} has no section 'parameters'; copy one from the zenml_config.yaml of the project."
         )
-    return check_parameters(parameters, path.name)
+    return parameters
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -241,24 +268,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def check_parameters(parameters: Mapping[str, Any], where: str) -> TrainingConfig:
+def check_parameters(parameters: Mapping[str, Any], where: str, shape: type[Shape]) -> Shape:
     """Return the parameters as sections. Raises ConfigError that names every wrong key and value."""
     try:
-        return TrainingConfig.model_validate(parameters)
+        return shape.model_validate(parameters)
     except ValidationError as error:
-        raise ConfigError(" ".join(f"{where}: {sentence}" for sentence in _say_mistakes(error))) from error
+        raise ConfigError(" ".join(f"{where}: {sentence}" for sentence in _say_mistakes(error, shape))) from error
 
 
-def _say_mistakes(error: ValidationError) -> Iterator[str]:
-    told: set[tuple[int | str, ...]] = set()
+def _say_mistakes(error: ValidationError, shape: type[Section]) -> Iterator[str]:
+    told: set[tuple[str, ...]] = set()
     for mistake in error.errors(include_url=False):
-        if mistake["loc"][:2] in told or (mistake["type"] == "too_short" and told):
+        path = _drop_choices(mistake["loc"])
+        if path in told or (mistake["type"] == "too_short" and told):
             continue
-        told.add(mistake["loc"][:2])
-        *parents, key = mistake["loc"] or ("parameters",)
-        place = ".".join(str(part) for part in mistake["loc"] if not str(part).startswith(("literal[", "constrained-")))
+        told.add(path)
+        *parents, key = path or ("parameters",)
+        place = ".".join(path)
         if mistake["type"] == "extra_forbidden":
-            yield say_unknown("key", str(key), _list_keys([str(part) for part in parents]))
+            yield say_unknown("key", key, _list_keys(shape, parents))
         elif mistake["type"] == "missing":
             yield f"{place} is missing; the zenml_config.yaml of the project has a value to start from."
         elif parents and parents[0] == "candidates":
@@ -266,11 +294,19 @@ def _say_mistakes(error: ValidationError) -> Iterator[str]:
         else:
             reason = mistake["msg"].removeprefix("Value error, ")
             seen = "" if isinstance(mistake["input"], dict) else f" is {mistake['input']!r}"
-            yield f"{place}{seen}: {reason[0].lower()}{reason[1:]}."
+            told_place = f"{place}{seen}: " if place else ""
+            yield f"{told_place}{reason[0].lower()}{reason[1:]}."
 
 
-def _list_keys(parents: list[str]) -> list[str]:
-    model: Any = TrainingConfig
+def _drop_choices(location: tuple[int | str, ...]) -> tuple[str, ...]:
+    """Return where a mistake is, without the branch of a union that pydantic tried there."""
+    return tuple(str(part) for part in location if not str(part).startswith(("literal[", "constrained-", "function-")))
+
+
+def _list_keys(shape: type[Section], parents: list[str]) -> list[str]:
+    model: Any = shape
     for parent in parents:
-        model = model.model_fields[parent].annotation
+        if not parent.isdigit():
+            annotation = model.model_fields[parent].annotation
+            model = next(iter(get_args(annotation)), annotation)
     return list(model.model_fields)

@@ -66,7 +66,8 @@ class ClassScore:
 class Evaluation:
     """Scores of one bundle on one side of a dataset.
 
-    The confusion counts true labels by row; the calibration error is the expected one, in [0, 1].
+    Macro figures are means over the classes that have rows. The confusion counts true labels by row. The calibration
+    error is the expected one, in [0, 1].
     """
 
     bundle_digest: str
@@ -119,9 +120,9 @@ def score_answers(answers: Answers) -> Evaluation:
         dataset_digest=answers.dataset_digest,
         rows=len(targets),
         accuracy=float(answers.correct.mean()),
-        macro_precision=float(precision.mean()),
-        macro_recall=float(recall.mean()),
-        macro_f1=float(f1.mean()),
+        macro_precision=float(precision[support > 0].mean()),
+        macro_recall=float(recall[support > 0].mean()),
+        macro_f1=float(f1[support > 0].mean()),
         calibration_error=measure_calibration_error(answers.confidences, answers.correct),
         classes=classes,
         confusion=tuple(tuple(int(n) for n in row) for row in confusion_matrix(targets, chosen, labels=known)),

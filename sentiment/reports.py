@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 
 from sentiment.behaviour import KINDS, BehaviourReport
 from sentiment.bundle import Bundle, Card
-from sentiment.comparison import Interval, measure_interval
+from sentiment.comparison import Comparison, Interval, measure_interval
 from sentiment.datasets import Dataset
 from sentiment.evaluation import Answers, Evaluation, score_answers
-from sentiment.gate import Decision, GateRule
+from sentiment.gate import Decision
 from sentiment.plots import plot_confusions, plot_dataset, plot_difference, plot_intervals, plot_reliability
 from sentiment.slices import find_changes, find_mistakes, score_slices
 from sentiment.validation import ValidationReport
@@ -46,9 +46,18 @@ class Trial:
     champion: Answers | None
 
 
-def score_model(name: str, bundle: Bundle, answers: Answers, behaviour: BehaviourReport, rule: GateRule) -> Scored:
-    """Return a model with its scores and their interval, resampled as the gate does."""
-    interval = measure_interval(answers, resamples=rule.resamples, confidence=rule.confidence, seed=rule.seed)
+def score_model(
+    name: str,
+    bundle: Bundle,
+    answers: Answers,
+    behaviour: BehaviourReport,
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> Scored:
+    """Return a model with its scores and the interval of its macro F1."""
+    interval = measure_interval(answers, resamples=resamples, confidence=confidence, seed=seed)
     return Scored(name, bundle.card, answers, score_answers(answers), interval, behaviour)
 
 
@@ -77,13 +86,14 @@ def render_comparison(candidates: Sequence[Scored], validation: Dataset, trial: 
     )
 
 
-def render_evaluation(models: Sequence[Scored], dataset: Dataset) -> str:
-    """Return the page on several models and one dataset."""
+def render_evaluation(models: Sequence[Scored], dataset: Dataset, comparisons: Sequence[tuple[str, Comparison]]) -> str:
+    """Return the page on several models and one dataset; the comparisons are with the first model, by name."""
     texts = list(dataset.frame["text"])
     return _render(
         "evaluation.html",
         dataset=dataset,
         candidates=models,
+        comparisons=comparisons,
         slices=[(item.name, score_slices(item.answers, texts)) for item in models],
         mistakes=[(item.name, find_mistakes(item.answers, texts, MISTAKES)) for item in models],
         pictures=_picture(models),

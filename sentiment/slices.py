@@ -12,9 +12,14 @@ from sentiment.evaluation import Answers
 
 WORD_EDGES = ((1, 4), (5, 15), (16, 50), (51, None))
 NEGATION = re.compile(
-    r"\b(?:not|no|never|none|nothing|nobody|neither|nor|cannot|without|\w+n['\u2019]?t)\b", re.IGNORECASE
+    r"\b(?:not|no|never|none|nothing|nobody|neither|nor|cannot|without|\w+n['\u2019]t"
+    r"|(?:ca|wo|do|does|did|is|are|was|were|have|has|had|would|could|should|ai|must|need)nt)\b",
+    re.IGNORECASE,
 )
-EMOJI = re.compile("[\U0001f1e6-\U0001faff\u2600-\u27bf\u2b50\u2764\ufe0f]")
+EMOJI = re.compile(
+    "[\U0001f1e6-\U0001faff\U0001f004\U0001f0cf\U0001f18e\U0001f191-\U0001f19a\u2600-\u27bf\u2b50\ufe0f"
+    "\u231a\u231b\u23e9-\u23f3\u25fd\u25fe\u2b1b\u2b1c\u2b55]"
+)
 MIN_CAPITALS = 4
 
 TRAITS: dict[str, Callable[[str], bool]] = {

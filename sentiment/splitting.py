@@ -36,5 +36,13 @@ def split_dataset(
     return Split(*(_take(dataset, rows) for rows in (in_train, in_validation, in_holdout)))
 
 
+def sample_rows(dataset: Dataset, rows: int, seed: int) -> Dataset:
+    """Return that many rows at random, in the order they came; all where there are no more."""
+    if rows >= len(dataset.frame):
+        return dataset
+    frame = dataset.frame.sample(rows, random_state=seed).sort_index().reset_index(drop=True)
+    return Dataset(dataset.name, frame)
+
+
 def _take(dataset: Dataset, rows: "pd.Series[bool]") -> Dataset:
     return Dataset(dataset.name, dataset.frame.loc[rows, ["text", "label"]].reset_index(drop=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[1]
 STATE_VARIABLE = "SENTIMENT_STATE_DIR"
 MODEL_TAG_VARIABLE = "SENTIMENT_MODEL_TAG"
+DATABASE_VARIABLE = "DATABASE_URL"
 DEFAULT_FOLDER = ".sentigate"
 
 
@@ -33,6 +34,11 @@ class State:
     def tracking_uri(self) -> str:
         """Absolute SQLite URI of the MLflow tracking store and model registry."""
         return f"sqlite:///{self.folder}/mlflow/mlflow.db"
+
+    @property
+    def database_uri(self) -> str:
+        """Absolute SQLite URI of our own records, where `DATABASE_URL` names no other database."""
+        return f"sqlite:///{self.folder}/sentigate.db"
 
     @property
     def encoders(self) -> Path:
@@ -69,6 +75,11 @@ class State:
 def locate_state() -> State:
     """Return the state folder: `SENTIMENT_STATE_DIR` where it is set, else `.sentigate` in the checkout."""
     return State(Path(os.environ.get(STATE_VARIABLE) or CHECKOUT / DEFAULT_FOLDER).expanduser().resolve())
+
+
+def locate_database() -> str:
+    """Return the SQLAlchemy URL of our own records: `DATABASE_URL`, else SQLite in the state folder."""
+    return os.environ.get(DATABASE_VARIABLE) or locate_state().database_uri
 
 
 def make_scratch_folder() -> Path:

@@ -65,7 +65,15 @@ def model_deployer(
     )
     trial = try_on_holdout(challenger, behaviour, holdout, gate, seed)
     entries = [
-        score_model(bundle.card.candidate, bundle, scored, found, gate.rule_for(holdout.name, seed))
+        score_model(
+            bundle.card.candidate,
+            bundle,
+            scored,
+            found,
+            resamples=gate.resamples,
+            confidence=gate.confidence,
+            seed=seed,
+        )
         for bundle, scored, found in zip(bundles, answers, behaviours, strict=True)
     ]
     page = render_comparison(entries, validation, trial, holdout)

@@ -25,6 +25,22 @@ def find_version(alias: str) -> ModelVersion | None:
         raise
 
 
+def find_bundle(model: str) -> tuple[Bundle, str]:
+    """Return the bundle of a version, an alias or a folder, and its version, empty for a folder.
+
+    Raises RegistryError or BundleError when there is none.
+    """
+    if "/" in model or Path(model).is_dir():
+        return open_bundle(Path(model).expanduser()), ""
+    version = _find_number(model) if model.isdigit() else find_version(model)
+    if version is None:
+        raise RegistryError(
+            f"the registry has no version or alias {model!r} of {MODEL!r}; it has {_list_known()}."
+            " A folder with a bundle works too."
+        )
+    return fetch_bundle(version), str(version.version)
+
+
 def fetch_bundle(version: ModelVersion) -> Bundle:
     """Return the bundle of a version. Raises RegistryError or BundleError when it cannot be had whole."""
     try:
@@ -72,3 +88,20 @@ def move_production(version: ModelVersion) -> ModelVersion | None:
     client.set_registered_model_alias(MODEL, PRODUCTION, version.version)
     client.delete_registered_model_alias(MODEL, STAGING)
     return replaced
+
+
+def _find_number(number: str) -> ModelVersion | None:
+    try:
+        return MlflowClient().get_model_version(MODEL, number)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+
+
+def _list_known() -> str:
+    versions = MlflowClient().search_model_versions(f"name='{MODEL}'")
+    if not versions:
+        return "none yet, `make train` makes the first"
+    aliases = [alias for alias in (PRODUCTION, PREVIOUS, STAGING) if find_version(alias)]
+    return ", ".join(["versions " + ", ".join(sorted((str(item.version) for item in versions), key=int)), *aliases])

@@ -13,7 +13,7 @@ from scipy.special import softmax
 from sklearn.metrics import f1_score
 
 from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE
-from sentiment.calibration import fit_temperature
+from sentiment.calibration import OUT_OF_REACH, fit_temperature
 from sentiment.candidates.draft import Draft, Recipe, Sides
 from sentiment.candidates.first_stage import FirstStageSettings, fit_first_stage
 from sentiment.candidates.transformer import tune_and_export
@@ -41,7 +41,7 @@ def draft_cascade(candidate: str, sides: Sides, recipe: Recipe, folder: Path) ->
             (reader.tokenise(sides.train_texts), sides.train_targets),
             (reader.tokenise(sides.validation_texts), targets),
             len(sides.labels),
-            FirstStageSettings(seed=recipe.training.seed, **section.model_dump()),
+            FirstStageSettings(seed=recipe.training.seed, **section.model_dump(exclude={"max_loss"})),
         )
         exported = Path(scratch) / "first_stage.onnx"
         export_module(stage, exported, output="logits")
@@ -54,7 +54,7 @@ def draft_cascade(candidate: str, sides: Sides, recipe: Recipe, folder: Path) ->
         first_temperature = fit_temperature(first_logits.astype(np.float64), targets)
         temperature = fit_temperature(made.logits.astype(np.float64), targets)
         first, second = softmax(first_logits / first_temperature, axis=1), softmax(made.logits / temperature, axis=1)
-        threshold = choose_cascade_threshold(first, second, targets)
+        threshold = choose_cascade_threshold(first, second, targets, section.max_loss)
         answered = first.max(axis=1) >= threshold
         graph = join_stages(
             add_softmax(onnx.load(exported), first_temperature),
@@ -84,18 +84,21 @@ def draft_cascade(candidate: str, sides: Sides, recipe: Recipe, folder: Path) ->
     )
 
 
-def choose_cascade_threshold(first: Floats, second: Floats, targets: NDArray[np.int64]) -> float:
-    """Return the lowest confidence of the first stage from which its answers cost no macro F1 on these rows.
+def choose_cascade_threshold(first: Floats, second: Floats, targets: NDArray[np.int64], max_loss: float) -> float:
+    """Return the lowest confidence of the first stage down to which its answers never cost over `max_loss` macro F1.
 
-    2.0, which no confidence reaches, where every answer of the first stage costs some.
+    It goes down from the surest answers and stops before the first loss, since a lower threshold that happens to
+    lose nothing again is luck. 2.0, which no confidence reaches, where the surest answers lose already.
     """
     confidences = first.max(axis=1)
-    wanted = _score(targets, second.argmax(axis=1))
-    for threshold in np.quantile(confidences, np.arange(0, 1, 0.01)):
+    wanted = _score(targets, second.argmax(axis=1)) - max_loss
+    chosen = OUT_OF_REACH
+    for threshold in np.quantile(confidences, np.arange(0.99, -0.001, -0.01)):
         answers = np.where(confidences >= threshold, first.argmax(axis=1), second.argmax(axis=1))
-        if _score(targets, answers) >= wanted:
-            return float(threshold)
-    return 2.0
+        if _score(targets, answers) < wanted:
+            break
+        chosen = float(threshold)
+    return chosen
 
 
 def join_stages(first: onnx.ModelProto, second: onnx.ModelProto, threshold: float) -> onnx.ModelProto:

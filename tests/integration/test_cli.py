@@ -37,12 +37,54 @@ def test_missing_file_is_told() -> None:
 def test_unknown_candidate_names_the_nearest() -> None:
     """A candidate that is misspelt is told with the nearest name."""
     said = train("--candidates", "svm,svm_smoet")
-    assert "unknown candidate 'svm_smoet'. Did you mean 'svm_smote'? Known: svm, svm_smote." in said
+    assert (
+        "unknown candidate 'svm_smoet'. Did you mean 'svm_smote'? Known: cascade, lora, svm, svm_smote, tfidf," in said
+    )
 
 
 def test_fraction_out_of_range_is_told() -> None:
     """A fraction that keeps nothing is told with the key and the value seen."""
     assert "dataset.train_fraction is 0.0" in train("--train-fraction", "0")
+
+
+def test_setting_out_of_range_is_told() -> None:
+    """A value from the command line is checked like one from the file."""
+    assert "training.seed is -1: input should be greater than or equal to 0." in train("--set", "training.seed=-1")
+
+
+def test_setting_of_unknown_key_names_the_nearest() -> None:
+    """A key that is misspelt on the command line is told, not ignored."""
+    assert "unknown key 'sed'. Did you mean 'seed'?" in train("--set", "training.sed=7")
+
+
+def test_settings_may_be_several() -> None:
+    """Each setting is taken, and each mistake in them is told."""
+    said = train("--set", "training.seed=-1", "--set", "gate.tolerance=2", "--set", "gate.force=because")
+    assert all(place in said for place in ("training.seed is -1", "gate.tolerance is 2", "gate.force is 'because'"))
+
+
+def test_setting_goes_before_the_option() -> None:
+    """Where an option and a setting name the same value, the setting holds."""
+    assert "unknown dataset 'youtub'" in train("--dataset", "imdb", "--set", "dataset.name=youtub")
+
+
+def test_setting_that_cannot_be_read_is_told() -> None:
+    """What is no setting ends the command with one sentence."""
+    assert train("--set", "training.seed") == (
+        "Error: --set 'training.seed' is not KEY=VALUE; wanted for example training.seed=7."
+    )
+
+
+@pytest.mark.xfail(strict=True, reason="an override of parameters that are no mapping is a stack trace")
+@pytest.mark.parametrize(
+    "override",
+    [("--set", "training.seed=7"), ("--dataset", "imdb"), ("--candidates", "svm")],
+    ids=["set", "dataset", "candidates"],
+)
+def test_override_of_an_empty_file_is_told(tmp_path: Path, override: tuple[str, str]) -> None:
+    """A file whose parameters are empty is told as such, with an override and without."""
+    (tmp_path / "made.yaml").write_text("parameters:\n")
+    assert "made.yaml has no section 'parameters'" in train("--config", str(tmp_path / "made.yaml"), *override)
 
 
 def test_missing_config_is_told(tmp_path: Path) -> None:

@@ -8,28 +8,34 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sentiment.candidates import MAX_PARITY_GAP, Workbench, measure_parity, train_svm_candidate
+from sentiment.bundle import Bundle
+from sentiment.candidates.draft import Recipe, Sides
+from sentiment.candidates.svm import MAX_PARITY_GAP, measure_parity
 from sentiment.candidates.svm_model import SvmModel, SvmSettings, fit_svm
+from sentiment.candidates.training import train_candidate
+from sentiment.config import read_config
 from sentiment.datasets import Dataset
 from sentiment.embeddings import embed_reference, embed_texts
 from sentiment.encoder import Encoder
 from sentiment.errors import EncoderError
-from sentiment.evaluation import encode_labels, evaluate_predictor
+from sentiment.evaluation import answer_rows, encode_labels, score_answers
 from sentiment.predictor import open_predictor
-from sentiment.state import CHECKOUT
-from tests.conftest import ENCODER
+from sentiment.state import CHECKOUT, State
 
 pytestmark = pytest.mark.slow
 
 THREE = ("negative", "neutral", "positive")
 TWO = ("negative", "positive")
-SETTINGS = SvmSettings(c=1.0, gamma="scale", smote_neighbours=5, seed=0)
+SHIPPED = read_config(CHECKOUT / "zenml_config.yaml")
+SETTINGS = SvmSettings(seed=SHIPPED.training.seed, **SHIPPED.training.svm.model_dump())
 
 
 @pytest.fixture(scope="module")
-def bench(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Workbench:
-    """A workbench whose embeddings are computed once for this file."""
-    return Workbench(encoder, ENCODER, tmp_path_factory.mktemp("embeddings"), "fp32", max_int8_loss=0.01)
+def state(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> State:
+    """A state folder with the encoder of this checkout, whose embeddings are computed once for this file."""
+    state = State(tmp_path_factory.mktemp("state"))
+    state.encoders.symlink_to(encoder.folder.parent)
+    return state
 
 
 @pytest.fixture(scope="module")
@@ -45,76 +51,81 @@ def cut(comments: pd.DataFrame, labels: tuple[str, ...]) -> tuple[Dataset, Datas
     return train, held_out
 
 
-def fit(comments: pd.DataFrame, bench: Workbench, labels: tuple[str, ...], *, smote: bool = False) -> SvmModel:
+def fit(
+    comments: pd.DataFrame, encoder: Encoder, state: State, labels: tuple[str, ...], *, smote: bool = False
+) -> SvmModel:
     train, held_out = cut(comments, labels)
     rows, held_out_rows = (
-        embed_texts(list(side.frame["text"]), bench.encoder, "fp32", bench.embeddings) for side in (train, held_out)
+        embed_texts(list(side.frame["text"]), encoder, "fp32", state.embeddings) for side in (train, held_out)
     )
     calibration = (held_out_rows, encode_labels(held_out, labels))
     return fit_svm(rows, encode_labels(train, labels), labels, SETTINGS, smote=smote, calibration=calibration)
 
 
+def train(
+    comments: pd.DataFrame, state: State, folder: Path, candidate: str = "svm", precision: str = "fp32"
+) -> Bundle:
+    section = SHIPPED.encoder.model_copy(update={"precision": precision})
+    folder.mkdir()
+    recipe = Recipe(section, SHIPPED.training, state, lambda metrics, at: None)
+    return train_candidate(candidate, Sides(*cut(comments, THREE), "d", "h"), recipe, folder)
+
+
 @pytest.mark.parametrize("smote", [False, True], ids=["svm", "svm_smote"])
 @pytest.mark.parametrize("labels", [TWO, THREE], ids=["two", "three"])
 def test_the_graph_answers_as_the_pipeline_it_came_from(
-    comments: pd.DataFrame, bench: Workbench, labels: tuple[str, ...], smote: bool
+    comments: pd.DataFrame, encoder: Encoder, state: State, labels: tuple[str, ...], smote: bool
 ):
     """Probabilities of five hundred comments agree with sentence-transformers and scikit-learn to four digits."""
-    model = fit(comments, bench, labels, smote=smote)
-    gap = measure_parity(model, bench, list(comments["text"].iloc[:500]))
+    model = fit(comments, encoder, state, labels, smote=smote)
+    gap = measure_parity(model, encoder, list(comments["text"].iloc[:500]), state.embeddings)
     assert 0 < gap <= 1e-4
 
 
-def test_a_graph_that_answers_otherwise_is_refused(comments: pd.DataFrame, bench: Workbench, tmp_path: Path):
+def test_a_graph_that_answers_otherwise_is_refused(
+    comments: pd.DataFrame, encoder: Encoder, state: State, tmp_path: Path
+):
     """An int8 graph in the place of the fp32 one does not pass for it."""
-    model = fit(comments, bench, THREE)
-    false = tmp_path / bench.encoder.digest
+    model = fit(comments, encoder, state, THREE)
+    false = tmp_path / encoder.digest
     false.mkdir()
-    shutil.copy(bench.encoder.graph("int8"), false / "fp32.onnx")
-    shutil.copy(bench.encoder.tokenizer, false / "tokenizer.json")
-    swapped = replace(bench, encoder=replace(bench.encoder, folder=false))
+    shutil.copy(encoder.graph("int8"), false / "fp32.onnx")
+    shutil.copy(encoder.tokenizer, false / "tokenizer.json")
+    swapped = replace(encoder, folder=false)
     with pytest.raises(EncoderError, match=r"differs from scikit-learn by .* on 50 texts, more than 1e-04; delete"):
-        measure_parity(model, swapped, list(comments["text"].iloc[:50]))
+        measure_parity(model, swapped, list(comments["text"].iloc[:50]), state.embeddings)
 
 
 @pytest.mark.parametrize("candidate", ["svm", "svm_smote"])
 def test_a_trained_bundle_answers_as_scikit_learn_does(
-    comments: pd.DataFrame, bench: Workbench, tmp_path: Path, candidate: str
+    comments: pd.DataFrame, encoder: Encoder, state: State, tmp_path: Path, candidate: str
 ):
     """What is sealed and opened again gives the probabilities of the same fit in Python."""
-    train, held_out = cut(comments, THREE)
-    bundle = train_svm_candidate(
-        candidate, train, held_out, SETTINGS, bench, tmp_path / "bundle", dataset_digest="d", holdout_digest="h"
-    )
-    texts = list(held_out.frame["text"])[:100]
-    model = fit(comments, bench, THREE, smote=candidate == "svm_smote")
-    expected = model.predict_probabilities(embed_reference(texts, bench.encoder, bench.embeddings))
+    bundle = train(comments, state, tmp_path / "bundle", candidate)
+    texts = list(comments["text"].iloc[500:600])
+    model = fit(comments, encoder, state, THREE, smote=candidate == "svm_smote")
+    expected = model.predict_probabilities(embed_reference(texts, encoder, state.embeddings))
     answers = open_predictor(bundle.folder).predict_probabilities(texts)
     assert np.abs(answers - expected).max() < 1e-4
 
 
-def test_a_card_says_how_its_bundle_was_made(comments: pd.DataFrame, bench: Workbench, tmp_path: Path):
-    """Precision, rows, parity and the score that chose the precision are on the card."""
-    train, held_out = cut(comments, THREE)
-    bundle = train_svm_candidate(
-        "svm", train, held_out, SETTINGS, bench, tmp_path / "bundle", dataset_digest="d", holdout_digest="h"
-    )
+def test_a_card_says_how_its_bundle_was_made(comments: pd.DataFrame, state: State, tmp_path: Path):
+    """Precision, rows, parity, threshold and the score that chose the precision are on the card."""
+    bundle = train(comments, state, tmp_path / "bundle")
     card = bundle.card
     assert (card.labels, card.precision, card.texts_per_call) == (THREE, "fp32", 8)
     assert (card.train_rows, card.dataset_digest, card.holdout_digest) == (500, "d", "h")
     assert card.metrics["parity_gap"] <= MAX_PARITY_GAP
-    scored = evaluate_predictor(open_predictor(bundle.folder), held_out).macro_f1
-    assert scored == pytest.approx(card.metrics["validation_macro_f1_fp32"], abs=0.005)
+    answers = answer_rows(open_predictor(bundle.folder), cut(comments, THREE)[1])
+    assert score_answers(answers).macro_f1 == pytest.approx(card.metrics["validation_macro_f1_fp32"], abs=0.005)
+    sure = answers.confidences >= card.uncertain_below
+    assert answers.correct[sure].mean() >= SHIPPED.training.uncertain_precision - 0.01
 
 
-def test_an_int8_bundle_answers_alike_whatever_the_neighbours(comments: pd.DataFrame, bench: Workbench, tmp_path: Path):
+def test_an_int8_bundle_answers_alike_whatever_the_neighbours(comments: pd.DataFrame, state: State, tmp_path: Path):
     """A text asked of an int8 bundle alone has the bits that it has in a crowd, on one thread and on two."""
-    train, held_out = cut(comments, THREE)
-    quick = replace(bench, precision="int8")
-    bundle = train_svm_candidate(
-        "svm", train, held_out, SETTINGS, quick, tmp_path / "bundle", dataset_digest="d", holdout_digest="h"
-    )
-    texts = list(held_out.frame["text"])[:60]
+    bundle = train(comments, state, tmp_path / "bundle", precision="int8")
+    texts = list(comments["text"].iloc[500:560])
     predictor = open_predictor(bundle.folder)
     crowd = predictor.predict_probabilities(texts)
     assert (bundle.card.precision, bundle.card.texts_per_call) == ("int8", 1)

@@ -29,9 +29,12 @@ MAX_QUEUED_TEXTS = 16
 STORE = f"""
 import sys
 from pathlib import Path
+from dataclasses import replace
+from sentiment.bundle import seal_bundle
 from steps.bento import store_model
 from tests.conftest import make_tiny_bundle
-store_model(make_tiny_bundle(Path(sys.argv[1])), {TAG!r})
+bundle = make_tiny_bundle(Path(sys.argv[1]))
+store_model(seal_bundle(bundle.folder, replace(bundle.card, uncertain_below=0.45)), {TAG!r})
 """
 
 
@@ -99,7 +102,18 @@ def test_an_answer_is_what_the_predictor_says(server, client):
     answer = client.post("/predict", json={"text": "what a good day"}).raise_for_status().json()
 
     assert (answer["label"], answer["confidence"], answer["scores"]) == (wanted.label, wanted.confidence, wanted.scores)
-    assert (answer["tokens"], answer["truncated"]) == (6, False)
+    assert (answer["tokens"], answer["truncated"], answer["uncertain"]) == (6, False, False)
+
+
+def test_an_answer_below_the_threshold_says_so(client):
+    """A confidence under the threshold on the card is said to be uncertain, alone and in a batch."""
+    short, long = {"text": "good"}, {"text": "good " * 12}
+
+    alone = [client.post("/predict", json=body).raise_for_status().json() for body in (short, long)]
+    batch = client.post("/batch_predict", json={"texts": [short["text"], long["text"]]}).raise_for_status().json()
+
+    assert [answer["uncertain"] for answer in alone] == [True, False]
+    assert [entry["uncertain"] for entry in batch["predictions"]] == [True, False]
 
 
 def test_an_answer_names_its_model(server, client):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.bundle import Bundle, digest_file, open_bundle, seal_bundle
+from sentiment.bundle import BUNDLE_FILES, Bundle, copy_bundle, digest_file, open_bundle, seal_bundle
 from sentiment.errors import BundleError
 from tests.conftest import make_card, make_tiny_bundle
 
@@ -65,9 +65,10 @@ def test_one_flipped_bit_is_refused(tiny_bundle: Bundle, name: str):
         {"labels": ["negative", "neutral", "positive", "mixed"]},
         {"texts_per_call": 32},
         {"max_tokens": 8},
+        {"uncertain_below": 0.5},
         {"digest": "0" * 64},
     ],
-    ids=["label-order", "fewer-labels", "more-labels", "texts-per-call", "max-tokens", "digest"],
+    ids=["label-order", "fewer-labels", "more-labels", "texts-per-call", "max-tokens", "threshold", "digest"],
 )
 def test_a_card_that_would_change_answers_is_refused(tiny_bundle: Bundle, changes: dict):
     """Labels, their order and the way texts are called are under the seal."""
@@ -112,11 +113,19 @@ def test_an_unreadable_card_is_refused(tiny_bundle: Bundle, content: bytes):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"labels": None}, {"labels": [1, 2, 3]}, {"model_digest": None}],
-    ids=["no-labels", "number-labels", "no-digest"],
+    [
+        {"labels": None},
+        {"labels": [1, 2, 3]},
+        {"model_digest": None},
+        {"temperature": None},
+        {"temperature": "1.0"},
+        {"uncertain_below": None},
+        {"uncertain_below": [0.5]},
+    ],
+    ids=["no-labels", "number-labels", "no-digest", "no-temp", "word-temp", "no-threshold", "list-threshold"],
 )
 def test_a_card_with_a_value_of_the_wrong_type_is_refused(tiny_bundle: Bundle, changes: dict):
-    """A card whose labels or digests are no words is refused by a BundleError like any other damage."""
+    """A card whose labels are no words, or whose limits no numbers, is refused by a BundleError like any damage."""
     edit_card(tiny_bundle, **changes)
     with pytest.raises(BundleError):
         open_bundle(tiny_bundle.folder)
@@ -126,6 +135,39 @@ def test_an_unknown_key_in_the_card_is_ignored(tiny_bundle: Bundle):
     """A card written by a later version opens."""
     edit_card(tiny_bundle, signature="later", carbon_grams=3)
     assert open_bundle(tiny_bundle.folder).card == tiny_bundle.card
+
+
+def test_a_card_from_before_there_were_thresholds_opens(tiny_bundle: Bundle):
+    """A bundle in production stays in production: what its card does not say has no effect."""
+    path = tiny_bundle.folder / "card.json"
+    old = {k: v for k, v in json.loads(path.read_text()).items() if k not in {"temperature", "uncertain_below"}}
+    path.write_text(json.dumps(old))
+    card = open_bundle(tiny_bundle.folder).card
+    assert (card.temperature, card.uncertain_below, card.digest) == (1.0, 0.0, tiny_bundle.card.digest)
+
+
+@pytest.mark.parametrize("threshold", [0.1 + 0.2, 1.0, 2**-40, 1], ids=str)
+def test_a_threshold_opens_as_it_was_sealed(tiny_bundle: Bundle, threshold: float):
+    """JSON keeps every digit of it, so that the seal holds."""
+    sealed = seal_bundle(tiny_bundle.folder, replace(tiny_bundle.card, uncertain_below=threshold))
+    assert open_bundle(tiny_bundle.folder) == sealed
+    assert sealed.card.digest != tiny_bundle.card.digest
+
+
+def test_the_temperature_does_not_change_the_digest(tiny_bundle: Bundle):
+    """The temperature is inside the graph; on the card it is for readers."""
+    assert seal_bundle(tiny_bundle.folder, replace(tiny_bundle.card, temperature=2.0)).card.digest == (
+        tiny_bundle.card.digest
+    )
+
+
+def test_a_copied_bundle_is_the_bundle(tiny_bundle: Bundle, tmp_path: Path):
+    """The three files and nothing else arrive, and open."""
+    (tiny_bundle.folder / "notes.txt").write_text("mine")
+    (tmp_path / "copy").mkdir()
+    copy_bundle(tiny_bundle, tmp_path / "copy")
+    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == sorted(BUNDLE_FILES)
+    assert open_bundle(tmp_path / "copy").card == tiny_bundle.card
 
 
 def test_measurements_do_not_change_the_digest(tiny_bundle: Bundle):

@@ -3,12 +3,13 @@
 import math
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sentiment.bundle import Bundle
+from sentiment.bundle import Bundle, seal_bundle
 from sentiment.errors import BundleError
 from sentiment.predictor import Predictor, open_predictor
 from tests.conftest import make_tiny_bundle
@@ -37,6 +38,31 @@ def test_the_label_is_the_one_with_the_highest_score(tmp_path: Path):
     (prediction,) = Predictor(bundle).predict(["good"])
     assert prediction.label == "negative"
     assert prediction.confidence == prediction.scores["negative"] == max(prediction.scores.values())
+
+
+@pytest.mark.parametrize(
+    ("shift", "uncertain"), [(-1e-4, False), (0.0, False), (1e-4, True)], ids=["above", "on", "below"]
+)
+def test_an_answer_below_the_threshold_of_the_card_is_uncertain(tiny_bundle: Bundle, shift: float, uncertain: bool):
+    """A confidence on the threshold is sure enough, as it was where the threshold was chosen."""
+    confidence = float(Predictor(tiny_bundle).predict_probabilities(["good"]).max())
+    bundle = seal_bundle(tiny_bundle.folder, replace(tiny_bundle.card, uncertain_below=confidence + shift))
+    (prediction,) = Predictor(bundle).predict(["good"])
+    assert prediction.uncertain is uncertain
+
+
+def test_a_card_without_a_threshold_makes_no_answer_uncertain(tiny_bundle: Bundle):
+    """A bundle from before there were thresholds answers as it did."""
+    assert tiny_bundle.card.uncertain_below == 0.0
+    assert not any(prediction.uncertain for prediction in Predictor(tiny_bundle).predict(MIXED))
+
+
+def test_the_threshold_changes_no_score(tiny_bundle: Bundle):
+    """To be uncertain is said beside the answer, not instead of it."""
+    sure = Predictor(tiny_bundle).predict(MIXED)
+    unsure = Predictor(seal_bundle(tiny_bundle.folder, replace(tiny_bundle.card, uncertain_below=0.99))).predict(MIXED)
+    assert all(prediction.uncertain for prediction in unsure)
+    assert [replace(prediction, uncertain=False) for prediction in unsure] == sure
 
 
 def test_probabilities_of_a_row_sum_to_one(tiny_bundle: Bundle):

@@ -5,9 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.state import CHECKOUT, STATE_VARIABLE, State, list_environment, locate_state
+from sentiment.state import (
+    CHECKOUT,
+    DATABASE_VARIABLE,
+    STATE_VARIABLE,
+    State,
+    list_environment,
+    locate_database,
+    locate_state,
+    make_scratch_folder,
+)
 
-PATHS = sorted(name for name, value in vars(State).items() if isinstance(value, property) and name != "tracking_uri")
+PATHS = sorted(name for name, value in vars(State).items() if isinstance(value, property) and not name.endswith("_uri"))
 
 
 def test_the_checkout_is_the_root_of_the_project():
@@ -53,12 +62,42 @@ def test_every_path_is_inside_the_state_folder(tmp_path, name):
 
 def test_no_two_paths_are_the_same(tmp_path):
     """Each kind of state has a place of its own."""
-    assert len({getattr(State(tmp_path), name) for name in PATHS}) == len(PATHS) >= 9
+    assert len({getattr(State(tmp_path), name) for name in PATHS}) == len(PATHS) >= 10
 
 
 def test_the_tracking_uri_is_sqlite_in_the_state_folder():
     """MLflow tracks into an absolute SQLite file."""
     assert State(Path("/srv/state")).tracking_uri == "sqlite:////srv/state/mlflow/mlflow.db"
+
+
+@pytest.mark.parametrize("value", [None, ""], ids=["unset", "empty"])
+def test_without_the_variable_our_records_are_sqlite_in_the_state_folder(monkeypatch, tmp_path, value):
+    """A checkout needs no database of its own, and its records move with its state."""
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path))
+    monkeypatch.delenv(DATABASE_VARIABLE, raising=False)
+    if value is not None:
+        monkeypatch.setenv(DATABASE_VARIABLE, value)
+    assert locate_database() == State(tmp_path).database_uri == f"sqlite:///{tmp_path}/sentigate.db"
+
+
+def test_the_variable_names_the_database(monkeypatch):
+    """DATABASE_URL moves our records, and is taken as it is."""
+    monkeypatch.setenv(DATABASE_VARIABLE, "postgresql+psycopg://me@host/db")
+    assert locate_database() == "postgresql+psycopg://me@host/db"
+
+
+def test_our_records_and_those_of_mlflow_are_apart():
+    """Neither library meets the tables of the other."""
+    assert State(Path("/srv/state")).database_uri != State(Path("/srv/state")).tracking_uri
+
+
+def test_a_scratch_folder_is_new_and_empty_each_time(monkeypatch, tmp_path):
+    """Two bundles that are made in one run do not meet, and both lie where a run cleans up."""
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path))
+    first, second = make_scratch_folder(), make_scratch_folder()
+    assert first != second
+    assert first.parent == second.parent == State(tmp_path).scratch
+    assert list(first.iterdir()) == []
 
 
 def test_the_environment_points_every_library_at_the_state(tmp_path):

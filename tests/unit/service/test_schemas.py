@@ -8,6 +8,7 @@ ANSWER = {
     "confidence": 0.75,
     "scores": {"negative": 0.25, "positive": 0.75},
     "tokens": 5,
+    "uncertain": False,
     "truncated": False,
     "model_version": "7",
     "model_digest": "abc",
@@ -67,6 +68,24 @@ def test_a_confidence_is_a_probability(confidence):
 def test_a_confidence_may_be_certain(confidence):
     """Both ends of the range are probabilities."""
     assert Answer(**{**ANSWER, "confidence": confidence}).confidence == confidence
+
+
+@pytest.mark.parametrize("key", ANSWER)
+def test_an_answer_is_whole(key):
+    """An answer without one of its fields cannot be made; whether it is uncertain is always said."""
+    with pytest.raises(ValidationError, match="Field required"):
+        Answer(**{name: value for name, value in ANSWER.items() if name != key})
+
+
+def test_an_entry_has_the_fields_of_an_answer_and_an_error():
+    """What is said of one text is said of a text in a batch."""
+    assert set(BatchEntry.model_fields) == {*Answer.model_fields, "error"}
+
+
+@pytest.mark.parametrize("uncertain", [True, False])
+def test_an_entry_says_whether_it_is_uncertain(uncertain):
+    """No is said as well, and not left out with what there is not."""
+    assert BatchEntry(**{**ANSWER, "uncertain": uncertain}).model_dump()["uncertain"] is uncertain
 
 
 def test_a_batch_answer_keeps_refused_texts_in_their_place():

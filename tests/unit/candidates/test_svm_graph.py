@@ -13,7 +13,7 @@ from sklearn.svm import SVC
 
 from sentiment.candidates.svm_graph import build_head, export_svm
 from sentiment.candidates.svm_model import SvmModel, fit_svm
-from tests.unit.test_svm import SETTINGS, fit, make_rows
+from tests.unit.candidates.test_svm_model import SETTINGS, fit, make_rows
 
 COUNTS = {"two": (60, 25), "three": (60, 25, 40)}
 IR_VERSION = 9

@@ -1,0 +1,233 @@
+"""The export: an ONNX graph answers as its torch module, in fp32, in int8 and with a calibrated softmax on top."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from scipy.special import softmax
+
+from sentiment.export import OPSET, add_softmax, export_module, quantise, quieten_libraries
+
+VOCABULARY = 50
+WIDTH = 64
+
+
+class Averager(torch.nn.Module):
+    """Three logits from the mean of the embeddings that the mask lets through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(VOCABULARY, WIDTH)
+        self.dropout = torch.nn.Dropout(0.5)
+        self.hidden = torch.nn.Linear(WIDTH, WIDTH)
+        self.head = torch.nn.Linear(WIDTH, 3)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        mask = attention_mask.unsqueeze(-1).to(torch.float32)
+        mean = (self.embedding(input_ids) * mask).sum(1) / mask.sum(1).clamp(min=1)
+        return self.head(torch.tanh(self.hidden(self.dropout(mean))))
+
+
+def make_inputs(texts: int, tokens: int) -> dict[str, np.ndarray]:
+    """Return ids and a mask that lets between one and all tokens of a text through."""
+    generator = np.random.default_rng(texts * 100 + tokens)
+    lengths = generator.integers(1, tokens + 1, texts)
+    mask = (np.arange(tokens) < lengths[:, None]).astype(np.int64)
+    return {"input_ids": generator.integers(0, VOCABULARY, (texts, tokens)), "attention_mask": mask}
+
+
+def run_graph(graph: Path | onnx.ModelProto, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    source = graph.SerializeToString() if isinstance(graph, onnx.ModelProto) else str(graph)
+    (answer,) = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"]).run(None, inputs)
+    return answer
+
+
+@pytest.fixture(scope="module")
+def module() -> Averager:
+    torch.manual_seed(5)
+    return Averager()
+
+
+@pytest.fixture(scope="module")
+def exported(module: Averager, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export") / "fp32.onnx"
+    export_module(module, path, output="logits")
+    return path
+
+
+@pytest.fixture(scope="module")
+def quantised(exported: Path) -> Path:
+    path = exported.with_name("int8.onnx")
+    quantise(exported, path)
+    return path
+
+
+def make_passthrough(width: int = 3) -> onnx.ModelProto:
+    """Return a graph whose logits are its input."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["texts", width]) for name in ("given", "logits")]
+    graph = helper.make_graph([helper.make_node("Identity", ["given"], ["logits"])], "same", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    model.ir_version = 9
+    return model
+
+
+@pytest.mark.parametrize(("texts", "tokens"), [(1, 1), (1, 8), (2, 8), (7, 3), (3, 40)])
+def test_a_graph_answers_as_its_module_for_any_shape(module: Averager, exported: Path, texts: int, tokens: int):
+    """The numbers of texts and tokens are free, though one shape was traced."""
+    inputs = make_inputs(texts, tokens)
+    with torch.no_grad():
+        wanted = module.eval()(*map(torch.from_numpy, inputs.values())).numpy()
+    assert run_graph(exported, inputs) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_ids_and_mask_are_two_inputs(exported: Path):
+    """The mask is not taken for the ids: another mask makes another answer."""
+    inputs = make_inputs(2, 6)
+    full = {**inputs, "attention_mask": np.ones_like(inputs["attention_mask"])}
+    assert np.abs(run_graph(exported, inputs) - run_graph(exported, full)).max() > 0.01
+
+
+def test_a_graph_has_the_names_that_the_bundle_wants(exported: Path):
+    """Two inputs of whole numbers and one named output with a free number of rows."""
+    session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
+    assert [(item.name, item.type, item.shape) for item in session.get_inputs()] == [
+        ("input_ids", "tensor(int64)", ["texts", "tokens"]),
+        ("attention_mask", "tensor(int64)", ["texts", "tokens"]),
+    ]
+    assert [(item.name, item.shape) for item in session.get_outputs()] == [("logits", ["texts", 3])]
+
+
+def test_a_module_in_training_is_exported_without_dropout(tmp_path: Path):
+    """Dropout is for training alone; the same question has the same answer, and the module trains on."""
+    module = Averager().train()
+    export_module(module, tmp_path / "graph.onnx", output="logits")
+    inputs = make_inputs(3, 5)
+    assert module.training
+    with torch.no_grad():
+        wanted = module.eval()(*map(torch.from_numpy, inputs.values())).numpy()
+    assert run_graph(tmp_path / "graph.onnx", inputs) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_an_export_is_one_file(module: Averager, tmp_path: Path):
+    """Nothing lies beside the graph, and what was there before is replaced."""
+    (tmp_path / "graph.onnx").write_bytes(b"old")
+    export_module(module, tmp_path / "graph.onnx", output="embedding")
+    assert [path.name for path in tmp_path.iterdir()] == ["graph.onnx"]
+    assert [item.name for item in onnx.load(tmp_path / "graph.onnx").graph.output] == ["embedding"]
+
+
+def test_an_export_is_made_the_same_twice(module: Averager, exported: Path, tmp_path: Path):
+    """One module makes one graph, byte for byte, so that its digest holds."""
+    export_module(module, tmp_path / "again.onnx", output="logits")
+    assert (tmp_path / "again.onnx").read_bytes() == exported.read_bytes()
+
+
+def test_an_export_is_quiet(module: Averager, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    """What the libraries say about a trusted export is not for the user."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export_module(module, tmp_path / "graph.onnx", output="logits")
+        quantise(tmp_path / "graph.onnx", tmp_path / "int8.onnx")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_int8_answers_nearly_as_fp32(exported: Path, quantised: Path):
+    """The answers move by little of their spread, the names stay."""
+    inputs = make_inputs(40, 12)
+    plain, small = run_graph(exported, inputs), run_graph(quantised, inputs)
+    assert 0 < np.abs(plain - small).max() < 0.15 * plain.std()
+
+
+def test_int8_is_about_a_quarter_of_the_size(exported: Path, quantised: Path):
+    """Weights are one byte each; the rest of a small graph stays."""
+    assert quantised.stat().st_size < 0.5 * exported.stat().st_size
+
+
+def test_int8_weights_have_a_scale_per_column(quantised: Path):
+    """Each output of a layer has a scale of its own, and the weights are signed bytes."""
+    weights = {item.name: item for item in onnx.load(quantised).graph.initializer}
+    scales = [numpy_helper.to_array(item) for name, item in weights.items() if name.endswith("_scale")]
+    assert WIDTH in [scale.size for scale in scales]
+    assert TensorProto.INT8 in [item.data_type for name, item in weights.items() if name.endswith("_quantized")]
+
+
+def test_quantising_leaves_its_source_alone(exported: Path, tmp_path: Path):
+    """The graph in fp32 is still there to be compared with."""
+    before = exported.read_bytes()
+    quantise(exported, tmp_path / "int8.onnx")
+    assert exported.read_bytes() == before
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.5, 1.0, 1.7, 20.0])
+def test_probabilities_are_the_softmax_of_the_tempered_logits(temperature: float):
+    """The graph divides by the temperature, then takes the softmax of each row."""
+    logits = np.random.default_rng(1).normal(0, 3, (30, 3)).astype(np.float32)
+    answer = run_graph(add_softmax(make_passthrough(), temperature), {"given": logits})
+    assert answer == pytest.approx(softmax(logits / temperature, axis=1), abs=1e-6)
+    assert answer.sum(axis=1) == pytest.approx(np.ones(30), abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e4, -1e4, 1e30])
+def test_logits_of_any_size_make_probabilities(size: float):
+    """Large logits neither overflow nor leave the numbers."""
+    answer = run_graph(add_softmax(make_passthrough(), 0.5), {"given": np.array([[size, 0, 0]], dtype=np.float32)})
+    assert np.isfinite(answer).all()
+    assert answer.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_the_output_is_named_and_as_wide_as_the_logits(width: int):
+    """A bundle's graph answers `probabilities`, one column a label, and nothing else."""
+    (output,) = add_softmax(make_passthrough(width), 1.0).graph.output
+    assert output.name == "probabilities"
+    assert [dim.dim_param or dim.dim_value for dim in output.type.tensor_type.shape.dim] == ["texts", width]
+
+
+def test_a_graph_keeps_its_logits_when_another_gets_a_softmax():
+    """The graph that was given is not changed, so that one graph may get several temperatures."""
+    graph = make_passthrough()
+    before = graph.SerializeToString()
+    given = {"given": np.array([[1, 2, 4]], dtype=np.float32)}
+    mild, sharp = (run_graph(add_softmax(graph, temperature), given) for temperature in (4.0, 0.5))
+    assert graph.SerializeToString() == before
+    assert mild.max() < sharp.max()
+
+
+def test_a_second_softmax_is_refused():
+    """Probabilities are no logits."""
+    with pytest.raises(onnx.checker.ValidationError):
+        add_softmax(add_softmax(make_passthrough(), 1.0), 1.0)
+
+
+@pytest.mark.parametrize("precision", ["exported", "quantised"])
+def test_a_softmax_fits_on_an_exported_graph(precision: str, request: pytest.FixtureRequest):
+    """The graph that is served, in either precision, gives the tempered softmax of its logits."""
+    path, inputs = request.getfixturevalue(precision), make_inputs(5, 9)
+    answer = run_graph(add_softmax(onnx.load(path), 1.5), inputs)
+    assert answer == pytest.approx(softmax(run_graph(path, inputs) / 1.5, axis=1), abs=1e-6)
+
+
+@pytest.mark.parametrize("before", [logging.NOTSET, logging.INFO, logging.WARNING])
+def test_libraries_may_speak_again_after_an_error(before: int):
+    """Silence ends with the export, however it ends."""
+    logging.disable(before)
+    try:
+        with pytest.raises(RuntimeError), quieten_libraries():
+            raise RuntimeError
+        assert logging.root.manager.disable == before
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def test_errors_of_the_libraries_are_heard(caplog: pytest.LogCaptureFixture):
+    """Warnings are silenced, errors are not."""
+    with quieten_libraries():
+        logging.getLogger("library").warning("a node")
+        logging.getLogger("library").error("a fault")
+    assert [record.getMessage() for record in caplog.records] == ["a fault"]
