@@ -37,9 +37,10 @@ def training(
     """Train the candidates, gate the best one, and put it into production when it passes."""
     try:
         content = read_yaml(config)
+        parameters = read_parameters(config)
     except SentimentError as error:
         raise click.ClickException(str(error)) from error
-    parameters = content.setdefault("parameters", {})
+    content["parameters"] = parameters
     if dataset:
         _override(parameters, "dataset", "name", dataset)
     if train_fraction is not None:
@@ -71,11 +72,11 @@ def evaluation(config: Path, models: str, datasets: str, rows: str, sample: int)
         raise click.ClickException(str(error)) from error
     settings = {
         "models": _split(models),
-        "datasets": [{**parameters.get("dataset", {}), "name": name} for name in _split(datasets)],
-        "split": parameters.get("split", {}),
+        "datasets": [{**_read_section(parameters, "dataset"), "name": name} for name in _split(datasets)],
+        "split": _read_section(parameters, "split"),
         "rows": rows,
         "sample": sample,
-        "seed": parameters.get("training", {}).get("seed", 0),
+        "seed": _read_section(parameters, "training").get("seed", 0),
     }
     from pipelines.evaluation import evaluation_pipeline
 
@@ -96,7 +97,7 @@ def override_setting(parameters: dict[str, Any], setting: str) -> None:
     """Put one `section.key=value` over the file's; the value is read as YAML."""
     path, equals, value = setting.partition("=")
     *parents, key = path.strip().split(".")
-    if not equals or not parents:
+    if not equals or not key:
         raise click.ClickException(f"--set {setting!r} is not KEY=VALUE; wanted for example training.seed=7.")
     place: Any = parameters
     for parent in parents:
@@ -105,7 +106,7 @@ def override_setting(parameters: dict[str, Any], setting: str) -> None:
         place = place[parent]
     try:
         place[key] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise click.ClickException(f"--set {setting!r}: the value is not YAML; put it in quotes.") from error
 
 
@@ -118,6 +119,11 @@ def _run(pipeline: "GuardedPipeline", content: dict[str, Any], name: str) -> Non
 
 def _split(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _read_section(parameters: dict[str, Any], name: str) -> dict[str, Any]:
+    section = parameters.get(name)
+    return section if isinstance(section, dict) else {}
 
 
 def _override(parameters: dict[str, Any], section: str, key: str, value: object) -> None:

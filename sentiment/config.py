@@ -3,6 +3,7 @@
 Thresholds have no default in code; the file is the one place for them.
 """
 
+import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from sentiment.behaviour import KINDS, Kind
+from sentiment.behaviour import KINDS
 from sentiment.datasets import NAMED
 from sentiment.errors import ConfigError, say_unknown
 from sentiment.gate import GateRule
@@ -18,6 +19,7 @@ from sentiment.gate import GateRule
 Candidate = Literal["tfidf", "svm", "svm_smote", "transformer", "lora", "cascade"]
 CANDIDATES: tuple[Candidate, ...] = get_args(Candidate)
 MIN_REASON_WORDS = 3
+LIKENESS = 0.7
 ZENML_KEYS = ("parameters", "enable_cache", "enable_step_logs", "settings", "steps", "run_name", "tags", "extra")
 
 Shape = TypeVar("Shape", bound="Section")
@@ -107,10 +109,12 @@ class TransformerSection(Section):
     """How `transformer` and `lora` are fine-tuned, and what `cascade` builds on.
 
     `class_weight` 0 leaves the loss alone, 1 weighs each class by the inverse of its share. `averaging` is the
-    decay of the moving average of the weights per step, 0 for none. `batch_size` is in texts.
+    decay of the moving average of the weights per step, 0 for none. `batch_size` is in texts. The weights of
+    several `runs` are averaged.
     """
 
     source: str
+    runs: Annotated[int, Field(ge=1)]
     epochs: Annotated[float, Field(gt=0)]
     batch_size: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)]
@@ -150,7 +154,7 @@ class GateSection(Section):
 
     min_f1: dict[str, Score]
     min_recall: Score
-    min_behaviour: dict[Kind, Score]
+    min_behaviour: dict[str, Score]
     max_calibration_error: Score
     max_latency_ms: Annotated[float, Field(gt=0)]
     max_size_mb: Annotated[float, Field(gt=0)]
@@ -167,7 +171,10 @@ class GateSection(Section):
 
     @field_validator("min_behaviour")
     @classmethod
-    def _name_every_kind(cls, floors: dict[Kind, float]) -> dict[Kind, float]:
+    def _name_every_kind(cls, floors: dict[str, float]) -> dict[str, float]:
+        for kind in floors:
+            if kind not in KINDS:
+                raise ValueError(say_unknown("kind", kind, KINDS).rstrip("."))
         missing = [kind for kind in KINDS if kind not in floors]
         if missing:
             raise ValueError(f"no floor for {missing[0]!r}; 0 asks for nothing")
@@ -211,9 +218,9 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _know_every_floor(self) -> "TrainingConfig":
-        known = ("default", *NAMED, Path(self.dataset.name).stem)
+        known = list(dict.fromkeys(("default", *NAMED, Path(self.dataset.name).stem)))
         for name in self.gate.min_f1:
-            if name not in known:
+            if name not in known and difflib.get_close_matches(name, known, n=1, cutoff=LIKENESS):
                 raise ValueError(say_unknown("dataset under gate.min_f1", name, known).rstrip("."))
         return self
 
@@ -277,25 +284,27 @@ def check_parameters(parameters: Mapping[str, Any], where: str, shape: type[Shap
 
 
 def _say_mistakes(error: ValidationError, shape: type[Section]) -> Iterator[str]:
-    told: set[tuple[str, ...]] = set()
+    """Yield one sentence per place; where a value may be of several kinds, it has what each of them wants."""
+    places: dict[tuple[str, ...], list[Any]] = {}
     for mistake in error.errors(include_url=False):
-        path = _drop_choices(mistake["loc"])
-        if path in told or (mistake["type"] == "too_short" and told):
+        places.setdefault(_drop_choices(mistake["loc"]), []).append(mistake)
+    for path, mistakes in places.items():
+        first = mistakes[0]
+        if first["type"] == "too_short" and len(places) > 1:
             continue
-        told.add(path)
         *parents, key = path or ("parameters",)
         place = ".".join(path)
-        if mistake["type"] == "extra_forbidden":
+        if first["type"] == "extra_forbidden":
             yield say_unknown("key", key, _list_keys(shape, parents))
-        elif mistake["type"] == "missing":
+        elif first["type"] == "missing":
             yield f"{place} is missing; the zenml_config.yaml of the project has a value to start from."
         elif parents and parents[0] == "candidates":
-            yield say_unknown("candidate", str(mistake["input"]), CANDIDATES)
+            yield say_unknown("candidate", str(first["input"]), CANDIDATES)
         else:
-            reason = mistake["msg"].removeprefix("Value error, ")
-            seen = "" if isinstance(mistake["input"], dict) else f" is {mistake['input']!r}"
-            told_place = f"{place}{seen}: " if place else ""
-            yield f"{told_place}{reason[0].lower()}{reason[1:]}."
+            reasons = [mistake["msg"].removeprefix("Value error, ") for mistake in mistakes]
+            wanted = ", or ".join(reason[0].lower() + reason[1:] for reason in reasons)
+            seen = "" if isinstance(first["input"], dict) else f" is {first['input']!r}"
+            yield f"{place}{seen}: {wanted}." if place else f"{wanted}."
 
 
 def _drop_choices(location: tuple[int | str, ...]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from sentiment.calibration import measure_calibration_error
 from sentiment.datasets import Dataset
-from sentiment.errors import DatasetError
+from sentiment.errors import BundleError, DatasetError
 from sentiment.predictor import Predictor
 from sentiment.text_graph import Floats
 
@@ -100,9 +100,18 @@ class Evaluation:
 
 
 def answer_rows(predictor: Predictor, rows: Dataset) -> Answers:
-    """Return what a predictor says to labelled rows, through the path that serves."""
+    """Return what a predictor says to labelled rows, through the path that serves.
+
+    Raises BundleError when an answer is not a number.
+    """
     targets = encode_labels(rows, predictor.labels)
     probabilities = predictor.predict_probabilities(list(rows.frame["text"]))
+    broken = int((~np.isfinite(probabilities)).any(axis=1).sum())
+    if broken:
+        raise BundleError(
+            f"the bundle {predictor.bundle.card.digest[:12]} answers {broken} of {len(targets)} texts with no number;"
+            " train it again."
+        )
     return Answers(predictor.bundle.card.digest, rows.digest, predictor.labels, probabilities, targets)
 
 

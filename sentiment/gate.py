@@ -132,8 +132,8 @@ def decide_gate(
         outcome, reasons = "block", failures
     else:
         outcome, reasons = "pass", [_praise(scores, before, comparison, rule)]
-    if force and outcome != "pass":
-        reasons = [f"forced past a {outcome} because {force.rstrip('.')}", *reasons]
+    if force.strip() and outcome != "pass":
+        reasons = [f"forced past a {outcome} because {force.strip().rstrip('.')}", *reasons]
         outcome = "forced"
     warnings = [*notes, *_warn_of_wear(scores, rule, earlier_decisions)]
     return Decision(
@@ -179,24 +179,28 @@ def _check_floors(challenger: Measured, scores: Evaluation, rule: GateRule) -> l
             _check_floor(f"pass rate of {kind} cases", rate, rule.min_behaviour[kind])
             for kind, rate in challenger.behaviour.rates.items()
         ),
-        _check_ceiling("calibration error", scores.calibration_error, rule.max_calibration_error, "{:.3f}"),
-        _check_ceiling("p95 latency", challenger.latency_p95_ms, rule.max_latency_ms, "{:.1f} ms"),
-        _check_ceiling("bundle size", challenger.size_bytes / 1e6, rule.max_size_mb, "{:.1f} MB"),
+        _check_ceiling("calibration error", scores.calibration_error, rule.max_calibration_error),
+        _check_ceiling("p95 latency", challenger.latency_p95_ms, rule.max_latency_ms, " ms"),
+        _check_ceiling("bundle size", challenger.size_bytes / 1e6, rule.max_size_mb, " MB"),
     ]
 
 
 def _check_floor(name: str, value: float, floor: float) -> Check:
-    met = not _is_below(value, floor)
+    met = bool(np.isfinite(value)) and not _is_below(value, floor)
     reached, wanted = _say_apart(value, floor)
     return Check(name, reached, f"at least {wanted}", met, f"{name} {reached} is below the floor {wanted}")
 
 
-def _check_ceiling(name: str, value: float, ceiling: float, form: str) -> Check:
-    met = not _is_below(ceiling, value)
-    reached, wanted = form.format(value), form.format(ceiling)
-    if not met and reached == wanted:
-        reached = f"{value:.9g}"
-    return Check(name, reached, f"at most {wanted}", met, f"{name} {reached} is above the limit {wanted}")
+def _check_ceiling(name: str, value: float, ceiling: float, unit: str = "") -> Check:
+    met = bool(np.isfinite(value)) and not _is_below(ceiling, value)
+    reached, wanted = _say_apart(value, ceiling, digits=1 if unit else 3)
+    return Check(
+        name,
+        reached + unit,
+        f"at most {wanted}{unit}",
+        met,
+        f"{name} {reached}{unit} is above the limit {wanted}{unit}",
+    )
 
 
 def _check_against_champion(
@@ -221,7 +225,7 @@ def _check_improvement(scores: Evaluation, before: Evaluation, rule: GateRule) -
     wanted = before.macro_f1 + rule.min_improvement
     reached, _ = _say_apart(scores.macro_f1, wanted)
     champion = f"{before.macro_f1:.{len(reached) - 2}f}"
-    margin = f" plus {rule.min_improvement:.3f}" if rule.min_improvement else ""
+    margin = f" plus {rule.min_improvement:g}" if rule.min_improvement else ""
     return Check(
         "macro F1 against the champion's",
         reached,
@@ -233,11 +237,10 @@ def _check_improvement(scores: Evaluation, before: Evaluation, rule: GateRule) -
 
 def _check_interval(comparison: Comparison, rule: GateRule) -> Check:
     """The lower end must lie above the limit; on it is not enough."""
-    limit = 0.0 if rule.require == "better" else -rule.tolerance
+    limit = 0.0 if rule.require == "better" else 0.0 - rule.tolerance
     difference = comparison.difference
-    span = (
-        f"{difference.value:+.3f}, {comparison.confidence:.0%} interval {difference.low:+.4f} to {difference.high:+.4f}"
-    )
+    share = f"{100 * comparison.confidence:g}%"
+    span = f"{difference.value:+.3f}, {share} interval {difference.low:+.4f} to {difference.high:+.4f}"
     why = "better is not proven" if rule.require == "better" else "worse is not ruled out"
     return Check(
         "difference in macro F1",
@@ -266,10 +269,11 @@ def _is_below(value: float, limit: float) -> bool:
     return bool(np.round(value - limit, 9) < 0)
 
 
-def _say_apart(value: float, limit: float) -> tuple[str, str]:
+def _say_apart(value: float, limit: float, digits: int = 3) -> tuple[str, str]:
     """Return both with three decimals, or as many as it takes to see that they differ."""
-    pairs = ((f"{value:.{digits}f}", f"{limit:.{digits}f}") for digits in range(3, 10))
-    return next((pair for pair in pairs if pair[0] != pair[1]), (f"{value:.9f}", f"{limit:.9f}"))
+    pairs = ((f"{value:.{more}f}", f"{limit:.{more}f}") for more in range(digits, 10))
+    same = f"{value:.{digits}f}", f"{limit:.{digits}f}"
+    return next((pair for pair in pairs if pair[0] != pair[1]), same)
 
 
 def _praise(scores: Evaluation, before: Evaluation | None, comparison: Comparison | None, rule: GateRule) -> str:
@@ -279,7 +283,7 @@ def _praise(scores: Evaluation, before: Evaluation | None, comparison: Compariso
     low, high = comparison.difference.low, comparison.difference.high
     return (
         f"{reached} against the champion's {before.macro_f1:.3f}"
-        f" ({comparison.confidence:.0%} interval of the difference {low:+.3f} to {high:+.3f})"
+        f" ({100 * comparison.confidence:g}% interval of the difference {low:+.3f} to {high:+.3f})"
     )
 
 

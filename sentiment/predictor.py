@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sentiment.bundle import Bundle, Card, open_bundle
 from sentiment.errors import BundleError
-from sentiment.text_graph import Floats, TextGraph
+from sentiment.text_graph import GRAPH_ERRORS, Floats, TextGraph
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,26 @@ class Prediction:
 
 
 class Predictor:
-    """Predicts from one bundle; safe to share between threads."""
+    """Predicts from one bundle; safe to share between threads.
+
+    Raises BundleError when the graph does not run or has other labels than the card.
+    """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         self.bundle = bundle
-        self._graph = TextGraph(
-            bundle.model,
-            bundle.tokenizer,
-            max_tokens=bundle.card.max_tokens,
-            texts_per_call=bundle.card.texts_per_call,
-            threads=threads,
-        )
-        width = self._graph.run(["warm"]).outputs.shape[1]
+        try:
+            self._graph = TextGraph(
+                bundle.model,
+                bundle.tokenizer,
+                max_tokens=bundle.card.max_tokens,
+                texts_per_call=bundle.card.texts_per_call,
+                threads=threads,
+            )
+            width = self._graph.run(["warm"]).outputs.shape[1]
+        except GRAPH_ERRORS as error:
+            raise BundleError(
+                f"the graph in {bundle.folder} cannot be run ({type(error).__name__}); train and export it again."
+            ) from error
         if width != len(bundle.card.labels):
             raise BundleError(
                 f"{bundle.folder} answers {width} probabilities for {len(bundle.card.labels)} labels;"

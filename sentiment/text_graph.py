@@ -8,9 +8,20 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as engine
 from tokenizers import Encoding, Tokenizer
 
 MAX_PADDED_SHARE = 0.25
+GRAPH_ERRORS = (
+    engine.EPFail,
+    engine.Fail,
+    engine.InvalidArgument,
+    engine.InvalidGraph,
+    engine.InvalidProtobuf,
+    engine.NoSuchFile,
+    engine.NotImplemented,
+    engine.RuntimeException,
+)
 
 Floats = NDArray[np.float32]
 

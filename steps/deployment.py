@@ -175,11 +175,12 @@ def _measure_champion(
         return None, "", ()
     try:
         champion = fetch_bundle(version)
+        known, asked = champion.card.labels, challenger.card.labels
+        if sorted(known) != sorted(asked):
+            return None, f"it answers {', '.join(known)}, the challenger answers {', '.join(asked)}", ()
+        answers = _answer(champion, holdout)
     except (BundleError, RegistryError) as error:
         return None, str(error), ()
-    known, asked = champion.card.labels, challenger.card.labels
-    if set(known) != set(asked):
-        return None, f"it answers {', '.join(known)}, the challenger answers {', '.join(asked)}", ()
     notes: tuple[str, ...] = ()
     if champion.card.dataset != challenger.card.dataset:
         notes = (
@@ -191,7 +192,7 @@ def _measure_champion(
             f"champion version {version.version} was gated on another holdout of {champion.card.dataset!r};"
             " both are scored on this one",
         )
-    return _answer(champion, holdout), "", notes
+    return answers, "", notes
 
 
 def _answer(bundle: Bundle, holdout: Dataset) -> Answers:

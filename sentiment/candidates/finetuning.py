@@ -8,7 +8,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_file, load_model, save_model
 from sklearn.metrics import f1_score
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import (
@@ -48,8 +48,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FineTuneSettings:
-    """How to fine-tune; the fields are those of `training.transformer` in zenml_config.yaml. `lora` None trains all."""
+    """How to fine-tune; the fields are those of `training.transformer` in zenml_config.yaml.
 
+    `runs` fine-tunings start from the same weights and head, and differ in the order of the rows and in dropout.
+    `lora` None trains every weight.
+    """
+
+    runs: int
     epochs: float
     batch_size: int
     learning_rate: float
@@ -99,26 +104,69 @@ def fine_tune(
     that was killed goes on from its last sound checkpoint. `report` gets live metrics by step.
     Raises TrainingError when the loss is no longer a number or the memory does not suffice.
     """
-    folder = store / _digest_recipe(origin, tokenizer, train, validation, classes, settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / DONE_FILE).is_file():
-        transformers.set_seed(settings.seed)
-        _train(TextClassifier(origin, classes, settings.lora), tokenizer, train, validation, settings, folder, report)
-    done = json.loads((folder / DONE_FILE).read_text(encoding="utf-8"))
+    rows = (train, validation)
+    folders = [
+        store / _digest_recipe(origin, tokenizer, rows, classes, replace(settings, runs=1, seed=settings.seed + run))
+        for run in range(settings.runs)
+    ]
+    for run, folder in enumerate(folders):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / DONE_FILE).is_file():
+            if settings.runs > 1:
+                logger.info("fine-tuning %d of %d", run + 1, settings.runs)
+            transformers.set_seed(settings.seed)
+            model = TextClassifier(origin, classes, settings.lora)
+            _train(model, tokenizer, rows, replace(settings, seed=settings.seed + run), folder, report)
+    done = [json.loads((folder / DONE_FILE).read_text(encoding="utf-8")) for folder in folders]
     model = TextClassifier(origin, classes, settings.lora)
-    load_model(model, folder / BEST_FILE)
-    return FineTuned(model.merge_adapters().eval(), **done)
+    weights = [load_file(folder / BEST_FILE) for folder in folders]
+    best = max(range(settings.runs), key=lambda run: done[run]["validation_f1"])
+    validation_f1 = done[best]["validation_f1"]
+    load_state(model, weights[best])
+    if settings.runs > 1:
+        soup = average_weights(weights)
+        load_state(model, soup)
+        soup_f1 = score_model(model, TokenRows(tokenizer, validation, settings.max_tokens), tokenizer)
+        logger.info("macro F1 on validation: best run %.3f, all averaged %.3f", validation_f1, soup_f1)
+        load_state(model, soup if soup_f1 >= validation_f1 else weights[best])
+        validation_f1 = max(soup_f1, validation_f1)
+    seconds = sum(item["seconds"] for item in done)
+    return FineTuned(model.merge_adapters().eval(), validation_f1, seconds)
+
+
+def average_weights(weights: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return the mean of each weight over several runs from the same start (Wortsman et al. 2022)."""
+    return {name: torch.stack([run[name].float() for run in weights]).mean(dim=0) for name in weights[0]}
+
+
+def load_state(model: TextClassifier, weights: dict[str, torch.Tensor]) -> None:
+    """Put weights into a model; those that safetensors left out are tied to one that is there."""
+    model.load_state_dict(weights, strict=False)
+
+
+def score_model(model: TextClassifier, rows: "TokenRows", tokenizer: Any) -> float:
+    """Return macro F1 of a model on rows."""
+    collate = DataCollatorWithPadding(tokenizer)
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row]["input_ids"]))
+    answers, targets = [], []
+    model.eval()
+    with torch.no_grad():
+        for start in range(0, len(order), TEXTS_PER_EVALUATION_CALL):
+            batch = collate([rows[row] for row in order[start : start + TEXTS_PER_EVALUATION_CALL]])
+            targets.append(batch.pop("labels").numpy())
+            answers.append(model(**batch).numpy().argmax(axis=1))
+    return float(f1_score(np.concatenate(targets), np.concatenate(answers), average="macro"))
 
 
 def _train(
     model: TextClassifier,
     tokenizer: Any,
-    train: LabelledTexts,
-    validation: LabelledTexts,
+    rows: tuple[LabelledTexts, LabelledTexts],
     settings: FineTuneSettings,
     folder: Path,
     report: Report,
 ) -> None:
+    train, validation = rows
     counts = np.bincount(train.targets, minlength=len(np.unique(train.targets)))
     trainer = AveragingTrainer(
         model=model,
@@ -367,14 +415,13 @@ def _say_memory(settings: FineTuneSettings) -> TrainingError:
 def _digest_recipe(
     origin: Path,
     tokenizer: Any,
-    train: LabelledTexts,
-    validation: LabelledTexts,
+    rows: tuple[LabelledTexts, LabelledTexts],
     classes: int,
     settings: FineTuneSettings,
 ) -> str:
     digest = sha256(json.dumps([asdict(settings), classes, digest_file(find_weights(origin))]).encode())
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
-    for rows in (train, validation):
-        for text, target in zip(rows.texts, rows.targets, strict=True):
+    for side in rows:
+        for text, target in zip(side.texts, side.targets, strict=True):
             digest.update(f"{target}\x00{text}\x01".encode("utf-8", "replace"))
     return digest.hexdigest()[:16]

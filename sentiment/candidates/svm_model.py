@@ -98,7 +98,7 @@ def _fill_up(
         raise DatasetError(
             f"svm_smote needs more than {settings.smote_neighbours} training rows of each class, but"
             f" {labels[smallest]!r} has {counts[smallest]};"
-            " add rows, lower training.smote_neighbours, or train only svm."
+            " add rows, lower training.svm.smote_neighbours, or train only svm."
         )
     smote = SMOTE(k_neighbors=settings.smote_neighbours, random_state=settings.seed)
     filled, classes = smote.fit_resample(rows, targets)

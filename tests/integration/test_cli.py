@@ -75,7 +75,6 @@ def test_setting_that_cannot_be_read_is_told() -> None:
     )
 
 
-@pytest.mark.xfail(strict=True, reason="an override of parameters that are no mapping is a stack trace")
 @pytest.mark.parametrize(
     "override",
     [("--set", "training.seed=7"), ("--dataset", "imdb"), ("--candidates", "svm")],

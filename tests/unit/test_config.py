@@ -283,7 +283,6 @@ def test_a_wrong_gamma_is_told_once_and_in_plain_words(parameters, gamma):
     assert "constrained-" not in message
 
 
-@pytest.mark.xfail(strict=True, reason="of the branches of a union only the first is told")
 @pytest.mark.parametrize("gamma", [0, -1])
 def test_a_wrong_gamma_names_both_ways_to_say_it(parameters, gamma):
     """Who wrote a number learns which numbers are taken."""
@@ -305,7 +304,6 @@ def test_a_floor_of_a_misspelt_dataset_names_the_nearest(parameters):
     assert message.startswith("made.yaml: unknown dataset under gate.min_f1 'imbd'. Did you mean 'imdb'? Known: ")
 
 
-@pytest.mark.xfail(strict=True, reason="the dataset of the run is known twice where it has a name")
 def test_a_known_dataset_is_listed_once(parameters):
     """The list of what is known names each dataset and `default` once."""
     message = say_mistake(change(parameters, "gate.min_f1", {"default": 0.6, "imbd": 0.85}))
@@ -328,9 +326,6 @@ def test_a_kind_of_case_without_a_floor_is_named(parameters, kind):
     )
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a key of a mapping is told as pydantic says it, with [key] and without the nearest"
-)
 def test_a_misspelt_kind_of_case_names_the_nearest(parameters):
     """A typo in a kind is told like a typo in a key."""
     floors = {"minimum_functon": 0.5, "invariance": 0.5, "direction": 0.5}

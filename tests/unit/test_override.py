@@ -69,9 +69,9 @@ def test_a_section_that_is_not_there_is_made(key):
     assert place == {last: 0.75}
 
 
-@pytest.mark.parametrize("setting", ["training.seed", "seed=7", "=7", "", "7"])
+@pytest.mark.parametrize("setting", ["training.seed", "=7", "", "7"])
 def test_what_is_no_setting_is_told(setting):
-    """A path of two names at least, an equals sign, a value."""
+    """A name, an equals sign, a value."""
     assert say_mistake(setting) == f"--set {setting!r} is not KEY=VALUE; wanted for example training.seed=7."
 
 
@@ -90,7 +90,6 @@ def test_a_value_that_is_not_yaml_is_told(value):
     assert say_mistake(setting) == f"--set {setting!r}: the value is not YAML; put it in quotes."
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="a date that does not exist is a ValueError, not a YAMLError")
 def test_a_date_that_does_not_exist_is_not_yaml():
     """What YAML takes for a date and cannot read is told as well."""
     assert say_mistake("dataset.name=2026-13-45").endswith("the value is not YAML; put it in quotes.")

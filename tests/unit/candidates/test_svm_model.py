@@ -97,7 +97,6 @@ def test_smote_leaves_the_scaler_to_the_real_rows():
     assert np.array_equal(fit((40, 12)).scaler.mean_, fit((40, 12), smote=True).scaler.mean_)
 
 
-@pytest.mark.xfail(strict=True, reason="the message names training.smote_neighbours, the key is in training.svm")
 @pytest.mark.parametrize("few", [5, 2])
 def test_smote_says_which_class_has_too_few_rows(few: int):
     """A class without enough neighbours stops the candidate with the way out."""
