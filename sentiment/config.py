@@ -73,7 +73,7 @@ class EncoderSection(Section):
     """The sentence encoder; `precision` auto takes int8 where it holds against fp32."""
 
     name: str
-    source: str
+    source: str = Field(min_length=1)
     max_tokens: Annotated[int, Field(ge=8, le=512)]
     precision: Literal["auto", "int8", "fp32"]
     max_int8_loss: Score
@@ -113,7 +113,7 @@ class TransformerSection(Section):
     several `runs` are averaged.
     """
 
-    source: str
+    source: str = Field(min_length=1)
     runs: Annotated[int, Field(ge=1)]
     epochs: Annotated[float, Field(gt=0)]
     batch_size: Annotated[int, Field(ge=1)]

@@ -58,10 +58,10 @@ class Encoder:
         )
 
 
-def find_encoder(source: str) -> Path:
+def find_encoder(source: str, key: str = "encoder.source") -> Path:
     """Return the folder of an encoder: `package:NAME/FOLDER`, a folder, or a name on the hub.
 
-    Raises EncoderError when it is not there.
+    `key` is the setting that errors name. Raises EncoderError when it is not there.
     """
     if source.startswith("package:"):
         name, _, inner = source.removeprefix("package:").partition("/")
@@ -69,13 +69,12 @@ def find_encoder(source: str) -> Path:
         with suppress(ModuleNotFoundError):
             spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
-            raise EncoderError(
-                f"the encoder package {name!r} is not installed; run `make setup`, or set encoder.source."
-            )
+            raise EncoderError(f"the encoder package {name!r} is not installed; run `make setup`, or set {key}.")
         return Path(spec.origin).parent / inner
     folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder
+    with suppress(OSError):
+        if folder.is_dir():
+            return folder
     import huggingface_hub
 
     try:

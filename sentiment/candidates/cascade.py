@@ -20,7 +20,7 @@ from sentiment.candidates.transformer import tune_and_export
 from sentiment.export import add_softmax, export_module, quieten_libraries
 from sentiment.text_graph import Floats, TextGraph
 
-PREFIX = "first_"
+FIRST, SECOND = "first_", "second_"
 
 logger = logging.getLogger(__name__)
 
@@ -93,9 +93,9 @@ def choose_cascade_threshold(first: Floats, second: Floats, targets: NDArray[np.
     confidences = first.max(axis=1)
     wanted = _score(targets, second.argmax(axis=1)) - max_loss
     chosen = OUT_OF_REACH
-    for threshold in np.quantile(confidences, np.arange(0.99, -0.001, -0.01)):
+    for threshold in np.quantile(confidences, np.arange(99, -1, -1) / 100, method="higher"):
         answers = np.where(confidences >= threshold, first.argmax(axis=1), second.argmax(axis=1))
-        if _score(targets, answers) < wanted:
+        if np.isnan(threshold) or _score(targets, answers) < wanted:
             break
         chosen = float(threshold)
     return chosen
@@ -106,11 +106,12 @@ def join_stages(first: onnx.ModelProto, second: onnx.ModelProto, threshold: floa
 
     Its second output, `first_stage`, says which of the two answered.
     """
-    outer = compose.add_prefix(first, PREFIX, rename_inputs=False)
-    sure = f"{PREFIX}probabilities"
+    outer = compose.add_prefix(first, FIRST, rename_inputs=False)
+    later = compose.add_prefix(second, SECOND, rename_inputs=False)
+    sure = f"{FIRST}probabilities"
     classes = first.graph.output[0].type.tensor_type.shape.dim[1].dim_value
     inner = helper.make_graph(
-        list(second.graph.node), "second_stage", [], list(second.graph.output), list(second.graph.initializer)
+        list(later.graph.node), "second_stage", [], list(later.graph.output), list(later.graph.initializer)
     )
     kept = helper.make_graph(
         [helper.make_node("Identity", [sure], ["kept"])],

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -19,6 +20,17 @@ from sentiment.errors import EncoderError
 
 # What cardiffnlp's Twitter models saw in training (their model cards): handles and links without their names.
 TWITTER_CLEAN_UP = ((r"(?<!\S)@\w\S*", "@user"), (r"(?<!\S)https?\S*", "http"))
+LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    EOFError,
+    UnpicklingError,
+    SafetensorError,
+)
 TWITTER_MODELS = "cardiffnlp/twitter-"
 
 
@@ -42,13 +54,14 @@ class TextClassifier(torch.nn.Module):
                 model, loading = AutoModelForSequenceClassification.from_pretrained(
                     origin, num_labels=classes, ignore_mismatched_sizes=True, output_loading_info=True
                 )
-            except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            except LOADING_ERRORS as error:
                 raise EncoderError(
                     f"the base model in {origin} cannot be loaded ({type(error).__name__}); its files are damaged or of"
                     " a kind that cannot classify text: fetch it again, or name another in training.transformer.source."
                 ) from error
+        _require_weights(origin, model, loading)
         if lora is not None:
-            fresh = {name.split(".")[0] for name in loading["missing_keys"]}
+            fresh = {name.split(".")[0] for name in loading["missing_keys"]} - {model.base_model_prefix}
             config = LoraConfig(
                 r=lora.rank,
                 lora_alpha=lora.alpha,
@@ -72,6 +85,16 @@ class TextClassifier(torch.nn.Module):
         return self
 
     @property
+    def max_tokens(self) -> int | None:
+        """How many tokens the model has positions for; None where it has no such limit."""
+        config = self.model.config
+        positions = getattr(config, "max_position_embeddings", None)
+        if positions is None or positions <= 0:
+            return None
+        offset = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type else 0
+        return int(positions - offset)
+
+    @property
     def token_embeddings(self) -> torch.Tensor:
         """The table of token embeddings, vocabulary x dimensions, float32."""
         table: torch.Tensor = self.model.get_input_embeddings().weight.detach().float()
@@ -83,6 +106,20 @@ class TextClassifier(torch.nn.Module):
         return self.eval()
 
 
+def _require_weights(origin: Path, model: Any, loading: dict[str, Any]) -> None:
+    """Raise EncoderError when weights of the encoder itself, beyond its pooler and the head, were not in its files."""
+    mismatched = [item if isinstance(item, str) else item[0] for item in loading.get("mismatched_keys") or ()]
+    prefix = f"{model.base_model_prefix}."
+    lacking = [
+        name for name in (*loading["missing_keys"], *mismatched) if name.startswith(prefix) and "pooler" not in name
+    ]
+    if lacking:
+        raise EncoderError(
+            f"the weights in {origin} do not fit its config.json: {len(lacking)} of the encoder's are missing or of"
+            f" another shape, {lacking[0]} for one; fetch it again, or name another in training.transformer.source."
+        )
+
+
 def load_tokenizer(origin: Path, source: str) -> Any:
     """Return the tokenizer in `origin`; for models made on tweets it replaces handles and links first.
 
@@ -91,7 +128,10 @@ def load_tokenizer(origin: Path, source: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(origin)
         backend = tokenizer.backend_tokenizer
-    except (OSError, ValueError, AttributeError) as error:
+        vocabulary = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
+        if not vocabulary:
+            raise ValueError("no vocabulary")
+    except LOADING_ERRORS as error:
         raise EncoderError(
             f"the tokenizer in {origin} cannot be loaded ({type(error).__name__}); wanted a tokenizer.json,"
             " or files that transformers can turn into one."
@@ -105,11 +145,12 @@ def load_tokenizer(origin: Path, source: str) -> Any:
 @contextmanager
 def quieten_transformers() -> Iterator[None]:
     """Keep transformers' notes on missing heads and callbacks, and its progress bars, out of the log."""
-    before = transformers_logging.get_verbosity()
+    before, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
         transformers_logging.set_verbosity(before)
-        transformers_logging.enable_progress_bar()
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 from torch.nn import functional
 
+from sentiment.errors import TrainingError
 from sentiment.progress import Progress
 
 WINDOWS = (1, 3, 5)
@@ -88,6 +89,11 @@ def fit_first_stage(
         for rows in shuffle_batches([len(ids) for ids in train[0]], generator):
             logits = stage(*pad([train[0][row] for row in rows]))
             loss = functional.cross_entropy(logits, targets[rows], label_smoothing=LABEL_SMOOTHING)
+            if not torch.isfinite(loss):
+                raise TrainingError(
+                    "the loss of the first stage is not a number; lower training.cascade.learning_rate"
+                    f" (now {settings.learning_rate:g})."
+                )
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

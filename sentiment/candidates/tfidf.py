@@ -5,6 +5,7 @@ n-grams inside each piece, each block with a tf-idf weight and a length of one. 
 so that the fitted model is a row of numbers per piece and per bucket, which ONNX adds up from the token ids.
 """
 
+import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE
 from sentiment.calibration import fit_temperature
 from sentiment.candidates.draft import Draft, Recipe, Sides
 from sentiment.encoder import find_encoder
+from sentiment.errors import EncoderError
 from sentiment.export import OPSET, add_softmax
 from sentiment.text_graph import TextGraph
 
@@ -53,8 +55,7 @@ class TfidfModel:
 def draft_tfidf(candidate: str, sides: Sides, recipe: Recipe, folder: Path) -> Draft:  # noqa: ARG001
     """Return the yardstick that every other candidate must beat, calibrated on validation."""
     section = recipe.encoder
-    shutil.copy(find_encoder(section.source) / "tokenizer.json", folder / TOKENIZER_FILE)
-    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+    tokenizer = copy_tokenizer(find_encoder(section.source), folder / TOKENIZER_FILE)
     tokenizer.enable_truncation(section.max_tokens)
     tokenizer.no_padding()
     started = time.perf_counter()
@@ -82,6 +83,19 @@ def draft_tfidf(candidate: str, sides: Sides, recipe: Recipe, folder: Path) -> D
         probabilities=softmax(logits / temperature, axis=1),
         metrics={"training_seconds": round(seconds, 3), "validation_macro_f1_fp32": f1},
     )
+
+
+def copy_tokenizer(origin: Path, destination: Path) -> Tokenizer:
+    """Return the tokenizer of an encoder after copying it. Raises EncoderError when it is missing or damaged."""
+    file = origin / "tokenizer.json"
+    try:
+        sound = isinstance(json.loads(file.read_text(encoding="utf-8")).get("model"), dict)
+    except (OSError, ValueError, AttributeError):
+        sound = False
+    if not sound:
+        raise EncoderError(f"{file} is missing or damaged; fetch the encoder again, or name another in encoder.source.")
+    shutil.copy(file, destination)
+    return Tokenizer.from_file(str(destination))
 
 
 def fit_tfidf(ids: Ids, targets: NDArray[np.int64], tokenizer: Tokenizer, c: float) -> TfidfModel:
@@ -114,7 +128,8 @@ def spell_pieces(tokenizer: Tokenizer) -> sparse.csr_matrix:
     numbers: dict[str, int] = {}
     rows, columns = [], []
     special = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-    for piece, row in tokenizer.get_vocab().items():
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    for piece, row in vocabulary:
         if piece in special:
             continue
         spelled = piece.removeprefix("##") if piece.startswith("##") else " " + piece
@@ -122,9 +137,7 @@ def spell_pieces(tokenizer: Tokenizer) -> sparse.csr_matrix:
             for start in range(len(spelled) - length + 1):
                 rows.append(row)
                 columns.append(numbers.setdefault(spelled[start : start + length], len(numbers)))
-    return sparse.csr_matrix(
-        (np.ones(len(rows)), (rows, columns)), shape=(tokenizer.get_vocab_size(), max(len(numbers), 1))
-    )
+    return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(vocabulary[-1][1] + 1, max(len(numbers), 1)))
 
 
 def count_features(ids: Ids, characters: sparse.csr_matrix) -> list[sparse.csr_matrix]:

@@ -67,7 +67,7 @@ def draft_transformer(candidate: str, sides: Sides, recipe: Recipe, folder: Path
 def tune_and_export(candidate: str, sides: Sides, recipe: Recipe, folder: Path) -> TunedGraph:
     """Return the fine-tuned model as a graph in `folder`, in int8 where that holds against fp32 on validation."""
     section = recipe.training.transformer
-    origin = find_encoder(section.source)
+    origin = find_encoder(section.source, "training.transformer.source")
     tokenizer = load_tokenizer(origin, section.source)
     lora = LoraSettings(**recipe.training.lora.model_dump()) if candidate == "lora" else None
     settings = FineTuneSettings(seed=recipe.training.seed, lora=lora, **section.model_dump(exclude={"source"}))

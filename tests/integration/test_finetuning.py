@@ -268,7 +268,6 @@ def test_another_recipe_is_another_training(base: Path, tmp_path: Path, change: 
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="nothing stands between the two sides: finetuning.py, _digest_recipe")
 def test_a_row_that_changes_sides_is_another_training(base: Path, tmp_path: Path):
     """The last training row moved to the front of validation: other sides, other weights."""
     rows = make_rows(61, seed=1)
@@ -278,7 +277,6 @@ def test_a_row_that_changes_sides_is_another_training(base: Path, tmp_path: Path
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="training sets the tokenizer's truncation, which is digested: _digest_recipe")
 def test_the_same_tokenizer_asks_for_the_same_training(base: Path, tmp_path: Path):
     """A tokenizer that was used for a training finds it again."""
     tokenizer, sides = load_tokenizer(base, "mine"), (make_rows(40, seed=1), make_rows(20, seed=2))
@@ -303,15 +301,9 @@ def test_a_killed_run_goes_on_from_its_checkpoint(base: Path, killed: Path, tmp_
     assert sorted(path.name for path in open_store(store).iterdir()) == sorted([BEST_FILE, DONE_FILE])
 
 
-MID_EPOCH = pytest.mark.xfail(
-    strict=True, reason="rows are drawn from torch's generator, not by seed and epoch: finetuning.py, _arrange"
-)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [None, LORA], ids=["all", "lora"])
-@pytest.mark.parametrize(
-    "at", [10, 15, pytest.param(20, marks=MID_EPOCH)], ids=["first-epoch", "between-epochs", "second-epoch"]
-)
+@pytest.mark.parametrize("at", [10, 15, 20], ids=["first-epoch", "between-epochs", "second-epoch"])
 def test_a_killed_run_ends_as_one_that_was_not(base: Path, tmp_path: Path, at: int, lora: LoraSettings | None):
     """Resumed from the checkpoint five steps before its death, it measures and keeps the same to the last bit."""
     kill(base, tmp_path / "killed", at=at, epochs=3, lora=lora)
@@ -355,7 +347,6 @@ def test_a_run_that_is_killed_again_and_again_ends(base: Path, tmp_path: Path):
     assert sorted(path.name for path in open_store(tmp_path / "killed").iterdir()) == sorted([BEST_FILE, DONE_FILE])
 
 
-@pytest.mark.xfail(strict=True, reason="restore_callback_states_from_checkpoint is off: finetuning.py, _arrange")
 def test_a_killed_run_remembers_how_long_it_gained_nothing(base: Path, tmp_path: Path):
     """Patience of two ends at the third evaluation, also where the run died after the second."""
     settings = {"epochs": 3, "patience": 2, **FROZEN}
@@ -412,9 +403,6 @@ def test_a_folder_without_checkpoints_has_none(tmp_path: Path):
     assert find_checkpoint(tmp_path) is None
 
 
-@pytest.mark.xfail(
-    strict=True, reason="best.safetensors is not looked at before the run goes on: finetuning.py, _train"
-)
 @pytest.mark.parametrize("to", ["gone", "half"])
 def test_a_killed_run_whose_best_weights_are_lost_starts_anew(base: Path, killed: Path, tmp_path: Path, to: str):
     """Later weights that are no better never replace lost ones, so it cannot go on."""
@@ -423,7 +411,6 @@ def test_a_killed_run_whose_best_weights_are_lost_starts_anew(base: Path, killed
     assert tune(base, store, epochs=2, **FROZEN).validation_f1 >= 0
 
 
-@pytest.mark.xfail(strict=True, reason="done.json and best.safetensors are read unchecked: finetuning.py, fine_tune")
 @pytest.mark.parametrize("to", ["empty", "half", "last-bytes"])
 @pytest.mark.parametrize("name", [DONE_FILE, BEST_FILE])
 def test_a_finished_training_that_was_damaged_is_repeated(base: Path, tmp_path: Path, name: str, to: str):
@@ -441,7 +428,6 @@ def test_a_finished_training_without_its_record_is_repeated(base: Path, tmp_path
     assert listener.evaluated == [5, 10]
 
 
-@pytest.mark.xfail(strict=True, reason="best.safetensors is read unchecked: finetuning.py, fine_tune")
 def test_a_finished_training_without_its_weights_is_repeated(base: Path, tmp_path: Path):
     """A record alone is no model."""
     first = tune(base, tmp_path)
@@ -459,23 +445,18 @@ def test_a_loss_that_is_no_number_is_one_sentence(base: Path, tmp_path: Path):
         )
 
 
-@pytest.mark.xfail(strict=True, reason="names transformer's rate, which lora does not use: finetuning.py, compute_loss")
 def test_a_loss_of_lora_that_is_no_number_names_the_rate_of_lora(base: Path, tmp_path: Path):
     """The rate to lower is the one that was used."""
     with pytest.raises(TrainingError, match=r"training\.lora\.learning_rate \(now 1e\+30\)"):
         tune(base, tmp_path, lora=LoraSettings(rank=2, alpha=4, dropout=0.0, learning_rate=1e30))
 
 
-@pytest.mark.xfail(strict=True, reason="no look at max_position_embeddings: a raw RuntimeError from inside the model")
 def test_more_tokens_than_the_model_has_positions_are_one_sentence(base: Path, tmp_path: Path):
     """The tiny BERT has 64 positions."""
     with pytest.raises(SentimentError, match="max_tokens"):
         tune(base, tmp_path, train=LabelledTexts(["good " * 100] * 6, np.arange(6) % 3), max_tokens=128)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="weights are counted over the classes seen, not `classes`: finetuning.py, _train"
-)
 def test_a_class_without_training_rows_is_no_crash(base: Path, tmp_path: Path):
     """Of three classes the last has no row; the head still has three."""
     rows = make_rows(20, seed=1, classes=2)
@@ -574,16 +555,12 @@ def test_a_kill_in_the_second_run_does_not_cost_the_first(base: Path, tmp_path: 
     assert measure_gap(resumed, tune(base, tmp_path / "whole", runs=2)) == 0
 
 
-@pytest.mark.xfail(
-    strict=True, reason="run 2 starts from the head of seed 3 but is kept as seed 4: fine_tune; digest both"
-)
 def test_a_run_of_an_average_is_no_run_of_another_seed(base: Path, tmp_path: Path):
     """Seed 4 gives the same weights whether two runs of seed 3 went before or not."""
     tune(base, tmp_path / "used", seed=3, runs=2)
     assert measure_gap(tune(base, tmp_path / "used", seed=4), tune(base, tmp_path / "fresh", seed=4)) == 0
 
 
-@pytest.mark.xfail(strict=True, reason="load_state is not strict, so what is missing stays as chance made it")
 def test_a_file_that_lacks_weights_is_not_taken_for_a_model(base: Path, tmp_path: Path):
     """A best.safetensors without the weights of this model is damage, not an untrained model."""
     first = tune(base, tmp_path)
@@ -605,8 +582,16 @@ def start_child(base: Path, store: Path) -> subprocess.Popen[bytes]:
 
 
 def wait_for(folder: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
-    """Return when a file is there, or when the process has ended."""
+    """Return when a file with something in it is there, or when the process has ended."""
     until = time.monotonic() + 120
-    while not list(folder.glob(pattern)) and process.poll() is None:
+    while not any(has_content(path) for path in folder.glob(pattern)) and process.poll() is None:
         assert time.monotonic() < until, f"no {pattern} in {folder}"
         time.sleep(0.002)
+
+
+def has_content(path: Path) -> bool:
+    """Return whether a file that may be renamed at any moment has something in it."""
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False

@@ -163,14 +163,12 @@ def test_a_base_model_that_cannot_be_reached_is_one_sentence(tmp_path: Path, sou
     assert list((tmp_path / "draft").iterdir()) == []
 
 
-@pytest.mark.xfail(strict=True, reason="Path.is_dir raises for a name that is too long: encoder.py, find_encoder")
 def test_a_name_that_no_file_system_takes_is_one_sentence():
     """However long a source is, it is told as unknown."""
     with pytest.raises(EncoderError):
         find_encoder("x" * 300)
 
 
-@pytest.mark.xfail(strict=True, reason="the way out named is encoder.source: encoder.py, find_encoder; pass the key in")
 def test_the_way_out_names_the_setting_that_is_wrong(tmp_path: Path):
     """A base model is set in training.transformer.source."""
     recipe = make_recipe("package:no_such_encoder/model", tmp_path)
@@ -187,7 +185,6 @@ def test_a_folder_without_a_model_is_one_sentence(own_base: Path, tmp_path: Path
     assert list((tmp_path / "draft").iterdir()) == []
 
 
-@pytest.mark.xfail(strict=True, reason="no look at max_position_embeddings: transformer.py, 80; a raw RuntimeError")
 def test_more_tokens_than_the_model_has_positions_are_one_sentence(bases: dict[str, Path], tmp_path: Path):
     """The tiny BERT has 64 positions; `max_tokens` of 128 is refused before the training."""
     rows = make_rows(60, seed=1)
