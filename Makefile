@@ -10,6 +10,7 @@ DATASET ?=
 CANDIDATES ?=
 TRAIN_FRACTION ?=
 FORCE ?=
+export FORCE
 MODELS ?= production
 DATASETS ?= bundled
 ROWS ?= holdout
@@ -37,7 +38,7 @@ demo: .sentigate/.ready ## Train, gate, build, serve and ask on the bundled comm
 	@$(PY) -m pipelines.demo --host $(HOST) --port $(PORT)
 
 train: .sentigate/.ready ## Train and gate; DATASET=youtube CANDIDATES=svm,transformer TRAIN_FRACTION=0.05 FORCE="why", each optional
-	@$(PY) -m pipelines.run training $(if $(DATASET),--dataset '$(DATASET)') $(if $(CANDIDATES),--candidates '$(CANDIDATES)') $(if $(TRAIN_FRACTION),--train-fraction $(TRAIN_FRACTION)) $(if $(FORCE),--set 'gate.force=$(FORCE)')
+	@$(PY) -m pipelines.run training $(if $(DATASET),--dataset '$(DATASET)') $(if $(CANDIDATES),--candidates '$(CANDIDATES)') $(if $(TRAIN_FRACTION),--train-fraction $(TRAIN_FRACTION)) $(if $(FORCE),--force "$$FORCE")
 
 evaluate: .sentigate/.ready ## Measure and compare; MODELS=production,previous DATASETS=bundled,youtube ROWS=all SAMPLE=1000
 	@$(PY) -m pipelines.run evaluation --models '$(MODELS)' --datasets '$(DATASETS)' --rows $(ROWS) --sample $(SAMPLE)

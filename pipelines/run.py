@@ -32,7 +32,12 @@ def main() -> None:
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="One value of the file, e.g. training.seed=7."
 )
 def training(
-    config: Path, dataset: str | None, candidates: str | None, train_fraction: float | None, settings: tuple[str, ...]
+    config: Path,
+    dataset: str | None,
+    candidates: str | None,
+    train_fraction: float | None,
+    force: str | None,
+    settings: tuple[str, ...],
 ) -> None:
     """Train the candidates, gate the best one, and put it into production when it passes."""
     try:
@@ -47,6 +52,8 @@ def training(
         _override(parameters, "dataset", "train_fraction", train_fraction)
     if candidates:
         parameters["candidates"] = _split(candidates)
+    if force is not None:
+        _override(parameters, "gate", "force", force)
     for setting in settings:
         override_setting(parameters, setting)
     from pipelines.training import training_pipeline

@@ -13,11 +13,13 @@ from mlflow.tracking import MlflowClient
 from benchmarks.copying import CheckoutCopy, copy_checkout
 from sentiment.behaviour import KINDS
 from sentiment.ledger import read_entries
+from sentiment.records import read_evaluations
 from sentiment.state import State, locate_state
 from steps.bento import find_free_port, wait_until_ready
 
 pytestmark = pytest.mark.slow
 
+MOODS = ("negative", "neutral", "positive")
 ZENML = str(Path(sys.executable).parent / "zenml")
 # Rules that let a small model through, so that macro F1 against the champion's decides.
 LOOSE = {
@@ -125,6 +127,51 @@ def test_service_answers_from_production(copy: CheckoutCopy) -> None:
         process.wait(timeout=30)
     assert answer["label"] == "positive"
     assert f"sentiment:{answer['model_version']}" == json.loads(copy.state.production.read_text())["tag"]
+
+
+def test_models_are_evaluated_without_a_decision(copy: CheckoutCopy) -> None:
+    """Two versions on two datasets leave a row each in the table and a report per dataset; the ledger is as it was."""
+    before = copy.state.ledger.read_bytes()
+    (copy.folder / "mine.csv").write_text("text,label\n" + "".join(f"this is {word},{word}\n" for word in MOODS))
+    copy.run(
+        *("-m", "pipelines.run", "evaluation", "--models", "previous,2"),
+        *("--datasets", "bundled,mine.csv", "--rows", "all", "--sample", "40"),
+    )
+    records = read_evaluations(copy.state.database_uri)
+    assert [(record.model, record.version, record.dataset, record.rows) for record in records] == [
+        ("previous", "1", "bundled", 40),
+        ("2", "2", "bundled", 40),
+        ("previous", "1", "mine", 3),
+        ("2", "2", "mine", 3),
+    ]
+    assert len(list(copy.state.mlflow_artifacts.rglob("evaluation_*.html"))) == 2
+    assert copy.state.ledger.read_bytes() == before
+
+
+def test_every_candidate_trains_by_name(copy: CheckoutCopy) -> None:
+    """Those that are fine-tuned and the yardstick go the same way to the gate; the report has them side by side."""
+    copy.run(
+        *("-m", "pipelines.run", "training", "--config", "first.yaml", "--train-fraction", "0.1"),
+        *("--candidates", "tfidf,lora,cascade", "--set", "training.transformer.epochs=1"),
+        *("--set", "training.cascade.epochs=1", "--set", "training.transformer.max_tokens=32"),
+    )
+    assert read_entries(copy.state.ledger)[-1].event == "decision"
+    report = max(copy.state.mlflow_artifacts.rglob("comparison_report.html"), key=lambda page: page.stat().st_mtime)
+    assert all(f"<td>{name}</td>" in report.read_text() for name in ("tfidf", "lora", "cascade"))
+
+
+def test_forced_model_is_promoted_on_the_record(copy: CheckoutCopy) -> None:
+    """A blocked model goes into production for a reason that stays in the ledger."""
+    reason = "the champion's dataset must go: today"
+    copy.run(
+        *("-m", "pipelines.run", "training", "--config", "first.yaml", "--train-fraction", "0.03"),
+        *("--force", reason),
+    )
+    decision, promotion = read_entries(copy.state.ledger)[-2:]
+    assert (decision.details["outcome"], decision.details["force"]) == ("forced", reason)
+    assert f"forced past a block because {reason}" in decision.summary
+    assert promotion.event == "promotion"
+    assert read_version(copy.state, "production") == 3
 
 
 def test_typo_in_config_is_told(copy: CheckoutCopy) -> None:
