@@ -28,6 +28,7 @@ def main() -> None:
 @click.option("--dataset", help="Dataset by name or path, instead of the one in the file.")
 @click.option("--candidates", help="Candidates, separated by commas.")
 @click.option("--train-fraction", type=float, help="Part of the training rows to train on, in (0, 1].")
+@click.option("--force", metavar="REASON", help="Promote a challenger that the gate would not, on the record.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="One value of the file, e.g. training.seed=7."
 )
