@@ -182,7 +182,7 @@ def test_other_damage_is_one_sentence_too(own_base: Path, damage: Callable[[Path
 def test_weights_that_are_not_of_this_model_are_refused(own_base: Path, damage: Callable[[Path], None]):
     """Only a head may start from chance; an encoder that would is no base model."""
     damage(own_base)
-    with pytest.raises(EncoderError, match="do not fit its config.json"):
+    with pytest.raises(EncoderError, match=r"do not fit its config\.json"):
         TextClassifier(own_base, 3)
 
 
