@@ -113,17 +113,18 @@ def fine_tune(
         store / _digest_recipe(origin, tokenizer, rows, classes, replace(settings, runs=run + 1))
         for run in range(settings.runs)
     ]
+    model = TextClassifier(origin, classes, settings.lora)
+    names = set(model.state_dict())
     for run, folder in enumerate(folders):
         folder.mkdir(parents=True, exist_ok=True)
-        if not _is_done(folder):
+        if not _is_done(folder, names):
             if settings.runs > 1:
                 logger.info("fine-tuning %d of %d", run + 1, settings.runs)
             transformers.set_seed(settings.seed)
-            model = TextClassifier(origin, classes, settings.lora)
             _require_positions(model, settings)
-            _train(model, tokenizer, rows, classes, replace(settings, seed=settings.seed + run), folder, report)
+            fresh = TextClassifier(origin, classes, settings.lora)
+            _train(fresh, tokenizer, rows, classes, replace(settings, seed=settings.seed + run), folder, report)
     done = [json.loads((folder / DONE_FILE).read_text(encoding="utf-8")) for folder in folders]
-    model = TextClassifier(origin, classes, settings.lora)
     weights = [load_file(folder / BEST_FILE) for folder in folders]
     best = max(range(settings.runs), key=lambda run: done[run]["validation_f1"])
     validation_f1 = done[best]["validation_f1"]
@@ -145,13 +146,17 @@ def average_weights(weights: Sequence[dict[str, torch.Tensor]]) -> dict[str, tor
 
 
 def load_state(model: TextClassifier, weights: dict[str, torch.Tensor]) -> None:
-    """Put weights into a model. Raises KeyError when one is missing that is not tied to another that is there."""
+    """Put weights into a model. Raises TrainingError when they are not of this model."""
     missing, unexpected = model.load_state_dict(weights, strict=False)
     state = model.state_dict()
     there = {state[name].data_ptr() for name in weights if name in state}
+    # What safetensors left out is tied to a weight that is there.
     lacking = [name for name in missing if state[name].data_ptr() not in there]
     if lacking or unexpected:
-        raise KeyError(f"weights do not fit the model: {[*lacking, *unexpected][:3]}")
+        raise TrainingError(
+            f"weights that a fine-tuning left in the state folder lack {len(lacking)} of the model's;"
+            " delete its folder 'finetuned' and train again."
+        )
 
 
 def score_model(model: TextClassifier, rows: "TokenRows", tokenizer: Any) -> float:
@@ -237,22 +242,24 @@ def _is_whole(checkpoint: Path) -> bool:
     return True
 
 
-def _holds_weights(file: Path) -> bool:
+def _holds_weights(file: Path, names: set[str] | None = None) -> bool:
+    """Return whether a file of weights is whole and, where names are given, has none but these."""
     try:
         with safe_open(file, "pt") as weights:
-            return bool(weights.keys())
+            found = set(weights.keys())
+            return bool(found) and (names is None or found <= names)
     except (OSError, SafetensorError):
         return False
 
 
-def _is_done(folder: Path) -> bool:
+def _is_done(folder: Path, names: set[str]) -> bool:
     """Return whether a fine-tuning ended here and what it left can be read; what cannot is made anew."""
     try:
         done = json.loads((folder / DONE_FILE).read_text(encoding="utf-8"))
         sound = isinstance(done["validation_f1"], float) and isinstance(done["seconds"], int | float)
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return sound and _holds_weights(folder / BEST_FILE)
+    return sound and _holds_weights(folder / BEST_FILE, names)
 
 
 class TokenRows(torch.utils.data.Dataset[dict[str, Any]]):

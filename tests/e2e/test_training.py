@@ -132,10 +132,11 @@ def test_service_answers_from_production(copy: CheckoutCopy) -> None:
 def test_models_are_evaluated_without_a_decision(copy: CheckoutCopy) -> None:
     """Two versions on two datasets leave a row each in the table and a report per dataset; the ledger is as it was."""
     before = copy.state.ledger.read_bytes()
-    (copy.folder / "mine.csv").write_text("text,label\n" + "".join(f"this is {word},{word}\n" for word in MOODS))
+    mine = copy.folder.parent / "mine.csv"
+    mine.write_text("text,label\n" + "".join(f"this is {word},{word}\n" for word in MOODS))
     copy.run(
         *("-m", "pipelines.run", "evaluation", "--models", "previous,2"),
-        *("--datasets", "bundled,mine.csv", "--rows", "all", "--sample", "40"),
+        *("--datasets", f"bundled,{mine}", "--rows", "all", "--sample", "40"),
     )
     records = read_evaluations(copy.state.database_uri)
     assert [(record.model, record.version, record.dataset, record.rows) for record in records] == [
