@@ -19,16 +19,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from benchmarks.sides import split_named
 from pipelines.run import CONFIG
 from sentiment.behaviour import BehaviourReport
 from sentiment.comparison import count_cells, score_confusions
 from sentiment.config import read_config
-from sentiment.datasets import Dataset, find_dataset, load_dataset
+from sentiment.datasets import Dataset
 from sentiment.evaluation import Answers, answer_rows
 from sentiment.gate import GateRule, Measured, decide_gate
 from sentiment.predictor import Predictor
-from sentiment.splitting import split_dataset
-from sentiment.validation import clean_dataset
 from steps.registry import find_bundle
 
 DIFFERENCES = (-0.04, -0.03, -0.02, -0.01, 0.0, 0.01, 0.02, 0.03, 0.04)
@@ -48,10 +47,7 @@ class Rates:
 
 def collect_answers(models: Sequence[str], dataset: str) -> list[Answers]:
     """Return what each model says to the validation and holdout rows of a dataset."""
-    source = find_dataset(dataset)
-    clean, _ = clean_dataset(load_dataset(source), source)
-    split = read_config(CONFIG).split
-    sides = split_dataset(clean, validation_share=split.validation_share, holdout_share=split.holdout_share)
+    sides = split_named(dataset)
     frames = [sides.validation.frame, sides.holdout.frame]
     rows = Dataset(dataset, pd.concat(frames, ignore_index=True))
     return [answer_rows(Predictor(find_bundle(model)[0], threads=2), rows) for model in models]

@@ -13,14 +13,10 @@ import click
 import numpy as np
 import onnxruntime
 
-from pipelines.run import CONFIG
-from sentiment.config import read_config
-from sentiment.datasets import find_dataset, load_dataset
+from benchmarks.sides import split_named
 from sentiment.evaluation import answer_rows, score_answers
 from sentiment.predictor import Predictor
-from sentiment.splitting import split_dataset
 from sentiment.text_graph import TextGraph
-from sentiment.validation import clean_dataset
 from steps.registry import find_bundle
 
 STAGE = "first_stage"
@@ -48,10 +44,7 @@ def measure_share(model: Path, tokenizer: Path, max_tokens: int, texts: list[str
 @click.option("--threads", default=1, show_default=True, help="Calls side by side.")
 def main(models: str, dataset: str, texts: int, rounds: int, threads: int) -> None:
     """Print a JSON line per bundle: holdout scores, median texts per second, ratio to the first."""
-    source = find_dataset(dataset)
-    clean, _ = clean_dataset(load_dataset(source), source)
-    split = read_config(CONFIG).split
-    holdout = split_dataset(clean, validation_share=split.validation_share, holdout_share=split.holdout_share).holdout
+    holdout = split_named(dataset).holdout
     asked = list(holdout.frame["text"])[:texts]
     names = [name.strip() for name in models.split(",")]
     predictors = {name: Predictor(find_bundle(name)[0], threads=threads) for name in names}

@@ -6,7 +6,7 @@ Thresholds have no default in code; the file is the one place for them.
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sentiment.behaviour import KINDS
 from sentiment.datasets import NAMED
 from sentiment.errors import ConfigError, say_unknown
-from sentiment.gate import GateRule
+
+if TYPE_CHECKING:
+    from sentiment.gate import GateRule
 
 Candidate = Literal["tfidf", "svm", "svm_smote", "transformer", "lora", "cascade"]
 CANDIDATES: tuple[Candidate, ...] = get_args(Candidate)
@@ -193,8 +195,10 @@ class GateSection(Section):
             raise ValueError("min_f1 has no 'default'; name the floor for datasets that are not listed")
         return self
 
-    def rule_for(self, dataset: str, seed: int) -> GateRule:
+    def rule_for(self, dataset: str, seed: int) -> "GateRule":
         """Return the rule for a dataset."""
+        from sentiment.gate import GateRule
+
         settings = self.model_dump(exclude={"min_f1", "strict", "force"})
         return GateRule(min_f1=self.min_f1.get(dataset, self.min_f1["default"]), seed=seed, **settings)
 

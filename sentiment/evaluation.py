@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 from sentiment.calibration import measure_calibration_error
 from sentiment.datasets import Dataset
@@ -136,6 +137,12 @@ def score_answers(answers: Answers) -> Evaluation:
         classes=classes,
         confusion=tuple(tuple(int(n) for n in row) for row in confusion_matrix(targets, chosen, labels=known)),
     )
+
+
+def measure_macro_f1(targets: NDArray[np.int64], answers: NDArray[Any]) -> float:
+    """Return macro F1 of answers, one class or one row of scores per target."""
+    chosen = answers.argmax(axis=1) if answers.ndim > 1 else answers
+    return float(f1_score(targets, chosen, average="macro"))
 
 
 def encode_labels(rows: Dataset, labels: Sequence[str]) -> NDArray[np.int64]:

@@ -39,6 +39,11 @@ class GateRule:
     resamples: int
     seed: int
 
+    @property
+    def least_difference(self) -> float:
+        """What the interval of the difference in macro F1 must lie above."""
+        return 0.0 if self.require == "better" else 0.0 - self.tolerance
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -237,7 +242,7 @@ def _check_improvement(scores: Evaluation, before: Evaluation, rule: GateRule) -
 
 def _check_interval(comparison: Comparison, rule: GateRule) -> Check:
     """The lower end must lie above the limit; on it is not enough."""
-    limit = 0.0 if rule.require == "better" else 0.0 - rule.tolerance
+    limit = rule.least_difference
     difference = comparison.difference
     share = f"{100 * comparison.confidence:g}%"
     span = f"{difference.value:+.3f}, {share} interval {difference.low:+.4f} to {difference.high:+.4f}"

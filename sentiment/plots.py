@@ -92,7 +92,7 @@ def plot_difference(decision: Decision) -> Figure:
     if decision.comparison is None:
         return figure
     difference = decision.comparison.difference
-    limit = 0.0 if decision.rule.require == "better" else -decision.rule.tolerance
+    limit = decision.rule.least_difference
     reach = 1.2 * max(abs(difference.low), abs(difference.high), abs(limit), 0.01)
     axes.axvspan(limit, reach, color="#e6f2e8")
     axes.axvline(0, color="#8c959f", linewidth=1)

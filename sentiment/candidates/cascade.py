@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from scipy.special import softmax
-from sklearn.metrics import f1_score
 
 from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE
 from sentiment.calibration import OUT_OF_REACH, fit_temperature
 from sentiment.candidates.draft import Draft, Recipe, Sides
 from sentiment.candidates.first_stage import FirstStageSettings, fit_first_stage
 from sentiment.candidates.transformer import tune_and_export
+from sentiment.evaluation import measure_macro_f1
 from sentiment.export import add_softmax, export_module, quieten_libraries
 from sentiment.text_graph import Floats, TextGraph
 
@@ -76,7 +76,7 @@ def draft_cascade(candidate: str, sides: Sides, recipe: Recipe, folder: Path) ->
         probabilities=np.where(answered[:, None], first, second),
         metrics={
             **made.metrics,
-            "first_stage_macro_f1": float(f1_score(targets, first.argmax(axis=1), average="macro")),
+            "first_stage_macro_f1": measure_macro_f1(targets, first),
             "first_stage_threshold": threshold,
             "first_stage_temperature": first_temperature,
             "first_stage_share": share,
@@ -91,11 +91,11 @@ def choose_cascade_threshold(first: Floats, second: Floats, targets: NDArray[np.
     lose nothing again is luck. 2.0, which no confidence reaches, where the surest answers lose already.
     """
     confidences = first.max(axis=1)
-    wanted = _score(targets, second.argmax(axis=1)) - max_loss
+    wanted = measure_macro_f1(targets, second) - max_loss
     chosen = OUT_OF_REACH
     for threshold in np.quantile(confidences, np.arange(99, -1, -1) / 100, method="higher"):
         answers = np.where(confidences >= threshold, first.argmax(axis=1), second.argmax(axis=1))
-        if np.isnan(threshold) or _score(targets, answers) < wanted:
+        if np.isnan(threshold) or measure_macro_f1(targets, answers) < wanted:
             break
         chosen = float(threshold)
     return chosen
@@ -144,7 +144,3 @@ def join_stages(first: onnx.ModelProto, second: onnx.ModelProto, threshold: floa
     )
     onnx.checker.check_model(built)
     return built
-
-
-def _score(targets: NDArray[np.int64], answers: NDArray[np.int64]) -> float:
-    return float(f1_score(targets, answers, average="macro"))

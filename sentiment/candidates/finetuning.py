@@ -19,7 +19,6 @@ import transformers
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, load_model, save_model
-from sklearn.metrics import f1_score
 from torch.optim.swa_utils import AveragedModel
 from transformers import (
     DataCollatorWithPadding,
@@ -36,6 +35,7 @@ from sentiment.candidates.classifier import LoraSettings, TextClassifier, quiete
 from sentiment.candidates.draft import Report
 from sentiment.encoder import find_weights
 from sentiment.errors import EncoderError, TrainingError
+from sentiment.evaluation import measure_macro_f1
 from sentiment.progress import Progress
 
 BEST_FILE, AVERAGED_FILE, DONE_FILE = "best.safetensors", "averaged.safetensors", "done.json"
@@ -170,7 +170,7 @@ def score_model(model: TextClassifier, rows: "TokenRows", tokenizer: Any) -> flo
             batch = collate([rows[row] for row in order[start : start + TEXTS_PER_EVALUATION_CALL]])
             targets.append(batch.pop("labels").numpy())
             answers.append(model(**batch).numpy().argmax(axis=1))
-    return float(f1_score(np.concatenate(targets), np.concatenate(answers), average="macro"))
+    return measure_macro_f1(np.concatenate(targets), np.concatenate(answers))
 
 
 def _train(
@@ -452,7 +452,7 @@ def _follow(decay: float) -> Callable[[Tensors, Tensors, torch.Tensor | int], No
 def _measure(prediction: Any) -> dict[str, float]:
     answers = np.asarray(prediction.predictions).argmax(axis=1)
     return {
-        "macro_f1": float(f1_score(prediction.label_ids, answers, average="macro")),
+        "macro_f1": measure_macro_f1(prediction.label_ids, answers),
         "accuracy": float((answers == prediction.label_ids).mean()),
     }
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score
 from torch.nn import functional
 
 from sentiment.errors import TrainingError
+from sentiment.evaluation import measure_macro_f1
 from sentiment.progress import Progress
 
 WINDOWS = (1, 3, 5)
@@ -100,7 +100,7 @@ def fit_first_stage(
             schedule.step()
             done += 1
             progress.reach(done)
-        f1 = float(f1_score(validation[1], _answer(stage, validation[0]).argmax(axis=1), average="macro"))
+        f1 = measure_macro_f1(validation[1], _answer(stage, validation[0]))
         if f1 > best_f1:
             best, best_f1 = copy.deepcopy(stage), f1
     return best.eval()

@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.metrics import f1_score
 
 from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE
 from sentiment.candidates.draft import Draft, Recipe, Sides, choose_precision
@@ -17,7 +15,7 @@ from sentiment.candidates.svm_model import SvmModel, SvmSettings, fit_svm
 from sentiment.embeddings import embed_reference, embed_texts
 from sentiment.encoder import TEXTS_PER_CALL, Encoder, prepare_encoder
 from sentiment.errors import EncoderError
-from sentiment.text_graph import Floats
+from sentiment.evaluation import measure_macro_f1
 
 PARITY_ROWS = 500
 MAX_PARITY_GAP = 1e-4
@@ -49,7 +47,10 @@ def draft_svm(candidate: str, sides: Sides, recipe: Recipe, folder: Path) -> Dra
     precision: str = section.precision
     if section.precision == "auto":
         held_out["fp32"] = embed_texts(texts, encoder, "fp32", store)
-    f1 = {name: _score(model, vectors, sides.validation_targets) for name, vectors in held_out.items()}
+    f1 = {
+        name: measure_macro_f1(sides.validation_targets, model.predict_probabilities(vectors))
+        for name, vectors in held_out.items()
+    }
     if section.precision == "auto":
         precision = choose_precision(f1["int8"], f1["fp32"], section.max_int8_loss)
     measured = ", ".join(f"{value:.3f} in {name}" for name, value in f1.items())
@@ -89,7 +90,3 @@ def measure_parity(model: SvmModel, encoder: Encoder, texts: list[str], store: P
             f" {MAX_PARITY_GAP:.0e}; delete the encoders in the state folder so that they are exported again."
         )
     return gap
-
-
-def _score(model: SvmModel, embeddings: Floats, targets: NDArray[np.int64]) -> float:
-    return float(f1_score(targets, model.predict_probabilities(embeddings).argmax(axis=1), average="macro"))

@@ -19,7 +19,6 @@ from onnx import TensorProto, helper, numpy_helper
 from scipy import sparse
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score
 from tokenizers import Tokenizer
 
 from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE
@@ -27,6 +26,7 @@ from sentiment.calibration import fit_temperature
 from sentiment.candidates.draft import Draft, Recipe, Sides
 from sentiment.encoder import find_encoder
 from sentiment.errors import EncoderError
+from sentiment.evaluation import measure_macro_f1
 from sentiment.export import OPSET, add_softmax
 from sentiment.text_graph import TextGraph
 
@@ -73,7 +73,7 @@ def draft_tfidf(candidate: str, sides: Sides, recipe: Recipe, folder: Path) -> D
     )
     temperature = fit_temperature(logits.astype(np.float64), sides.validation_targets)
     onnx.save(add_softmax(logits_graph, temperature), folder / MODEL_FILE)
-    f1 = float(f1_score(sides.validation_targets, logits.argmax(axis=1), average="macro"))
+    f1 = measure_macro_f1(sides.validation_targets, logits)
     return Draft(
         base=f"tokens of {section.name}",
         max_tokens=section.max_tokens,

@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import torch
 from scipy.special import softmax
-from sklearn.metrics import f1_score
 
 from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE
 from sentiment.calibration import fit_temperature
@@ -20,6 +19,7 @@ from sentiment.candidates.draft import Draft, Recipe, Sides, choose_precision
 from sentiment.candidates.finetuning import FineTuned, FineTuneSettings, LabelledTexts, fine_tune
 from sentiment.encoder import TEXTS_PER_CALL, find_encoder
 from sentiment.errors import EncoderError
+from sentiment.evaluation import measure_macro_f1
 from sentiment.export import add_softmax, export_module, quantise
 from sentiment.progress import Progress
 from sentiment.text_graph import Floats, TextGraph
@@ -93,10 +93,7 @@ def tune_and_export(candidate: str, sides: Sides, recipe: Recipe, folder: Path) 
     logits, speeds = {}, {}
     for name in wanted:
         logits[name], speeds[name] = _answer(folder / f"{name}.onnx", tokenizer_file, section.max_tokens, name, sides)
-    f1 = {
-        name: float(f1_score(sides.validation_targets, found.argmax(1), average="macro"))
-        for name, found in logits.items()
-    }
+    f1 = {name: measure_macro_f1(sides.validation_targets, found) for name, found in logits.items()}
     precision = choose_precision(f1["int8"], f1["fp32"], recipe.encoder.max_int8_loss) if len(f1) > 1 else wanted[0]
     logger.info(
         "%s: macro F1 on validation %s; took %s",

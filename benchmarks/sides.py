@@ -1,0 +1,15 @@
+"""The sides of a named dataset as the training pipeline makes them, for benchmarks."""
+
+from pipelines.run import CONFIG
+from sentiment.config import read_config
+from sentiment.datasets import find_dataset, load_dataset
+from sentiment.splitting import Split, split_dataset
+from sentiment.validation import clean_dataset
+
+
+def split_named(dataset: str) -> Split:
+    """Return train, validation and holdout of a dataset by the shares of `zenml_config.yaml`."""
+    source = find_dataset(dataset)
+    clean, _ = clean_dataset(load_dataset(source), source)
+    split = read_config(CONFIG).split
+    return split_dataset(clean, validation_share=split.validation_share, holdout_share=split.holdout_share)
