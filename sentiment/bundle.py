@@ -40,7 +40,6 @@ class Card:
     holdout_digest: str
     train_rows: int
     created_at: str
-    temperature: float = 1.0
     uncertain_below: float = 0.0
     model_digest: str = ""
     tokenizer_digest: str = ""
@@ -138,9 +137,8 @@ def _require_types(card: Card) -> None:
     """Raise TypeError when a field that decides an answer is of another type than it is read as."""
     texts = (card.model_digest, card.tokenizer_digest, card.digest, card.precision, card.candidate)
     numbers = (card.max_tokens, card.texts_per_call)
-    limits = (card.temperature, card.uncertain_below)
     sound = isinstance(card.labels, list) and all(isinstance(label, str) for label in card.labels)
     if not (sound and all(isinstance(text, str) for text in texts) and all(isinstance(n, int) for n in numbers)):
         raise TypeError
-    if not all(isinstance(limit, int | float) for limit in limits):
+    if not isinstance(card.uncertain_below, int | float):
         raise TypeError

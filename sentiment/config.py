@@ -102,6 +102,7 @@ class CascadeSection(Section):
     """
 
     epochs: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=8)]
     channels: Annotated[int, Field(ge=8)]
     learning_rate: Annotated[float, Field(gt=0)]
     max_loss: Score
@@ -111,13 +112,14 @@ class TransformerSection(Section):
     """How `transformer` and `lora` are fine-tuned, and what `cascade` builds on.
 
     `class_weight` 0 leaves the loss alone, 1 weighs each class by the inverse of its share. `averaging` is the
-    decay of the moving average of the weights per step, 0 for none. `batch_size` is in texts. The weights of
-    several `runs` are averaged.
+    decay of the moving average of the weights per step, 0 for none. `batch_size` is in texts. Small data are gone
+    over more often than `epochs` says, until `min_steps`. The weights of several `runs` are averaged.
     """
 
     source: str = Field(min_length=1)
     runs: Annotated[int, Field(ge=1)]
     epochs: Annotated[float, Field(gt=0)]
+    min_steps: Annotated[int, Field(ge=0)]
     batch_size: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)]
     warmup: Annotated[float, Field(ge=0, lt=1)]

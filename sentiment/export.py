@@ -1,4 +1,4 @@
-"""From a torch module to ONNX files in fp32 and int8, and the calibrated softmax on top of logits."""
+"""From a torch module to ONNX files in fp32 and int8, and the calibration on top of its scores."""
 
 import logging
 import tempfile
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+
+from sentiment.calibration import Calibrator
 
 OPSET = 17
 
@@ -45,18 +47,19 @@ def quantise(source: Path, destination: Path) -> None:
         quantize_dynamic(source, destination, weight_type=QuantType.QInt8, per_channel=True)
 
 
-def add_softmax(graph: onnx.ModelProto, temperature: float) -> onnx.ModelProto:
-    """Return the graph with its one output, logits, divided by a temperature and turned into `probabilities`."""
+def add_calibration(graph: onnx.ModelProto, calibrator: Calibrator) -> onnx.ModelProto:
+    """Return the graph with its one output, the scores of a model, turned into `probabilities`."""
     extended = onnx.ModelProto()
     extended.CopyFrom(graph)
-    (logits,) = extended.graph.output
-    width = logits.type.tensor_type.shape.dim[1].dim_value
-    extended.graph.initializer.append(numpy_helper.from_array(np.array(temperature, dtype=np.float32), "temperature"))
-    extended.graph.node.append(helper.make_node("Div", [logits.name, "temperature"], ["tempered"]))
-    extended.graph.node.append(helper.make_node("Softmax", ["tempered"], ["probabilities"], axis=1))
+    (scores,) = extended.graph.output
+    constants = {"slopes": calibrator.slopes, "offsets": calibrator.offsets}
+    for name, values in constants.items():
+        extended.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
+    extended.graph.node.append(helper.make_node("Gemm", [scores.name, *constants], ["calibrated"]))
+    extended.graph.node.append(helper.make_node("Softmax", ["calibrated"], ["probabilities"], axis=1))
     del extended.graph.output[:]
     extended.graph.output.append(
-        helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, ["texts", width])
+        helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, ["texts", len(calibrator.offsets)])
     )
     onnx.checker.check_model(extended)
     return extended

@@ -9,15 +9,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from scipy.special import softmax
 
 from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE
-from sentiment.calibration import OUT_OF_REACH, fit_temperature
+from sentiment.calibration import OUT_OF_REACH, fit_calibrator
 from sentiment.candidates.draft import Draft, Recipe, Sides
 from sentiment.candidates.first_stage import FirstStageSettings, fit_first_stage
 from sentiment.candidates.transformer import tune_and_export
 from sentiment.evaluation import measure_macro_f1
-from sentiment.export import add_softmax, export_module, quieten_libraries
+from sentiment.export import add_calibration, export_module, quieten_libraries
 from sentiment.text_graph import Floats, TextGraph
 
 FIRST, SECOND = "first_", "second_"
@@ -51,14 +50,13 @@ def draft_cascade(candidate: str, sides: Sides, recipe: Recipe, folder: Path) ->
             exported, made.tokenizer, max_tokens=recipe.training.transformer.max_tokens, texts_per_call=1
         )
         first_logits = opened.run(sides.validation_texts).outputs
-        first_temperature = fit_temperature(first_logits.astype(np.float64), targets)
-        temperature = fit_temperature(made.logits.astype(np.float64), targets)
-        first, second = softmax(first_logits / first_temperature, axis=1), softmax(made.logits / temperature, axis=1)
+        calibrator = fit_calibrator(first_logits.astype(np.float64), targets)
+        first, second = calibrator.calibrate(first_logits).astype(np.float32), made.probabilities
         threshold = choose_cascade_threshold(first, second, targets, section.max_loss)
         answered = first.max(axis=1) >= threshold
         graph = join_stages(
-            add_softmax(onnx.load(exported), first_temperature),
-            add_softmax(onnx.load(made.graph), temperature),
+            add_calibration(onnx.load(exported), calibrator),
+            add_calibration(onnx.load(made.graph), made.calibrator),
             threshold,
         )
         onnx.save(graph, folder / MODEL_FILE)
@@ -72,13 +70,11 @@ def draft_cascade(candidate: str, sides: Sides, recipe: Recipe, folder: Path) ->
         max_tokens=recipe.training.transformer.max_tokens,
         precision=made.precision,
         texts_per_call=1,
-        temperature=temperature,
         probabilities=np.where(answered[:, None], first, second),
         metrics={
             **made.metrics,
             "first_stage_macro_f1": measure_macro_f1(targets, first),
             "first_stage_threshold": threshold,
-            "first_stage_temperature": first_temperature,
             "first_stage_share": share,
         },
     )

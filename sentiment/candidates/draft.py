@@ -1,5 +1,6 @@
 """What every candidate is made from and what it hands over: words that the candidates share, no training."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,8 @@ from sentiment.evaluation import encode_labels
 from sentiment.state import State
 from sentiment.text_graph import Floats
 from sentiment.validation import order_labels
+
+logger = logging.getLogger(__name__)
 
 Report = Callable[[Mapping[str, float], int], None]
 """Gets live metrics by name, and the step that they are of."""
@@ -80,11 +83,16 @@ class Draft:
     max_tokens: int
     precision: str
     texts_per_call: int
-    temperature: float
     probabilities: Floats
     metrics: Mapping[str, float]
 
 
-def choose_precision(int8_f1: float, fp32_f1: float, max_loss: float) -> str:
-    """Return int8 where its macro F1 keeps within `max_loss` of that of fp32."""
-    return "int8" if int8_f1 >= fp32_f1 - max_loss else "fp32"
+def choose_precision(candidate: str, f1: Mapping[str, float], max_loss: float) -> str:
+    """Return the precision to serve of those whose macro F1 on validation is given.
+
+    Of two that is int8 where it keeps within `max_loss` of fp32.
+    """
+    (precision,) = f1 if len(f1) == 1 else ("int8" if f1["int8"] >= f1["fp32"] - max_loss else "fp32",)
+    measured = ", ".join(f"{value:.3f} in {name}" for name, value in f1.items())
+    logger.info("%s: macro F1 on validation %s; took %s", candidate, measured, precision)
+    return precision

@@ -29,22 +29,29 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FirstStageSettings:
-    """`channels` per window of 1, 3 and 5 tokens; the learning rate falls to zero over the epochs."""
+    """Embeddings of `width` numbers, `channels` per window of 1, 3 and 5 tokens; the learning rate falls to zero."""
 
     epochs: int
+    width: int
     channels: int
     learning_rate: float
     seed: int
 
 
 class FirstStage(torch.nn.Module):
-    """Token ids and mask (int64, texts x tokens) to logits (float32, texts x classes)."""
+    """Token ids and mask (int64, texts x tokens) to logits (float32, texts x classes).
 
-    def __init__(self, embeddings: torch.Tensor, classes: int, channels: int) -> None:
+    Embeddings are narrowed to `width` numbers first, which a folded stage looks up instead of computing.
+    """
+
+    def __init__(self, embeddings: torch.Tensor, classes: int, width: int, channels: int) -> None:
         super().__init__()
-        width = embeddings.shape[1]
         self.embeddings = torch.nn.Embedding.from_pretrained(embeddings.clone(), freeze=True)  # type: ignore[no-untyped-call]
-        self.norm = torch.nn.LayerNorm(width)
+        self.narrow = torch.nn.Sequential(
+            torch.nn.LayerNorm(embeddings.shape[1]),
+            torch.nn.Dropout(DROPOUT),
+            torch.nn.Linear(embeddings.shape[1], width),
+        )
         self.windows = torch.nn.ModuleList(
             torch.nn.Conv1d(width, channels, size, padding=size // 2) for size in WINDOWS
         )
@@ -54,7 +61,7 @@ class FirstStage(torch.nn.Module):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Return the logits from the largest and the mean activation of each channel; padding counts for neither."""
         present = attention_mask.unsqueeze(1).float()
-        rows = self.dropout(self.norm(self.embeddings(input_ids))).transpose(1, 2) * present
+        rows = self.narrow(self.embeddings(input_ids)).transpose(1, 2) * present
         pooled = []
         for window in self.windows:
             found = functional.gelu(window(rows))
@@ -62,6 +69,15 @@ class FirstStage(torch.nn.Module):
             pooled.append((found * present).sum(dim=2) / present.sum(dim=2))
         logits: torch.Tensor = self.output(self.dropout(torch.cat(pooled, dim=1)))
         return logits
+
+    def fold(self) -> "FirstStage":
+        """Return the same stage with a table of the narrowed embeddings of the whole vocabulary, ready to answer."""
+        self.eval()
+        with torch.no_grad():
+            table = self.narrow(self.embeddings.weight)
+        self.embeddings = torch.nn.Embedding.from_pretrained(table, freeze=True)  # type: ignore[no-untyped-call]
+        self.narrow = torch.nn.Sequential()
+        return self
 
 
 def fit_first_stage(
@@ -74,7 +90,7 @@ def fit_first_stage(
     """Return the stage as it was after the epoch with the best macro F1 on validation; ids and targets per text."""
     torch.manual_seed(settings.seed)
     generator = np.random.default_rng(settings.seed)
-    stage = FirstStage(embeddings, classes, settings.channels)
+    stage = FirstStage(embeddings, classes, settings.width, settings.channels)
     trained = [weights for weights in stage.parameters() if weights.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate)
     batches_per_epoch = -(-len(train[0]) // BATCH_SIZE)
@@ -103,7 +119,7 @@ def fit_first_stage(
         f1 = measure_macro_f1(validation[1], _answer(stage, validation[0]))
         if f1 > best_f1:
             best, best_f1 = copy.deepcopy(stage), f1
-    return best.eval()
+    return best.fold()
 
 
 def shuffle_batches(lengths: Sequence[int], generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:

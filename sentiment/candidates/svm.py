@@ -1,6 +1,5 @@
 """The `svm` and `svm_smote` candidates: sentence embeddings, an RBF machine, and the graph that answers like both."""
 
-import logging
 import shutil
 import tempfile
 import time
@@ -19,8 +18,6 @@ from sentiment.evaluation import measure_macro_f1
 
 PARITY_ROWS = 500
 MAX_PARITY_GAP = 1e-4
-
-logger = logging.getLogger(__name__)
 
 
 def draft_svm(candidate: str, sides: Sides, recipe: Recipe, folder: Path) -> Draft:
@@ -44,17 +41,13 @@ def draft_svm(candidate: str, sides: Sides, recipe: Recipe, folder: Path) -> Dra
         calibration=(held_out[embedded], sides.validation_targets),
     )
     seconds = time.perf_counter() - started
-    precision: str = section.precision
     if section.precision == "auto":
         held_out["fp32"] = embed_texts(texts, encoder, "fp32", store)
     f1 = {
         name: measure_macro_f1(sides.validation_targets, model.predict_probabilities(vectors))
         for name, vectors in held_out.items()
     }
-    if section.precision == "auto":
-        precision = choose_precision(f1["int8"], f1["fp32"], section.max_int8_loss)
-    measured = ", ".join(f"{value:.3f} in {name}" for name, value in f1.items())
-    logger.info("%s: macro F1 on validation %s; took %s", candidate, measured, precision)
+    precision = choose_precision(candidate, f1, section.max_int8_loss)
     gap = measure_parity(model, encoder, texts[:PARITY_ROWS], store)
     export_svm(model, encoder.graph(precision), folder / MODEL_FILE)
     shutil.copy(encoder.tokenizer, folder / TOKENIZER_FILE)
@@ -63,7 +56,6 @@ def draft_svm(candidate: str, sides: Sides, recipe: Recipe, folder: Path) -> Dra
         max_tokens=section.max_tokens,
         precision=precision,
         texts_per_call=TEXTS_PER_CALL[precision],
-        temperature=1.0,
         probabilities=model.predict_probabilities(held_out[precision]).astype(np.float32),
         metrics={
             "training_seconds": round(seconds, 3),

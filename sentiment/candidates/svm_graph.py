@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper
 
 from sentiment.candidates.svm_model import SvmModel
-from sentiment.export import OPSET
+from sentiment.export import OPSET, add_calibration
 
 
 def export_svm(model: SvmModel, encoder: Path, destination: Path) -> None:
@@ -18,14 +18,12 @@ def export_svm(model: SvmModel, encoder: Path, destination: Path) -> None:
     head = build_head(model)
     head.ir_version = body.ir_version
     merged = compose.merge_models(body, head, io_map=[("embedding", "head_input")])
-    onnx.checker.check_model(merged)
-    onnx.save(merged, destination)
+    onnx.save(add_calibration(merged, model.calibrator), destination)
 
 
 def build_head(model: SvmModel) -> onnx.ModelProto:
-    """Return the graph from `head_input` (texts x dimensions, float32) to `probabilities` (texts x labels)."""
+    """Return the graph from `head_input` (texts x dimensions, float32) to `decisions` (texts x pairs of classes)."""
     support, weights, intercepts = _read_machine(model)
-    slopes, offsets = _read_calibrator(model)
     constants = {
         "mean": model.scaler.mean_,
         "scale": model.scaler.scale_,
@@ -36,8 +34,6 @@ def build_head(model: SvmModel) -> onnx.ModelProto:
         "zero": np.array(0.0),
         "weights": weights,
         "intercepts": intercepts,
-        "slopes": slopes,
-        "offsets": offsets,
     }
     nodes = [
         helper.make_node("Sub", ["head_input", "mean"], ["centred"]),
@@ -51,14 +47,12 @@ def build_head(model: SvmModel) -> onnx.ModelProto:
         helper.make_node("Mul", ["distances", "minus_gamma"], ["exponents"]),
         helper.make_node("Exp", ["exponents"], ["kernel"]),
         helper.make_node("Gemm", ["kernel", "weights", "intercepts"], ["decisions"]),
-        helper.make_node("Gemm", ["decisions", "slopes", "offsets"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
     graph = helper.make_graph(
         nodes,
         "svm_head",
         [helper.make_tensor_value_info("head_input", TensorProto.FLOAT, ["texts", support.shape[1]])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["texts", len(model.labels)])],
+        [helper.make_tensor_value_info("decisions", TensorProto.FLOAT, ["texts", len(intercepts)])],
         [numpy_helper.from_array(np.asarray(value, dtype=np.float32), name) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
@@ -83,13 +77,6 @@ def _read_machine(model: SvmModel) -> tuple[NDArray[Any], NDArray[Any], NDArray[
         weights[blocks[i], column] = dual[j - 1, blocks[i]]
         weights[blocks[j], column] = dual[i, blocks[j]]
     return support, weights, intercepts
-
-
-def _read_calibrator(model: SvmModel) -> tuple[NDArray[Any], NDArray[Any]]:
-    slopes, offsets = model.calibrator.coef_.T, model.calibrator.intercept_
-    if slopes.shape[1] == 1:
-        return np.hstack([np.zeros_like(slopes), slopes]), np.array([0.0, offsets[0]])
-    return slopes, offsets
 
 
 def _read_gamma(machine: Any) -> float:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from sentiment.calibration import Calibrator, fit_calibrator
 from sentiment.errors import DatasetError
 from sentiment.text_graph import Floats
 
@@ -32,13 +32,11 @@ class SvmModel:
     labels: tuple[str, ...]
     scaler: StandardScaler
     machine: Any
-    calibrator: LogisticRegression
+    calibrator: Calibrator
 
     def predict_probabilities(self, embeddings: Floats) -> NDArray[np.float64]:
         """Return calibrated probabilities, texts x labels, as scikit-learn computes them."""
-        decisions = decide(self.machine, self.scaler.transform(_widen(embeddings)))
-        probabilities: NDArray[np.float64] = self.calibrator.predict_proba(decisions)
-        return probabilities
+        return self.calibrator.calibrate(decide(self.machine, self.scaler.transform(_widen(embeddings))))
 
 
 def fit_svm(
@@ -62,8 +60,7 @@ def fit_svm(
     machine = load_svc()(C=settings.c, gamma=settings.gamma, decision_function_shape="ovo", cache_size=1000)
     machine.fit(rows, classes)
     held_out, held_out_targets = calibration
-    calibrator = LogisticRegression(max_iter=1000)
-    calibrator.fit(decide(machine, scaler.transform(_widen(held_out))), held_out_targets)
+    calibrator = fit_calibrator(decide(machine, scaler.transform(_widen(held_out))), held_out_targets)
     return SvmModel(tuple(labels), scaler, machine, calibrator)
 
 

@@ -17,17 +17,16 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from scipy import sparse
-from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 
 from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE
-from sentiment.calibration import fit_temperature
+from sentiment.calibration import fit_calibrator
 from sentiment.candidates.draft import Draft, Recipe, Sides
 from sentiment.encoder import find_encoder
 from sentiment.errors import EncoderError
 from sentiment.evaluation import measure_macro_f1
-from sentiment.export import OPSET, add_softmax
+from sentiment.export import OPSET, add_calibration
 from sentiment.text_graph import TextGraph
 
 BUCKETS = 2**18
@@ -71,16 +70,16 @@ def draft_tfidf(candidate: str, sides: Sides, recipe: Recipe, folder: Path) -> D
         .run(sides.validation_texts)
         .outputs
     )
-    temperature = fit_temperature(logits.astype(np.float64), sides.validation_targets)
-    onnx.save(add_softmax(logits_graph, temperature), folder / MODEL_FILE)
-    f1 = measure_macro_f1(sides.validation_targets, logits)
+    calibrator = fit_calibrator(logits.astype(np.float64), sides.validation_targets)
+    onnx.save(add_calibration(logits_graph, calibrator), folder / MODEL_FILE)
+    probabilities = calibrator.calibrate(logits).astype(np.float32)
+    f1 = measure_macro_f1(sides.validation_targets, probabilities)
     return Draft(
         base=f"tokens of {section.name}",
         max_tokens=section.max_tokens,
         precision="fp32",
         texts_per_call=TEXTS_PER_CALL,
-        temperature=temperature,
-        probabilities=softmax(logits / temperature, axis=1),
+        probabilities=probabilities,
         metrics={"training_seconds": round(seconds, 3), "validation_macro_f1_fp32": f1},
     )
 

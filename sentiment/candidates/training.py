@@ -47,7 +47,6 @@ def train_candidate(candidate: Candidate, sides: Sides, recipe: Recipe, folder: 
         encoder=draft.base,
         precision=draft.precision,
         texts_per_call=draft.texts_per_call,
-        temperature=draft.temperature,
         uncertain_below=threshold,
         dataset=sides.train.name,
         dataset_digest=sides.dataset_digest,

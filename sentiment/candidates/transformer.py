@@ -13,14 +13,15 @@ import torch
 from scipy.special import softmax
 
 from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE
-from sentiment.calibration import fit_temperature
+from sentiment.calibration import Calibrator, fit_calibrator
 from sentiment.candidates.classifier import LoraSettings, TextClassifier, load_tokenizer
 from sentiment.candidates.draft import Draft, Recipe, Sides, choose_precision
-from sentiment.candidates.finetuning import FineTuned, FineTuneSettings, LabelledTexts, fine_tune
+from sentiment.candidates.finetuning import FineTuned, fine_tune
+from sentiment.candidates.trainer import FineTuneSettings, LabelledTexts
 from sentiment.encoder import TEXTS_PER_CALL, find_encoder
 from sentiment.errors import EncoderError
 from sentiment.evaluation import measure_macro_f1
-from sentiment.export import add_softmax, export_module, quantise
+from sentiment.export import add_calibration, export_module, quantise
 from sentiment.progress import Progress
 from sentiment.text_graph import Floats, TextGraph
 
@@ -33,33 +34,35 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TunedGraph:
-    """A fine-tuned model as a graph to logits in the precision that was chosen, and what it says to validation."""
+    """A fine-tuned model as a graph to logits in the precision that was chosen, and what it says to validation.
+
+    `probabilities` are the calibrated ones, rows x labels.
+    """
 
     tuned: FineTuned
     graph: Path
     tokenizer: Path
     precision: str
-    logits: Floats
+    calibrator: Calibrator
+    probabilities: Floats
     metrics: dict[str, float]
 
 
 def draft_transformer(candidate: str, sides: Sides, recipe: Recipe, folder: Path) -> Draft:
-    """Return the fine-tuned model, calibrated by one temperature on validation and checked against torch.
+    """Return the fine-tuned model, calibrated on validation and checked against torch.
 
     Raises EncoderError when the export does not answer alike, TrainingError when it cannot be fitted.
     """
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = tune_and_export(candidate, sides, recipe, Path(scratch))
-        temperature = fit_temperature(made.logits.astype(np.float64), sides.validation_targets)
-        onnx.save(add_softmax(onnx.load(made.graph), temperature), folder / MODEL_FILE)
+        onnx.save(add_calibration(onnx.load(made.graph), made.calibrator), folder / MODEL_FILE)
         made.tokenizer.replace(folder / TOKENIZER_FILE)
     return Draft(
         base=recipe.training.transformer.source,
         max_tokens=recipe.training.transformer.max_tokens,
         precision=made.precision,
         texts_per_call=TEXTS_PER_CALL[made.precision],
-        temperature=temperature,
-        probabilities=softmax(made.logits / temperature, axis=1),
+        probabilities=made.probabilities,
         metrics=made.metrics,
     )
 
@@ -90,17 +93,13 @@ def tune_and_export(candidate: str, sides: Sides, recipe: Recipe, folder: Path) 
     wanted = ("int8", "fp32") if recipe.encoder.precision == "auto" else (recipe.encoder.precision,)
     if "int8" in wanted:
         quantise(exported, folder / "int8.onnx")
-    logits, speeds = {}, {}
+    calibrators, probabilities, speeds = {}, {}, {}
     for name in wanted:
-        logits[name], speeds[name] = _answer(folder / f"{name}.onnx", tokenizer_file, section.max_tokens, name, sides)
-    f1 = {name: measure_macro_f1(sides.validation_targets, found) for name, found in logits.items()}
-    precision = choose_precision(f1["int8"], f1["fp32"], recipe.encoder.max_int8_loss) if len(f1) > 1 else wanted[0]
-    logger.info(
-        "%s: macro F1 on validation %s; took %s",
-        candidate,
-        ", ".join(f"{f1[name]:.3f} in {name} at {speeds[name]:.0f} texts/s" for name in f1),
-        precision,
-    )
+        logits, speeds[name] = _answer(folder / f"{name}.onnx", tokenizer_file, section.max_tokens, name, sides)
+        calibrators[name] = fit_calibrator(logits.astype(np.float64), sides.validation_targets)
+        probabilities[name] = calibrators[name].calibrate(logits).astype(np.float32)
+    f1 = {name: measure_macro_f1(sides.validation_targets, found) for name, found in probabilities.items()}
+    precision = choose_precision(candidate, f1, recipe.encoder.max_int8_loss)
     gap = measure_parity(
         tuned.model, exported, tokenizer_file, sides.validation_texts[:PARITY_ROWS], section.max_tokens
     )
@@ -109,7 +108,8 @@ def tune_and_export(candidate: str, sides: Sides, recipe: Recipe, folder: Path) 
         folder / f"{precision}.onnx",
         tokenizer_file,
         precision,
-        logits[precision],
+        calibrators[precision],
+        probabilities[precision],
         {
             "training_seconds": tuned.seconds,
             "parity_gap": gap,

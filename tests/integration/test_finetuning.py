@@ -19,17 +19,10 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import f1_score
 from transformers import TrainingArguments
 
+from sentiment.candidates.checkpoints import BEST_FILE, DONE_FILE, find_checkpoint
 from sentiment.candidates.classifier import LoraSettings, TextClassifier, load_tokenizer
-from sentiment.candidates.finetuning import (
-    BEST_FILE,
-    DONE_FILE,
-    AveragingTrainer,
-    FineTuned,
-    FineTuneSettings,
-    LabelledTexts,
-    find_checkpoint,
-    fine_tune,
-)
+from sentiment.candidates.finetuning import FineTuned, fine_tune
+from sentiment.candidates.trainer import AveragingTrainer, FineTuneSettings, LabelledTexts
 from sentiment.errors import SentimentError, TrainingError
 from sentiment.state import CHECKOUT
 from tests.unit.candidates.conftest import make_rows, save_base
@@ -45,6 +38,7 @@ FILES = (
 SETTINGS = FineTuneSettings(
     runs=1,
     epochs=1,
+    min_steps=0,
     batch_size=4,
     learning_rate=1e-2,
     warmup=0.1,
@@ -291,6 +285,14 @@ def test_it_stops_after_so_many_evaluations_without_gain(base: Path, tmp_path: P
     listener = Listener()
     tune(base, tmp_path, listener, epochs=2, patience=patience, **FROZEN)
     assert listener.evaluated[-1] == last
+
+
+@pytest.mark.parametrize(("min_steps", "last"), [(0, 10), (10, 10), (11, 11), (25, 25)])
+def test_small_data_are_gone_over_until_the_least_steps(base: Path, tmp_path: Path, min_steps: int, last: int):
+    """One epoch of ten steps is lengthened where more are wanted, and left alone where not."""
+    listener = Listener()
+    tune(base, tmp_path, listener, epochs=1, min_steps=min_steps, **FROZEN)
+    assert listener.heard[-1][0] == last
 
 
 def test_a_killed_run_goes_on_from_its_checkpoint(base: Path, killed: Path, tmp_path: Path):

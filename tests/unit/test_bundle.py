@@ -117,12 +117,10 @@ def test_an_unreadable_card_is_refused(tiny_bundle: Bundle, content: bytes):
         {"labels": None},
         {"labels": [1, 2, 3]},
         {"model_digest": None},
-        {"temperature": None},
-        {"temperature": "1.0"},
         {"uncertain_below": None},
         {"uncertain_below": [0.5]},
     ],
-    ids=["no-labels", "number-labels", "no-digest", "no-temp", "word-temp", "no-threshold", "list-threshold"],
+    ids=["no-labels", "number-labels", "no-digest", "no-threshold", "list-threshold"],
 )
 def test_a_card_with_a_value_of_the_wrong_type_is_refused(tiny_bundle: Bundle, changes: dict):
     """A card whose labels are no words, or whose limits no numbers, is refused by a BundleError like any damage."""
@@ -140,10 +138,10 @@ def test_an_unknown_key_in_the_card_is_ignored(tiny_bundle: Bundle):
 def test_a_card_from_before_there_were_thresholds_opens(tiny_bundle: Bundle):
     """A bundle in production stays in production: what its card does not say has no effect."""
     path = tiny_bundle.folder / "card.json"
-    old = {k: v for k, v in json.loads(path.read_text()).items() if k not in {"temperature", "uncertain_below"}}
+    old = {k: v for k, v in json.loads(path.read_text()).items() if k != "uncertain_below"}
     path.write_text(json.dumps(old))
     card = open_bundle(tiny_bundle.folder).card
-    assert (card.temperature, card.uncertain_below, card.digest) == (1.0, 0.0, tiny_bundle.card.digest)
+    assert (card.uncertain_below, card.digest) == (0.0, tiny_bundle.card.digest)
 
 
 @pytest.mark.parametrize("threshold", [0.1 + 0.2, 1.0, 2**-40, 1], ids=str)
@@ -152,13 +150,6 @@ def test_a_threshold_opens_as_it_was_sealed(tiny_bundle: Bundle, threshold: floa
     sealed = seal_bundle(tiny_bundle.folder, replace(tiny_bundle.card, uncertain_below=threshold))
     assert open_bundle(tiny_bundle.folder) == sealed
     assert sealed.card.digest != tiny_bundle.card.digest
-
-
-def test_the_temperature_does_not_change_the_digest(tiny_bundle: Bundle):
-    """The temperature is inside the graph; on the card it is for readers."""
-    assert seal_bundle(tiny_bundle.folder, replace(tiny_bundle.card, temperature=2.0)).card.digest == (
-        tiny_bundle.card.digest
-    )
 
 
 def test_a_copied_bundle_is_the_bundle(tiny_bundle: Bundle, tmp_path: Path):

@@ -1,21 +1,21 @@
 """Confidence: how far it is from how often a model is right, its mending, and the threshold for uncertain answers."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 from sentiment.calibration import (
     BINS,
     MIN_THRESHOLD_ROWS,
+    Calibrator,
     bin_confidences,
     choose_threshold,
-    fit_temperature,
+    fit_calibrator,
     measure_calibration_error,
 )
-
-WARMEST, COLDEST = np.exp(3.0), np.exp(-3.0)
 
 
 def measure_error_slowly(confidences: np.ndarray, correct: np.ndarray) -> float:
@@ -37,16 +37,20 @@ def make_confidences(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return confidences, generator.random(rows) < confidences**2
 
 
-def make_logits(rows: int, temperature: float, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return logits that are too large by a factor, and targets drawn from what they were before."""
+def make_scores(rows: int, distort: Callable[[np.ndarray], np.ndarray], seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Return distorted logits, and targets drawn from what the logits were before."""
     generator = np.random.default_rng(seed)
     true = generator.normal(0, 2, (rows, 3))
     targets = (softmax(true, axis=1).cumsum(axis=1) > generator.random((rows, 1))).argmax(axis=1)
-    return true * temperature, targets
+    return distort(true), targets
 
 
-def measure_miss(logits: np.ndarray, targets: np.ndarray, temperature: float) -> float:
-    return -log_softmax(logits / temperature, axis=1)[np.arange(len(targets)), targets].mean()
+def measure_miss(probabilities: np.ndarray, targets: np.ndarray) -> float:
+    return -np.log(probabilities[np.arange(len(targets)), targets]).mean()
+
+
+def measure_error(probabilities: np.ndarray, targets: np.ndarray) -> float:
+    return measure_calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets)
 
 
 def make_rows(*groups: tuple[float, int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -129,55 +133,81 @@ def test_a_row_lies_between_the_edges_of_its_bin():
     assert [item.high - item.low for item in bins] == pytest.approx([1 / BINS] * len(bins))
 
 
-@pytest.mark.parametrize("temperature", [0.2, 0.5, 1.0, 2.0, 8.0])
-def test_a_known_temperature_is_found(temperature: float):
-    """Logits that are too large by a factor get that factor as their temperature."""
-    logits, targets = make_logits(20_000, temperature)
-    assert fit_temperature(logits, targets) == pytest.approx(temperature, rel=0.04)
+DISTORTIONS = {
+    "too-sure": lambda logits: logits * 5,
+    "too-unsure": lambda logits: logits / 5,
+    "one-class-shifted": lambda logits: logits + np.array([2.0, 0.0, -1.0]),
+    "one-class-stretched": lambda logits: logits * np.array([3.0, 1.0, 0.5]),
+    "pairs-of-classes": lambda logits: logits @ np.array([[1.0, 1.0, 0.0], [-1.0, 0.0, 1.0], [0.0, -1.0, -1.0]]),
+}
+
+
+@pytest.mark.parametrize("distortion", DISTORTIONS)
+def test_what_was_distorted_is_mended(distortion: str):
+    """Whatever a linear map did to the logits, fitted on some rows, is undone on others."""
+    scores, targets = make_scores(8000, DISTORTIONS[distortion])
+    calibrator = fit_calibrator(scores[:4000], targets[:4000])
+    assert measure_error(calibrator.calibrate(scores[4000:]), targets[4000:]) < 0.03
+
+
+@pytest.mark.parametrize("distortion", ["one-class-shifted", "one-class-stretched"])
+def test_no_temperature_would_have_mended_it(distortion: str):
+    """One number for all classes leaves the error that the calibrator takes away."""
+    scores, targets = make_scores(8000, DISTORTIONS[distortion])
+    tempered = min(measure_error(softmax(scores / t, axis=1), targets) for t in np.exp(np.linspace(-3, 3, 50)))
+    assert tempered > 2 * measure_error(fit_calibrator(scores, targets).calibrate(scores), targets)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_other_temperature_is_likelier(seed: int):
-    """The temperature is the best one, to a thousandth of a nat, on few rows too."""
-    logits, targets = make_logits(25, 3.0, seed)
-    best = measure_miss(logits, targets, fit_temperature(logits, targets))
-    others = np.exp(np.linspace(-3, 3, 200))
-    assert best <= min(measure_miss(logits, targets, other) for other in others) + 1e-3
+def test_scores_from_chance_get_the_shares_of_the_classes(seed: int):
+    """Where the scores know nothing, the probabilities are how often each class occurs."""
+    generator = np.random.default_rng(seed)
+    targets = generator.choice(3, 4000, p=[0.2, 0.5, 0.3])
+    found = fit_calibrator(generator.normal(size=(4000, 3)), targets).calibrate(np.zeros((1, 3)))
+    assert found[0] == pytest.approx(np.bincount(targets) / 4000, abs=0.02)
 
 
-def test_the_temperature_mends_the_calibration_error():
-    """Five times too sure, then divided by the temperature: calibrated."""
-    logits, targets = make_logits(5000, 5.0)
-    before, after = (
-        measure_calibration_error(sure.max(axis=1), sure.argmax(axis=1) == targets)
-        for sure in (softmax(logits, axis=1), softmax(logits / fit_temperature(logits, targets), axis=1))
-    )
-    assert before > 0.1
-    assert after < 0.03
+def test_two_classes_have_two_probabilities():
+    """One slope would do for two classes; the answer still has a column for each."""
+    generator = np.random.default_rng(2)
+    scores = generator.normal(0, 3, (3000, 1))
+    targets = (generator.random(3000) < 1 / (1 + np.exp(-scores[:, 0]))).astype(np.int64)
+    calibrator = fit_calibrator(scores, targets)
+    found = calibrator.calibrate(scores)
+    assert found.shape == (3000, 2)
+    assert found.sum(axis=1) == pytest.approx(np.ones(3000))
+    assert found[:, 1] == pytest.approx(1 / (1 + np.exp(-scores[:, 0])), abs=0.03)
 
 
-def test_answers_that_are_always_right_may_be_as_sure_as_allowed():
-    """Without an error the temperature goes to its lower limit, not to zero."""
-    assert fit_temperature(np.eye(3)[[0, 1, 2, 1]], np.array([0, 1, 2, 1])) == pytest.approx(COLDEST, rel=0.01)
-
-
-def test_answers_that_are_always_wrong_are_made_as_unsure_as_allowed():
-    """Where no temperature helps, it goes to its upper limit, not to infinity."""
-    assert fit_temperature(np.eye(3)[[0, 1, 2, 1]], np.array([1, 2, 0, 0])) == pytest.approx(WARMEST, rel=0.01)
+def test_few_rows_do_not_make_it_certain():
+    """Ten rows that are all right leave room for doubt."""
+    targets = np.array([0, 1, 2, 1, 0, 2, 1, 1, 0, 2])
+    assert 0.5 < fit_calibrator(np.eye(3)[targets] * 9, targets).calibrate(np.eye(3) * 9).max() < 0.999
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e4, 1e30], ids=["none", "tiny", "large", "huge"])
-def test_logits_of_any_size_have_a_temperature_within_the_limits(size: float):
-    """Neither equal nor enormous logits leave the numbers."""
-    logits, targets = make_logits(40, size)
-    assert COLDEST <= fit_temperature(logits, targets) <= WARMEST
+def test_scores_of_any_size_make_probabilities(size: float):
+    """Neither equal nor enormous scores leave the numbers; what counts is how they differ."""
+    scores, targets = make_scores(400, lambda logits: logits * size)
+    found = fit_calibrator(scores, targets).calibrate(scores)
+    assert np.isfinite(found).all()
+    if size:
+        plain, _ = make_scores(400, lambda logits: logits)
+        assert found == pytest.approx(fit_calibrator(plain, targets).calibrate(plain), abs=1e-6)
 
 
-def test_adding_a_constant_to_the_logits_of_a_text_changes_nothing():
-    """The temperature depends on differences of logits alone."""
-    logits, targets = make_logits(300, 2.0)
-    moved = logits + np.arange(300)[:, None]
-    assert fit_temperature(moved, targets) == pytest.approx(fit_temperature(logits, targets), rel=1e-3)
+def test_calibration_makes_the_targets_likelier():
+    """It is fitted by likelihood, so that leaving the scores alone is never better by more than the penalty takes."""
+    for seed in range(5):
+        scores, targets = make_scores(60, lambda logits: logits * 3, seed)
+        left = measure_miss(softmax(scores, axis=1), targets)
+        assert measure_miss(fit_calibrator(scores, targets).calibrate(scores), targets) < left
+
+
+def test_a_calibrator_is_a_linear_map_and_a_softmax():
+    """Its two arrays say all: they go into the graph as they are."""
+    calibrator = Calibrator(np.array([[1.0, 0.0], [0.5, 2.0]]), np.array([0.1, -0.1]))
+    assert calibrator.calibrate(np.array([[1.0, 2.0]])) == pytest.approx(softmax([[2.1, 3.9]], axis=1))
 
 
 def trust(confidences: np.ndarray, correct: np.ndarray, precision: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The export: an ONNX graph answers as its torch module, in fp32, in int8 and with a calibrated softmax on top."""
+"""The export: an ONNX graph answers as its torch module, in fp32, in int8 and with a calibration on top."""
 
 import logging
 import warnings
@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from scipy.special import softmax
 
-from sentiment.export import OPSET, add_softmax, export_module, quantise, quieten_libraries
+from sentiment.calibration import Calibrator
+from sentiment.export import OPSET, add_calibration, export_module, quantise, quieten_libraries
 
 VOCABULARY = 50
 WIDTH = 64
@@ -164,53 +164,60 @@ def test_quantising_leaves_its_source_alone(exported: Path, tmp_path: Path):
     assert exported.read_bytes() == before
 
 
-@pytest.mark.parametrize("temperature", [0.05, 0.5, 1.0, 1.7, 20.0])
-def test_probabilities_are_the_softmax_of_the_tempered_logits(temperature: float):
-    """The graph divides by the temperature, then takes the softmax of each row."""
-    logits = np.random.default_rng(1).normal(0, 3, (30, 3)).astype(np.float32)
-    answer = run_graph(add_softmax(make_passthrough(), temperature), {"given": logits})
-    assert answer == pytest.approx(softmax(logits / temperature, axis=1), abs=1e-6)
+def make_calibrator(seed: int = 3, scores: int = 3, classes: int = 3) -> Calibrator:
+    generator = np.random.default_rng(seed)
+    return Calibrator(generator.normal(0, 1, (scores, classes)), generator.normal(0, 1, classes))
+
+
+@pytest.mark.parametrize(("scores", "classes"), [(1, 2), (2, 2), (3, 3), (10, 5)])
+def test_probabilities_are_those_of_the_calibrator(scores: int, classes: int):
+    """The graph answers what the calibrator computes, for as many scores as there are."""
+    calibrator = make_calibrator(scores=scores, classes=classes)
+    given = np.random.default_rng(1).normal(0, 3, (30, scores)).astype(np.float32)
+    answer = run_graph(add_calibration(make_passthrough(scores), calibrator), {"given": given})
+    assert answer == pytest.approx(calibrator.calibrate(given), abs=1e-5)
     assert answer.sum(axis=1) == pytest.approx(np.ones(30), abs=1e-6)
 
 
 @pytest.mark.parametrize("size", [0.0, 1e4, -1e4, 1e30])
-def test_logits_of_any_size_make_probabilities(size: float):
-    """Large logits neither overflow nor leave the numbers."""
-    answer = run_graph(add_softmax(make_passthrough(), 0.5), {"given": np.array([[size, 0, 0]], dtype=np.float32)})
+def test_scores_of_any_size_make_probabilities(size: float):
+    """Large scores neither overflow nor leave the numbers."""
+    given = {"given": np.array([[size, 0, 0]], dtype=np.float32)}
+    answer = run_graph(add_calibration(make_passthrough(), make_calibrator()), given)
     assert np.isfinite(answer).all()
     assert answer.sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("width", [2, 3])
-def test_the_output_is_named_and_as_wide_as_the_logits(width: int):
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_output_is_named_and_as_wide_as_the_classes(classes: int):
     """A bundle's graph answers `probabilities`, one column a label, and nothing else."""
-    (output,) = add_softmax(make_passthrough(width), 1.0).graph.output
+    (output,) = add_calibration(make_passthrough(3), make_calibrator(classes=classes)).graph.output
     assert output.name == "probabilities"
-    assert [dim.dim_param or dim.dim_value for dim in output.type.tensor_type.shape.dim] == ["texts", width]
+    assert [dim.dim_param or dim.dim_value for dim in output.type.tensor_type.shape.dim] == ["texts", classes]
 
 
-def test_a_graph_keeps_its_logits_when_another_gets_a_softmax():
-    """The graph that was given is not changed, so that one graph may get several temperatures."""
+def test_a_graph_keeps_its_scores_when_another_is_calibrated():
+    """The graph that was given is not changed, so that one graph may get several calibrators."""
     graph = make_passthrough()
     before = graph.SerializeToString()
     given = {"given": np.array([[1, 2, 4]], dtype=np.float32)}
-    mild, sharp = (run_graph(add_softmax(graph, temperature), given) for temperature in (4.0, 0.5))
+    one, other = (run_graph(add_calibration(graph, make_calibrator(seed)), given) for seed in (1, 2))
     assert graph.SerializeToString() == before
-    assert mild.max() < sharp.max()
+    assert np.abs(one - other).max() > 0.01
 
 
-def test_a_second_softmax_is_refused():
-    """Probabilities are no logits."""
+def test_a_second_calibration_is_refused():
+    """Probabilities are no scores."""
     with pytest.raises(onnx.checker.ValidationError):
-        add_softmax(add_softmax(make_passthrough(), 1.0), 1.0)
+        add_calibration(add_calibration(make_passthrough(), make_calibrator()), make_calibrator())
 
 
 @pytest.mark.parametrize("precision", ["exported", "quantised"])
-def test_a_softmax_fits_on_an_exported_graph(precision: str, request: pytest.FixtureRequest):
-    """The graph that is served, in either precision, gives the tempered softmax of its logits."""
+def test_a_calibration_fits_on_an_exported_graph(precision: str, request: pytest.FixtureRequest):
+    """The graph that is served, in either precision, gives the calibrated probabilities of its logits."""
     path, inputs = request.getfixturevalue(precision), make_inputs(5, 9)
-    answer = run_graph(add_softmax(onnx.load(path), 1.5), inputs)
-    assert answer == pytest.approx(softmax(run_graph(path, inputs) / 1.5, axis=1), abs=1e-6)
+    answer = run_graph(add_calibration(onnx.load(path), make_calibrator()), inputs)
+    assert answer == pytest.approx(make_calibrator().calibrate(run_graph(path, inputs)), abs=1e-5)
 
 
 @pytest.mark.parametrize("before", [logging.NOTSET, logging.INFO, logging.WARNING])

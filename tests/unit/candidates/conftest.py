@@ -21,7 +21,7 @@ from transformers import (
 
 from sentiment.candidates.classifier import quieten_transformers
 from sentiment.candidates.draft import Recipe, Sides
-from sentiment.candidates.finetuning import LabelledTexts
+from sentiment.candidates.trainer import LabelledTexts
 from sentiment.config import read_config
 from sentiment.datasets import Dataset
 from sentiment.encoder import find_encoder
@@ -90,9 +90,16 @@ def make_sides(train: LabelledTexts, validation: LabelledTexts, labels: Sequence
 def make_recipe(source: Path | str, state: Path, *, precision: str = "fp32", **changes: dict[str, Any]) -> Recipe:
     """Return the project's own recipe on a small model for a short training; `changes` per section of it."""
     config = read_config(CHECKOUT / "zenml_config.yaml")
-    short = {"source": str(source), "epochs": 1, "batch_size": 8, "max_tokens": 16, "learning_rate": 1e-2}
+    short = {
+        "source": str(source),
+        "epochs": 1,
+        "min_steps": 0,
+        "batch_size": 8,
+        "max_tokens": 16,
+        "learning_rate": 1e-2,
+    }
     transformer = {**short, "averaging": 0.5, **changes.pop("transformer", {})}
-    cascade = {"epochs": 2, "channels": 8, **changes.pop("cascade", {})}
+    cascade = {"epochs": 2, "width": 8, "channels": 8, **changes.pop("cascade", {})}
     encoder = {"source": str(source), "max_tokens": 16, "precision": precision, **changes.pop("encoder", {})}
     sections = {"transformer": transformer, "cascade": cascade, **changes}
     training = config.training.model_copy(

@@ -26,19 +26,32 @@ def make_sides(train: Sequence[str], validation: Sequence[str]) -> Sides:
 )
 def test_auto_takes_int8_while_it_keeps_its_quality(int8_f1: float, chosen: str):
     """A loss of macro F1 up to the limit buys the smaller model; more does not."""
-    assert choose_precision(int8_f1, fp32_f1=0.75, max_loss=0.125) == chosen
+    assert choose_precision("made", {"int8": int8_f1, "fp32": 0.75}, max_loss=0.125) == chosen
 
 
 @pytest.mark.parametrize(("int8_f1", "chosen"), [(0.75, "int8"), (0.7499, "fp32")])
 def test_auto_without_an_allowance_takes_int8_only_where_nothing_is_lost(int8_f1: float, chosen: str):
     """At a limit of zero an equal score is enough and a lower one is not."""
-    assert choose_precision(int8_f1, fp32_f1=0.75, max_loss=0.0) == chosen
+    assert choose_precision("made", {"int8": int8_f1, "fp32": 0.75}, max_loss=0.0) == chosen
 
 
 def test_a_loss_in_decimals_is_taken_at_its_limit():
     """A loss of five thousandths is within a limit of five thousandths, whatever floating point makes of it."""
-    taken = [choose_precision((f1 - 5) / 1000, fp32_f1=f1 / 1000, max_loss=0.005) for f1 in range(500, 1000)]
-    assert set(taken) == {"int8"}
+    measured = [{"int8": (f1 - 5) / 1000, "fp32": f1 / 1000} for f1 in range(500, 1000)]
+    assert {choose_precision("made", f1, max_loss=0.005) for f1 in measured} == {"int8"}
+
+
+@pytest.mark.parametrize("only", ["int8", "fp32"])
+def test_the_one_precision_that_was_asked_for_is_taken(only: str):
+    """A configuration that names a precision gets it, whatever it measures."""
+    assert choose_precision("made", {only: 0.1}, max_loss=0.0) == only
+
+
+def test_the_choice_is_said(caplog: pytest.LogCaptureFixture):
+    """The log has both figures and what was taken."""
+    caplog.set_level("INFO")
+    choose_precision("made", {"int8": 0.7, "fp32": 0.75}, max_loss=0.005)
+    assert caplog.messages == ["made: macro F1 on validation 0.700 in int8, 0.750 in fp32; took fp32"]
 
 
 @pytest.mark.parametrize(

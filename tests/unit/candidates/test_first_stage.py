@@ -19,13 +19,13 @@ from sentiment.errors import TrainingError
 from sentiment.export import export_module
 
 VOCABULARY = 50
-SETTINGS = FirstStageSettings(epochs=4, channels=8, learning_rate=1e-2, seed=5)
+SETTINGS = FirstStageSettings(epochs=4, width=8, channels=8, learning_rate=1e-2, seed=5)
 TEXTS = [[7], [7, 8], [3, 4, 5, 6], [9] * 12, list(range(1, 31))]
 
 
 def make_stage(classes: int = 3) -> FirstStage:
     torch.manual_seed(0)
-    return FirstStage(torch.randn(VOCABULARY, 8), classes, channels=8).eval()
+    return FirstStage(torch.randn(VOCABULARY, 8), classes, width=8, channels=8).eval()
 
 
 def make_ids(count: int, *, seed: int, classes: int = 3) -> tuple[list[list[int]], np.ndarray]:
@@ -95,7 +95,7 @@ def test_the_exported_stage_answers_like_torch(tmp_path: Path, texts: list[list[
 @pytest.mark.parametrize(("classes", "floor"), [(2, 0.7), (3, 0.6)])
 def test_it_learns_what_tells_the_classes_apart(classes: int, floor: float):
     """Texts that it never saw are told apart by the ids of their class."""
-    stage = fit(FirstStageSettings(epochs=20, channels=32, learning_rate=2e-2, seed=5), classes=classes)
+    stage = fit(FirstStageSettings(epochs=20, width=8, channels=32, learning_rate=2e-2, seed=5), classes=classes)
     assert score(stage, seed=99, classes=classes) > floor
 
 
@@ -103,21 +103,31 @@ def test_the_same_seed_gives_the_same_stage():
     """Fitting twice gives the same logits, another seed others."""
     first, second = (ask(fit(), TEXTS) for _ in range(2))
     assert torch.equal(first, second)
-    assert not torch.equal(first, ask(fit(FirstStageSettings(4, 8, 1e-2, seed=6)), TEXTS))
+    assert not torch.equal(first, ask(fit(FirstStageSettings(4, 8, 8, 1e-2, seed=6)), TEXTS))
 
 
-def test_the_embeddings_stay_as_they_were():
-    """The table of the transformer is read, not fitted, and not shared."""
+def test_the_embeddings_of_the_transformer_stay_as_they_were():
+    """The table is read, not fitted."""
     torch.manual_seed(1)
     table = torch.randn(VOCABULARY, 8)
-    stage = fit()
-    assert torch.equal(stage.embeddings.weight, table)
-    assert stage.embeddings.weight.data_ptr() != table.data_ptr()
+    before = table.clone()
+    fit_first_stage(table, make_ids(30, seed=1), make_ids(30, seed=2), 3, SETTINGS)
+    assert torch.equal(table, before)
+
+
+@pytest.mark.parametrize("width", [3, 8, 20])
+def test_a_folded_stage_answers_as_before(width: int):
+    """A table of narrowed embeddings says the same as narrowing them in each call, and is as narrow as was asked."""
+    torch.manual_seed(0)
+    stage = FirstStage(torch.randn(VOCABULARY, 8), 3, width=width, channels=8).eval()
+    before = ask(stage, TEXTS)
+    assert (ask(stage.fold(), TEXTS) - before).abs().max() < 1e-5
+    assert stage.embeddings.weight.shape == (VOCABULARY, width)
 
 
 def test_more_epochs_than_are_good_cost_nothing():
     """What remains is the best epoch on validation, so the first few epochs of many are never better."""
-    settings = [FirstStageSettings(epochs, 8, 1.0, seed=5) for epochs in (1, 6)]
+    settings = [FirstStageSettings(epochs, 8, 8, 1.0, seed=5) for epochs in (1, 6)]
     rough = [score(fit(setting)) for setting in settings]
     assert rough[1] >= rough[0]
 
@@ -161,4 +171,4 @@ def test_texts_are_padded_to_the_longest():
 def test_a_loss_that_is_no_number_is_said():
     """A learning rate that is far too high ends with one sentence, not with a stage that answers nothing."""
     with pytest.raises(TrainingError, match=r"training\.cascade\.learning_rate"):
-        fit(FirstStageSettings(epochs=2, channels=8, learning_rate=1e30, seed=5))
+        fit(FirstStageSettings(epochs=2, width=8, channels=8, learning_rate=1e30, seed=5))

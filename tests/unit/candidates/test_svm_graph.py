@@ -13,6 +13,7 @@ from sklearn.svm import SVC
 
 from sentiment.candidates.svm_graph import build_head, export_svm
 from sentiment.candidates.svm_model import SvmModel, fit_svm
+from sentiment.export import add_calibration
 from tests.unit.candidates.test_svm_model import SETTINGS, fit, make_rows
 
 COUNTS = {"two": (60, 25), "three": (60, 25, 40)}
@@ -25,7 +26,7 @@ def counts(request: pytest.FixtureRequest) -> tuple[int, ...]:
 
 
 def run_head(model: SvmModel, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    head = build_head(model)
+    head = add_calibration(build_head(model), model.calibrator)
     head.ir_version = IR_VERSION
     session = onnxruntime.InferenceSession(head.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(["probabilities"], {"head_input": rows})[0]

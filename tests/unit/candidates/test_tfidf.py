@@ -15,7 +15,6 @@ from tokenizers.models import BPE, WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE
-from sentiment.candidates.finetuning import LabelledTexts
 from sentiment.candidates.tfidf import (
     BUCKETS,
     PAIR_MULTIPLIER,
@@ -28,6 +27,7 @@ from sentiment.candidates.tfidf import (
     scale_block,
     spell_pieces,
 )
+from sentiment.candidates.trainer import LabelledTexts
 from sentiment.encoder import find_encoder
 from sentiment.errors import EncoderError
 from sentiment.text_graph import TextGraph

@@ -91,13 +91,14 @@ def test_answers_that_are_not_uncertain_are_right_as_often_as_asked(trained: Bun
     assert sum(right) / len(right) >= 0.9
 
 
-@pytest.mark.parametrize(("wrong", "sure"), [(2, False), (0, True)], ids=["errors", "no-errors"])
-def test_too_few_rows_for_a_threshold_leave_every_answer_uncertain(tmp_path: Path, wrong: int, sure: bool):
-    """Twenty rows of validation stand behind no threshold, not even where the scores saturate."""
+@pytest.mark.parametrize("wrong", [2, 0], ids=["errors", "no-errors"])
+def test_too_few_rows_for_a_threshold_leave_every_answer_uncertain(tmp_path: Path, wrong: int):
+    """Twenty rows of validation stand behind no threshold, not even where all were right."""
     bundle = train(tmp_path, make_side(20, wrong=wrong))
     (prediction,) = Predictor(bundle).predict(["a lovely film"])
     assert bundle.card.uncertain_below == OUT_OF_REACH
-    assert (prediction.uncertain, prediction.confidence == 1.0) == (True, sure)
+    assert prediction.uncertain
+    assert prediction.confidence < 1
 
 
 def test_the_threshold_is_under_the_seal(trained: Bundle, tmp_path: Path):
