@@ -8,7 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from sentiment.texts import normalise_text
-from service.schemas import BatchPredictRequest, PredictRequest, Problem
+from service.refusals import OVERLOADED
+from service.requests import CURRENT, REQUEST_ID_HEADER, RequestContext, choose_request_id
+from service.schemas import BatchPredictRequest, FeedbackRequest, PredictRequest, Problem
 from service.settings import ServiceSettings
 
 Scope = MutableMapping[str, Any]
@@ -17,7 +19,16 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-REQUESTS: dict[str, type[BaseModel]] = {"/predict": PredictRequest, "/batch_predict": BatchPredictRequest}
+REQUESTS: dict[str, type[BaseModel]] = {
+    "/predict": PredictRequest,
+    "/batch_predict": BatchPredictRequest,
+    "/feedback": FeedbackRequest,
+}
+WANTED: dict[type[BaseModel], str] = {
+    PredictRequest: '{"text": "..."}',
+    BatchPredictRequest: '{"texts": ["...", "..."]}',
+    FeedbackRequest: '{"prediction_id": "...", "label": "..."}',
+}
 RETRY_AFTER_SECONDS = 1
 
 READINESS = "/readyz"
@@ -29,9 +40,7 @@ PROBLEMS = {
     HTTPStatus.METHOD_NOT_ALLOWED: Problem(
         code="method_not_allowed", message="this path does not take this method; POST to /predict and /batch_predict."
     ),
-    HTTPStatus.SERVICE_UNAVAILABLE: Problem(
-        code="overloaded", message="too many texts wait for the model; try again in a moment."
-    ),
+    HTTPStatus.SERVICE_UNAVAILABLE: OVERLOADED,
     HTTPStatus.GATEWAY_TIMEOUT: Problem(code="timeout", message="the answer took too long; send fewer texts at once."),
 }
 NOT_READY = Problem(code="not_ready", message="the model is not ready yet; ask again in a moment.")
@@ -60,6 +69,9 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        request = RequestContext(choose_request_id(scope["headers"]))
+        CURRENT.set(request)
+        send = _name_request(send, request)
         if scope["method"] == "POST" and scope["path"] in REQUESTS:
             try:
                 body = await _read_body(receive, self._settings.max_body_bytes)
@@ -72,22 +84,24 @@ class Edge:
                 "headers": [*_drop_content_type(scope["headers"]), (b"content-type", b"application/json")],
             }
             receive = _replay(body, receive)
-        await self._app(scope, receive, _ErrorShaper(send, scope["path"]))
+        await self._app(scope, receive, _ErrorShaper(send, scope["path"], request))
 
 
 class _ErrorShaper:
     """Replaces the body of an error from further in by the one shape."""
 
-    def __init__(self, send: Send, path: str) -> None:
+    def __init__(self, send: Send, path: str, request: RequestContext) -> None:
         self._send = send
         self._path = path
+        self._request = request
         self._replaced = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] >= HTTPStatus.BAD_REQUEST:
             self._replaced = True
             kept = [(name, value) for name, value in message.get("headers", []) if name == b"allow"]
-            await _send_problem(self._send, message["status"], _choose_problem(message["status"], self._path), kept)
+            problem = self._request.problem or _choose_problem(message["status"], self._path)
+            await _send_problem(self._send, message["status"], problem, kept)
         elif not self._replaced:
             await self._send(message)
 
@@ -143,11 +157,15 @@ def _check_batch(texts: list[str], limit: int) -> None:
 def _refuse_invalid(error: ValidationError, shape: type[BaseModel]) -> RefusalError:
     """Return the refusal for a body of the wrong shape, without a word of what it said."""
     mistake = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    wanted = '{"texts": ["...", "..."]}' if shape is BatchPredictRequest else '{"text": "..."}'
+    wanted = WANTED[shape]
     if mistake["type"] == "json_invalid":
         return RefusalError(HTTPStatus.BAD_REQUEST, "malformed", f"the body is not JSON in UTF-8; wanted {wanted}.")
     place = ".".join(str(part) for part in mistake["loc"]) or "the body"
-    reasons = {"missing": f"{place} is missing", "extra_forbidden": "the body has a key that is not known here"}
+    reasons = {
+        "missing": f"{place} is missing",
+        "extra_forbidden": "the body has a key that is not known here",
+        "string_pattern_mismatch": f"{place} is not an id that a prediction answered with",
+    }
     reason = reasons.get(mistake["type"], f"{place} has the wrong type")
     return RefusalError(HTTPStatus.UNPROCESSABLE_ENTITY, "wrong_type", f"{reason}; wanted {wanted}.")
 
@@ -168,6 +186,17 @@ async def _read_body(receive: Receive, limit: int) -> bytes:
         chunks.append(chunk)
         more = message.get("more_body", False)
     return b"".join(chunks)
+
+
+def _name_request(send: Send, request: RequestContext) -> Send:
+    """Return a `send` that puts the id of the request into the header of its answer."""
+
+    async def named(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), (REQUEST_ID_HEADER, request.id.encode())]}
+        await send(message)
+
+    return named
 
 
 def _drop_content_type(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -23,6 +23,23 @@ class BatchPredictRequest(BaseModel):
     texts: list[str]
 
 
+class FeedbackRequest(BaseModel):
+    """The body of `POST /feedback`: what the answer with this `prediction_id` should have been."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prediction_id: str = Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+    label: str
+
+
+class FeedbackAnswer(BaseModel):
+    """The feedback was kept, under an id of its own."""
+
+    feedback_id: str
+    prediction_id: str
+    request_id: str
+
+
 class Problem(BaseModel):
     """What went wrong: a stable code, a sentence, and the limit where one was passed."""
 
@@ -42,6 +59,8 @@ class Answer(BaseModel):
     truncated: bool
     model_version: str
     model_digest: str
+    prediction_id: str
+    request_id: str
 
 
 class BatchEntry(BaseModel):
@@ -55,6 +74,8 @@ class BatchEntry(BaseModel):
     truncated: bool | None = WHERE_THERE_IS_ONE
     model_version: str | None = WHERE_THERE_IS_ONE
     model_digest: str | None = WHERE_THERE_IS_ONE
+    prediction_id: str | None = WHERE_THERE_IS_ONE
+    request_id: str | None = WHERE_THERE_IS_ONE
     error: Problem | None = WHERE_THERE_IS_ONE
 
 

@@ -1,7 +1,11 @@
 """The settings of the service, read once from `SENTIMENT_*` variables."""
 
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.prediction_log.redaction import KeptText
 
 
 class ServiceSettings(BaseSettings):
@@ -15,3 +19,10 @@ class ServiceSettings(BaseSettings):
     max_queued_texts: int = Field(1024, ge=1, description="Texts that may wait for the model before requests are shed.")
     max_texts_per_call: int = Field(32, ge=1, description="Waiting texts that share one call of the model.")
     engine_threads: int = Field(1, ge=1, description="Model calls side by side in one worker.")
+    log_predictions: bool = Field(True, description="Keep every answer in the prediction log.")
+    log_text: KeptText = Field("redacted", description="What of a text is kept: none, hash, redacted or full.")
+    log_required: bool = Field(True, description="Refuse what cannot be logged; false answers, counts and warns.")
+    log_sync: bool = Field(False, description="Wait for the disk: a loss of power loses nothing either.")
+    log_retention_days: int = Field(90, ge=0, description="Days that a row of the log is kept; 0 for ever.")
+    spool_folder: Path | None = Field(None, description="Where entries wait; by default `spool` in the state folder.")
+    spool_max_bytes: int = Field(1_000_000_000, ge=1, description="Bytes that may wait there.")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from sentiment.records import EvaluationRecord, append_evaluations, read_evaluations
+from sentiment.database.evaluations import EvaluationRecord, append_evaluations, read_evaluations
 
 RECORD = EvaluationRecord(
     at="2026-01-02T03:04:05Z",
