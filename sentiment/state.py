@@ -72,6 +72,11 @@ class State:
         return self.folder / "spool"
 
     @property
+    def serving(self) -> Path:
+        """What running services serve after a reload: a folder per server."""
+        return self.folder / "serving"
+
+    @property
     def production(self) -> Path:
         """The pointer that a service started in this checkout reads: the tag of the model in production."""
         return self.folder / "production.json"

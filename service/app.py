@@ -1,11 +1,13 @@
 """The BentoML service: it opens the model, batches texts into calls and answers over HTTP."""
 
-from collections.abc import Iterator
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from http import HTTPStatus
-from pathlib import Path
-from typing import cast
+from typing import Any, Literal, cast
 
 import bentoml
 from starlette.applications import Starlette
@@ -13,20 +15,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from sentiment.predictor import open_predictor
+from sentiment.errors import SentimentError
+from sentiment.predictor import Prediction
 from sentiment.state import locate_database, locate_state
 from service.batching import MicroBatcher, QueueFullError
 from service.edge import Edge, find_problem
-from service.model import find_model_tag
+from service.model import fetch_model, find_model_tag, open_sound_model
 from service.prediction_log.entries import make_id
-from service.prediction_log.log import PredictionLog
+from service.prediction_log.log import Answered, PredictionLog
 from service.prediction_log.spool import SpoolError
 from service.refusals import LOG_OFF, OVERLOADED, UNLOGGED, RefusedError, quieten_refusals
 from service.requests import CURRENT
-from service.schemas import Answer, BatchAnswer, BatchEntry, FeedbackAnswer, Problem
+from service.schemas import Answer, BatchAnswer, BatchEntry, FeedbackAnswer, Problem, ReloadAnswer, ReloadRequest
 from service.settings import ServiceSettings
-
-WARM_TEXTS = ("good", "a sentence of some length to warm the model with " * 4)
+from service.switching import Choice, ModelSwitch, Served, SwitchBusyError, SwitchError, open_server_folder
 
 settings = ServiceSettings()
 
@@ -34,7 +36,8 @@ settings = ServiceSettings()
 async def show_model(_: Request) -> JSONResponse:
     """Answer `GET /model` with the card of the model."""
     service = bentoml.get_current_service()
-    return JSONResponse({"version": service.model.tag.version, **asdict(service.predictor.bundle.card)})
+    served = service.switch.current
+    return JSONResponse({"version": served.version, **asdict(served.predictor.bundle.card)})
 
 
 async def show_health(_: Request) -> JSONResponse:
@@ -45,16 +48,32 @@ async def show_health(_: Request) -> JSONResponse:
     return JSONResponse(
         {
             "status": status,
-            "model_version": service.model.tag.version,
+            "model_version": service.switch.current.version,
             "prediction_log": asdict(log) if log else "off",
         }
     )
 
 
+def describe_cors(origins: str) -> Any:
+    """Return BentoML's settings for pages of other origins; none may ask where none is named."""
+    named = [origin.strip() for origin in origins.split(",") if origin.strip()]
+    if not named:
+        return {}
+    return {
+        "cors": {
+            "enabled": True,
+            "access_control_allow_origins": named,
+            "access_control_allow_methods": ["GET", "POST", "OPTIONS"],
+            "access_control_allow_headers": ["authorization", "content-type", "x-api-key", "x-request-id"],
+            "access_control_expose_headers": ["x-request-id", "retry-after"],
+        }
+    }
+
+
 pages = Starlette(routes=[Route("/model", show_model), Route("/health", show_health)])
 
 
-@bentoml.service(name="sentigate", traffic={"timeout": 30})
+@bentoml.service(name="sentigate", traffic={"timeout": 30}, http=describe_cors(settings.cors_origins))
 @bentoml.asgi_app(pages, path="/")
 class SentimentService:
     """Sentiment of texts in English, from a model that passed the gate."""
@@ -62,10 +81,12 @@ class SentimentService:
     model = bentoml.models.BentoModel(find_model_tag())
 
     def __init__(self) -> None:
-        self.predictor = open_predictor(Path(self.model.path), threads=settings.engine_threads)
-        self.predictor.predict(WARM_TEXTS)
+        self.home = open_server_folder(locate_state().serving, os.getppid())
+        initial = Choice(0, str(self.model.path), str(self.model.tag.version))
+        self.switch = ModelSwitch(self.home, initial, partial(open_sound_model, threads=settings.engine_threads))
+        self.switch.start()
         self.batcher = MicroBatcher(
-            self.predictor.predict,
+            self._predict,
             max_texts_per_call=settings.max_texts_per_call,
             max_queued_texts=settings.max_queued_texts,
         )
@@ -92,7 +113,7 @@ class SentimentService:
     @bentoml.api
     async def feedback(self, prediction_id: str, label: str) -> FeedbackAnswer:
         """Keep what the answer with this id should have been, beside it in the log."""
-        request, labels = CURRENT.get(), self.predictor.labels
+        request, labels = CURRENT.get(), self.switch.current.predictor.labels
         if label not in labels:
             raise RefusedError(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -107,35 +128,71 @@ class SentimentService:
             feedback_id = self.log.record_feedback(prediction_id, label, request)
         return FeedbackAnswer(feedback_id=feedback_id, prediction_id=prediction_id, request_id=request.id)
 
+    @bentoml.api
+    async def reload(
+        self,
+        alias: Literal["production"] | None = None,
+        version: str | None = None,
+        folder: str | None = None,
+        uri: str | None = None,
+    ) -> ReloadAnswer:
+        """Answer from another model in every worker, or change nothing."""
+        request = CURRENT.get()
+        wanted = ReloadRequest(alias=alias, version=version, folder=folder, uri=uri)
+        try:
+            found, name = await asyncio.to_thread(fetch_model, wanted, self.home / "models" / request.id)
+            workers = await asyncio.to_thread(self.switch.reload, found, name)
+        except SwitchBusyError as error:
+            raise RefusedError(HTTPStatus.CONFLICT, Problem(code="reload_busy", message=f"{error}.")) from error
+        except (SentimentError, SwitchError) as error:
+            problem = Problem(code="bad_model", message=f"nothing was changed: {str(error).rstrip('.')}.")
+            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, problem) from error
+        served = self.switch.current
+        return ReloadAnswer(
+            model_version=served.version,
+            model_digest=served.predictor.bundle.card.digest,
+            workers=workers,
+            request_id=request.id,
+        )
+
     @bentoml.on_shutdown
     def stop(self) -> None:
         """End the model thread, and ship what is in the log."""
         self.batcher.close()
+        self.switch.close()
         if self.log is not None:
             self.log.close()
 
     async def _answer(self, texts: list[str]) -> list[Answer]:
         try:
-            predictions = await self.batcher.submit(texts)
+            results = await self.batcher.submit(texts)
         except QueueFullError as error:
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, OVERLOADED) from error
         request = CURRENT.get()
-        version, digest = self.model.tag.version, self.predictor.bundle.card.digest
+        answered = [
+            Answered(text, prediction, served.version, served.predictor.bundle.card.digest)
+            for text, (prediction, served) in zip(texts, results, strict=True)
+        ]
         if self.log is None:
             ids = [make_id() for _ in texts]
         else:
             with _refusing_unlogged():
-                ids = self.log.record(texts, predictions, version, digest, request)
+                ids = self.log.record(answered, request)
         return [
             Answer(
-                **asdict(prediction),
-                model_version=version,
-                model_digest=digest,
+                **asdict(item.prediction),
+                model_version=item.model_version,
+                model_digest=item.model_digest,
                 prediction_id=prediction_id,
                 request_id=request.id,
             )
-            for prediction, prediction_id in zip(predictions, ids, strict=True)
+            for item, prediction_id in zip(answered, ids, strict=True)
         ]
+
+    def _predict(self, texts: Sequence[str]) -> list[tuple[Prediction, Served]]:
+        """Return each prediction with what made it: a reload may come between two calls."""
+        served = self.switch.current
+        return [(prediction, served) for prediction in served.predictor.predict(texts)]
 
 
 def open_log(settings: ServiceSettings) -> PredictionLog:

@@ -1,6 +1,7 @@
 """The HTTP edge: bodies are bounded and checked before BentoML sees them, errors leave in one shape."""
 
 import json
+import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from sentiment.texts import normalise_text
-from service.refusals import OVERLOADED
+from service.access import is_loopback, open_access, say_exposed
+from service.refusals import OVERLOADED, Refusal
 from service.requests import CURRENT, REQUEST_ID_HEADER, RequestContext, choose_request_id
-from service.schemas import BatchPredictRequest, FeedbackRequest, PredictRequest, Problem
+from service.schemas import BatchPredictRequest, FeedbackRequest, PredictRequest, Problem, ReloadRequest
 from service.settings import ServiceSettings
 
 Scope = MutableMapping[str, Any]
@@ -19,17 +21,22 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+RELOAD = "/reload"
 REQUESTS: dict[str, type[BaseModel]] = {
     "/predict": PredictRequest,
     "/batch_predict": BatchPredictRequest,
     "/feedback": FeedbackRequest,
+    RELOAD: ReloadRequest,
 }
 WANTED: dict[type[BaseModel], str] = {
     PredictRequest: '{"text": "..."}',
     BatchPredictRequest: '{"texts": ["...", "..."]}',
     FeedbackRequest: '{"prediction_id": "...", "label": "..."}',
+    ReloadRequest: '{"alias": "production"}, or a version, a folder or a uri',
 }
 RETRY_AFTER_SECONDS = 1
+
+logger = logging.getLogger(__name__)
 
 READINESS = "/readyz"
 PROBLEMS = {
@@ -63,6 +70,8 @@ class Edge:
     def __init__(self, app: App, settings: ServiceSettings) -> None:
         self._app = app
         self._settings = settings
+        self._access = open_access(settings)
+        self._warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a prediction request and pass it on; give every error the same shape."""
@@ -72,9 +81,18 @@ class Edge:
         request = RequestContext(choose_request_id(scope["headers"]))
         CURRENT.set(request)
         send = _name_request(send, request)
+        self._warn_if_exposed(scope)
+        barred = self._access.find_refusal(
+            scope["method"], scope["path"], scope["headers"], (scope.get("client") or ("",))[0]
+        )
+        if barred is not None:
+            await _send_problem(send, barred.status, barred.problem, _explain_refusal(barred))
+            return
         if scope["method"] == "POST" and scope["path"] in REQUESTS:
             try:
                 body = await _read_body(receive, self._settings.max_body_bytes)
+                if not body and scope["path"] == RELOAD:
+                    body = b"{}"
                 _check_body(body, REQUESTS[scope["path"]], self._settings)
             except RefusalError as refusal:
                 await _send_problem(send, refusal.status, refusal.problem)
@@ -85,6 +103,22 @@ class Edge:
             }
             receive = _replay(body, receive)
         await self._app(scope, receive, _ErrorShaper(send, scope["path"], request))
+
+    def _warn_if_exposed(self, scope: Scope) -> None:
+        """Say once, when somebody reaches the service from elsewhere, that nobody needs a key."""
+        host = (scope.get("server") or ("127.0.0.1",))[0]
+        if not self._warned and self._access.is_open and not is_loopback(host):
+            self._warned = True
+            logger.warning("%s", say_exposed(host))
+
+
+def _explain_refusal(refusal: Refusal) -> list[tuple[bytes, bytes]]:
+    headers = []
+    if refusal.retry_after_seconds is not None:
+        headers.append((b"retry-after", str(refusal.retry_after_seconds).encode()))
+    if refusal.status == HTTPStatus.UNAUTHORIZED:
+        headers.append((b"www-authenticate", b"Bearer"))
+    return headers
 
 
 class _ErrorShaper:
@@ -164,6 +198,7 @@ def _refuse_invalid(error: ValidationError, shape: type[BaseModel]) -> RefusalEr
     reasons = {
         "missing": f"{place} is missing",
         "extra_forbidden": "the body has a key that is not known here",
+        "value_error": "the body names more than one model",
         "string_pattern_mismatch": f"{place} is not an id that a prediction answered with",
     }
     reason = reasons.get(mistake["type"], f"{place} has the wrong type")

@@ -1,6 +1,7 @@
 """Refusals from within the service: an error that is not one, answered with a problem and without a traceback."""
 
 import logging
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from bentoml.exceptions import BentoMLException
@@ -14,6 +15,15 @@ UNLOGGED = Problem(
     message="the answer cannot be kept in the prediction log, so there is none; the operator finds why in the log.",
 )
 LOG_OFF = Problem(code="log_off", message="there is no prediction log to keep this in; the operator has turned it off.")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """How a request ends that is not answered; `retry_after_seconds` where waiting helps."""
+
+    status: HTTPStatus
+    problem: Problem
+    retry_after_seconds: int | None = None
 
 
 class RefusedError(BentoMLException):

@@ -1,8 +1,8 @@
 """What goes over the wire: requests, answers and the one shape of an error."""
 
-from typing import Any
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 WHERE_THERE_IS_ONE: Any = Field(None, exclude_if=lambda value: value is None)
 
@@ -37,6 +37,37 @@ class FeedbackAnswer(BaseModel):
 
     feedback_id: str
     prediction_id: str
+    request_id: str
+
+
+class ReloadRequest(BaseModel):
+    """The body of `POST /reload`: which model to serve, by one of these; `{}` is what is in production.
+
+    `version` is one of the registry that was promoted here, `folder` a bundle on the machine of the service,
+    `uri` one anywhere that fsspec reads, as file://, https:// or s3://.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    alias: Literal["production"] | None = None
+    version: str | None = None
+    folder: str | None = None
+    uri: str | None = None
+
+    @model_validator(mode="after")
+    def check_one(self) -> Self:
+        """Refuse more than one source."""
+        if sum(value is not None for value in (self.alias, self.version, self.folder, self.uri)) > 1:
+            raise ValueError("more than one source")
+        return self
+
+
+class ReloadAnswer(BaseModel):
+    """What every worker answers from now."""
+
+    model_version: str
+    model_digest: str
+    workers: int
     request_id: str
 
 

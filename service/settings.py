@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from limits import parse
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.prediction_log.redaction import KeptText
@@ -19,6 +20,10 @@ class ServiceSettings(BaseSettings):
     max_queued_texts: int = Field(1024, ge=1, description="Texts that may wait for the model before requests are shed.")
     max_texts_per_call: int = Field(32, ge=1, description="Waiting texts that share one call of the model.")
     engine_threads: int = Field(1, ge=1, description="Model calls side by side in one worker.")
+    api_keys: SecretStr = Field(SecretStr(""), description="Lines of a key file, separated by semicolons.")
+    api_key_file: Path | None = Field(None, description="File of API keys, made by `python -m service.keys`.")
+    rate_limit: str = Field("", description="Requests per key and worker, for example 600/minute; empty for no limit.")
+    cors_origins: str = Field("", description="Origins whose pages may ask, separated by commas; * for all.")
     log_predictions: bool = Field(True, description="Keep every answer in the prediction log.")
     log_text: KeptText = Field("redacted", description="What of a text is kept: none, hash, redacted or full.")
     log_required: bool = Field(True, description="Refuse what cannot be logged; false answers, counts and warns.")
@@ -26,3 +31,14 @@ class ServiceSettings(BaseSettings):
     log_retention_days: int = Field(90, ge=0, description="Days that a row of the log is kept; 0 for ever.")
     spool_folder: Path | None = Field(None, description="Where entries wait; by default `spool` in the state folder.")
     spool_max_bytes: int = Field(1_000_000_000, ge=1, description="Bytes that may wait there.")
+
+    @field_validator("rate_limit")
+    @classmethod
+    def check_rate(cls, value: str) -> str:
+        """Refuse what is not a rate."""
+        if value:
+            try:
+                parse(value)
+            except ValueError:
+                raise ValueError(f"{value!r} is not a rate; wanted for example 600/minute or 10/second") from None
+        return value

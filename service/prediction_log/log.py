@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sentiment.predictor import Prediction
@@ -15,6 +16,16 @@ from service.requests import RequestContext
 SECONDS_BETWEEN_WARNINGS = 60.0
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A text, its prediction, and the model that made it."""
+
+    text: str
+    prediction: Prediction
+    model_version: str
+    model_digest: str
 
 
 class PredictionLog:
@@ -44,34 +55,28 @@ class PredictionLog:
         self._shipper = Shipper(folder, self._spool, url, retention_days=retention_days)
         self._shipper.start()
 
-    def record(
-        self,
-        texts: Sequence[str],
-        predictions: Sequence[Prediction],
-        version: str,
-        digest: str,
-        request: RequestContext,
-    ) -> list[str]:
+    def record(self, answered: Sequence[Answered], request: RequestContext) -> list[str]:
         """Return an id for each prediction, all of them safe. Raises SpoolError as the class says."""
         now, latency_ms = time.time(), 1000 * request.elapsed_seconds
         ids, lines = [], []
-        for text, prediction in zip(texts, predictions, strict=True):
-            kept, text_digest = keep_text(text, self._kept_text)
+        for item in answered:
+            prediction = item.prediction
+            kept, text_digest = keep_text(item.text, self._kept_text)
             entry = PredictionEntry(
                 id=make_id(),
                 at=now,
                 request_id=request.id,
                 text=kept,
                 text_digest=text_digest,
-                characters=len(text),
+                characters=len(item.text),
                 tokens=prediction.tokens,
                 label=prediction.label,
                 confidence=prediction.confidence,
                 scores=prediction.scores,
                 uncertain=prediction.uncertain,
                 truncated=prediction.truncated,
-                model_version=version,
-                model_digest=digest,
+                model_version=item.model_version,
+                model_digest=item.model_digest,
                 latency_ms=round(latency_ms, 3),
             )
             ids.append(entry.id)
