@@ -20,13 +20,23 @@ from sentiment.predictor import Prediction
 from sentiment.state import locate_database, locate_state
 from service.batching import MicroBatcher, QueueFullError
 from service.edge import Edge, find_problem
+from service.explaining import explain_text
 from service.model import fetch_model, find_model_tag, open_sound_model
 from service.prediction_log.entries import make_id
 from service.prediction_log.log import Answered, PredictionLog
 from service.prediction_log.spool import SpoolError
-from service.refusals import LOG_OFF, OVERLOADED, UNLOGGED, RefusedError, quieten_refusals
+from service.refusals import LOG_OFF, OVERLOADED, RELOADED, UNLOGGED, RefusedError, quieten_refusals
 from service.requests import CURRENT
-from service.schemas import Answer, BatchAnswer, BatchEntry, FeedbackAnswer, Problem, ReloadAnswer, ReloadRequest
+from service.schemas import (
+    Answer,
+    BatchAnswer,
+    BatchEntry,
+    Explanation,
+    FeedbackAnswer,
+    Problem,
+    ReloadAnswer,
+    ReloadRequest,
+)
 from service.settings import ServiceSettings
 from service.switching import Choice, ModelSwitch, Served, SwitchBusyError, SwitchError, open_server_folder
 
@@ -111,6 +121,26 @@ class SentimentService:
         )
 
     @bentoml.api
+    async def explain(self, text: str) -> Explanation:
+        """The sentiment of one text, and what each word adds to it."""
+        answer = (await self._answer([text]))[0]
+
+        async def score(texts: Sequence[str]) -> list[float]:
+            results = await self._submit(texts)
+            if any(served.predictor.bundle.card.digest != answer.model_digest for _, served in results):
+                raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, RELOADED)
+            return [prediction.scores[answer.label] for prediction, _ in results]
+
+        base, words = await explain_text(
+            text,
+            score,
+            max_parts=settings.explain_max_parts,
+            max_evaluations=settings.explain_max_evaluations,
+            max_words=settings.explain_max_words,
+        )
+        return Explanation(**answer.model_dump(), base=base, words=words)
+
+    @bentoml.api
     async def feedback(self, prediction_id: str, label: str) -> FeedbackAnswer:
         """Keep what the answer with this id should have been, beside it in the log."""
         request, labels = CURRENT.get(), self.switch.current.predictor.labels
@@ -164,10 +194,7 @@ class SentimentService:
             self.log.close()
 
     async def _answer(self, texts: list[str]) -> list[Answer]:
-        try:
-            results = await self.batcher.submit(texts)
-        except QueueFullError as error:
-            raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, OVERLOADED) from error
+        results = await self._submit(texts)
         request = CURRENT.get()
         answered = [
             Answered(text, prediction, served.version, served.predictor.bundle.card.digest)
@@ -188,6 +215,12 @@ class SentimentService:
             )
             for item, prediction_id in zip(answered, ids, strict=True)
         ]
+
+    async def _submit(self, texts: Sequence[str]) -> list[tuple[Prediction, Served]]:
+        try:
+            return await self.batcher.submit(texts)
+        except QueueFullError as error:
+            raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, OVERLOADED) from error
 
     def _predict(self, texts: Sequence[str]) -> list[tuple[Prediction, Served]]:
         """Return each prediction with what made it: a reload may come between two calls."""

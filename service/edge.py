@@ -25,6 +25,7 @@ RELOAD = "/reload"
 REQUESTS: dict[str, type[BaseModel]] = {
     "/predict": PredictRequest,
     "/batch_predict": BatchPredictRequest,
+    "/explain": PredictRequest,
     "/feedback": FeedbackRequest,
     RELOAD: ReloadRequest,
 }

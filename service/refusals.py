@@ -10,6 +10,7 @@ from service.requests import CURRENT
 from service.schemas import Problem
 
 OVERLOADED = Problem(code="overloaded", message="too many texts wait for the model; try again in a moment.")
+RELOADED = Problem(code="reloaded", message="the model was changed in the middle of the explanation; ask again.")
 UNLOGGED = Problem(
     code="unlogged",
     message="the answer cannot be kept in the prediction log, so there is none; the operator finds why in the log.",

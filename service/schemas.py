@@ -94,6 +94,22 @@ class Answer(BaseModel):
     request_id: str
 
 
+class WordWeight(BaseModel):
+    """Characters `start` to `end` of the text, and what they add to the probability of the label."""
+
+    text: str
+    start: int
+    end: int
+    weight: float
+
+
+class Explanation(Answer):
+    """An answer and its reasons: `base` (the probability of its label without any word) and all weights sum to it."""
+
+    base: float
+    words: list[WordWeight]
+
+
 class BatchEntry(BaseModel):
     """One text of a batch: the fields of an answer, or the error that kept it from one."""
 
