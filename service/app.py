@@ -53,13 +53,14 @@ async def show_model(_: Request) -> JSONResponse:
 async def show_health(_: Request) -> JSONResponse:
     """Answer `GET /health` with what works and what does not."""
     service = bentoml.get_current_service()
-    log = service.log.read_status() if service.log else None
-    status = "degraded" if log and log.database == "unreachable" else "ok"
+    log: PredictionLog | None = service.log
+    status = log.read_status() if log else None
+    sound = log is None or status is None or (status.is_sound and not log.is_failing)
     return JSONResponse(
         {
-            "status": status,
+            "status": "ok" if sound else "degraded",
             "model_version": service.switch.current.version,
-            "prediction_log": asdict(log) if log else "off",
+            "prediction_log": {**asdict(status), "takes_entries": not log.is_failing} if log and status else "off",
         }
     )
 

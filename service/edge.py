@@ -43,10 +43,10 @@ READINESS = "/readyz"
 PROBLEMS = {
     HTTPStatus.BAD_REQUEST: Problem(code="malformed", message="the request could not be read; send JSON."),
     HTTPStatus.NOT_FOUND: Problem(
-        code="not_found", message="there is no such path; POST to /predict or /batch_predict, GET /model."
+        code="not_found", message="there is no such path; docs.json lists what there is, for example POST /predict."
     ),
     HTTPStatus.METHOD_NOT_ALLOWED: Problem(
-        code="method_not_allowed", message="this path does not take this method; POST to /predict and /batch_predict."
+        code="method_not_allowed", message="this path does not take this method; docs.json lists which ones do."
     ),
     HTTPStatus.SERVICE_UNAVAILABLE: OVERLOADED,
     HTTPStatus.GATEWAY_TIMEOUT: Problem(code="timeout", message="the answer took too long; send fewer texts at once."),

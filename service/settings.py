@@ -35,6 +35,12 @@ class ServiceSettings(BaseSettings):
     spool_folder: Path | None = Field(None, description="Where entries wait; by default `spool` in the state folder.")
     spool_max_bytes: int = Field(1_000_000_000, ge=1, description="Bytes that may wait there.")
 
+    @field_validator("spool_folder", "api_key_file", mode="before")
+    @classmethod
+    def check_path(cls, value: object) -> object:
+        """Take an empty variable for one that is not set."""
+        return value or None
+
     @field_validator("rate_limit")
     @classmethod
     def check_rate(cls, value: str) -> str:

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from typing import Literal
 
 from sentiment.errors import SentimentError
 from sentiment.predictor import Predictor
+from service.ticking import Ticker
 
 CANDIDATE_FILE, SERVED_FILE, LOCK_FILE = "candidate.json", "served.json", "reload.lock"
 WORKER, STATUS = ".worker", ".status"
@@ -74,8 +74,7 @@ class ModelSwitch:
         self._folder = folder
         self._open_model = open_model
         self._worker = _lock(folder / f"{os.getpid()}{WORKER}")
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="switch", daemon=True)
+        self._following = Ticker("following a reload", self.poll, POLL_SECONDS)
         self._candidate: tuple[Choice, Served] | None = None
         # A worker that was killed comes back to what the others serve by now.
         self._choice = _read_choice(folder / SERVED_FILE) or initial
@@ -90,12 +89,11 @@ class ModelSwitch:
 
     def start(self) -> None:
         """Follow the reloads that other workers are asked for."""
-        self._thread.start()
+        self._following.start()
 
     def close(self) -> None:
         """Stop following."""
-        self._stop.set()
-        self._thread.join(POLL_SECONDS * 5)
+        self._following.stop(POLL_SECONDS * 5)
         os.close(self._worker)
 
     def reload(self, folder: Path, version: str) -> int:
@@ -143,13 +141,6 @@ class ModelSwitch:
 
     def _open(self, choice: Choice) -> Served:
         return Served(self._open_model(Path(choice.folder)), choice.version)
-
-    def _run(self) -> None:
-        while not self._stop.wait(POLL_SECONDS):
-            try:
-                self.poll()
-            except Exception as error:  # noqa: BLE001 - a thread that ends would leave this worker behind for ever
-                logger.warning("this worker cannot follow a reload (%s)", type(error).__name__)
 
     def _await(self, wanted: Progress, number: int, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -33,6 +33,8 @@ class EvaluationRecord:
 
 def append_evaluations(url: str, records: Sequence[EvaluationRecord]) -> None:
     """Add the records, all or none, to the database at a URL."""
+    if not records:
+        return
     with open_database(url) as engine, engine.begin() as connection:
         connection.execute(sa.insert(EVALUATIONS), [asdict(record) for record in records])
 

@@ -69,12 +69,12 @@ def write_line(entry: Entry) -> bytes:
 
 def read_line(line: bytes) -> tuple[Kind, dict[str, Any]]:
     """Return the kind of an entry and its row in the database. Raises ValueError when it is not a whole entry."""
-    found = json.loads(line)
     try:
+        found = json.loads(line)
         kind: Kind = found.pop("kind")
         shape = {"prediction": PredictionEntry, "feedback": FeedbackEntry}[kind]
         row = asdict(shape(**found))
         row["at"] = datetime.fromtimestamp(row["at"], UTC)
-    except (AttributeError, KeyError, TypeError, OverflowError, OSError) as error:
+    except (AttributeError, KeyError, TypeError, OverflowError, OSError, RecursionError) as error:
         raise ValueError("not an entry of the prediction log") from error
     return kind, row

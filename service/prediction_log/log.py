@@ -51,6 +51,7 @@ class PredictionLog:
         self._required = required
         self._warned = -SECONDS_BETWEEN_WARNINGS
         self._unlogged = 0
+        self._failing = False
         self._spool = Spool(folder, max_bytes=max_bytes, sync=sync)
         self._shipper = Shipper(folder, self._spool, url, retention_days=retention_days)
         self._shipper.start()
@@ -92,7 +93,12 @@ class PredictionLog:
 
     def read_status(self) -> LogStatus:
         """Return how the log is doing, whichever worker ships."""
-        return read_status(self._folder)
+        return read_status(self._folder, time.time())
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last entry of this worker could not be made safe."""
+        return self._failing
 
     def close(self) -> None:
         """Ship what is there and stop."""
@@ -101,7 +107,9 @@ class PredictionLog:
     def _append(self, lines: Sequence[bytes]) -> None:
         try:
             self._spool.append(lines)
+            self._failing = False
         except SpoolError as error:
+            self._failing = True
             self._unlogged += len(lines)
             if time.monotonic() - self._warned >= SECONDS_BETWEEN_WARNINGS:
                 self._warned = time.monotonic()

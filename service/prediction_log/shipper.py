@@ -9,25 +9,28 @@ import fcntl
 import json
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from service.prediction_log.entries import Kind, read_line
-from service.prediction_log.spool import Spool, list_segments
+from service.prediction_log.spool import SEALED, Spool, list_segments
+from service.ticking import Ticker
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
 TICK_SECONDS = 0.5
+SECONDS_BETWEEN_QUESTIONS = 5.0
+MAX_LAG_SECONDS = 10.0
 ROWS_PER_STATEMENT = 500
 RETENTION_SECONDS = 3600.0
+SECONDS_PER_DAY = 86_400
 ROWS_PER_DELETION = 5000
-LONGEST_PAUSE_SECONDS = 5.0
 NS_PER_SECOND = 1e9
 LOCK_FILE, STATUS_FILE, REJECTED_FILE = "shipper.lock", "shipper.json", "rejected.jsonl"
 
@@ -36,18 +39,27 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LogStatus:
-    """How the log is doing: whether the database took the last rows, and how old the oldest entry is that waits."""
+    """How the log is doing; `lag_seconds` is the age of the oldest entry that waits for the database.
 
-    database: str = "not asked yet"
+    `shipped` and `rejected` count entries since the shipper started.
+    """
+
+    database: Literal["ok", "unreachable", "unknown"] = "unknown"
     lag_seconds: float = 0.0
     shipped: int = 0
     rejected: int = 0
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether entries reach the database, and soon."""
+        return self.database != "unreachable" and self.lag_seconds <= MAX_LAG_SECONDS
+
 
 class Shipper:
-    """A thread that seals the spool of its worker and, where it is the one to do so, ships all segments.
+    """Ships all segments of a folder where it is the one to do so, and keeps its own spool's segments short.
 
-    `retention_days` 0 keeps rows for ever; `clock` is in seconds since 1970.
+    Sealing has a thread of its own: a database that does not answer must not keep it waiting. `retention_days` 0
+    keeps rows for ever; `clock` is in seconds since 1970.
     """
 
     def __init__(
@@ -58,48 +70,43 @@ class Shipper:
         self._url = url
         self._retention_days = retention_days
         self._clock = clock
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
+        self._sealing = Ticker("sealing the spool", spool.seal_if_due, TICK_SECONDS)
+        self._shipping = Ticker("shipping the prediction log", self.tick, TICK_SECONDS)
         self._lock = -1
         self._engine: sa.Engine | None = None
         self._status = LogStatus()
         self._tidied = 0.0
+        self._asked = 0.0
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start sealing and shipping."""
+        self._sealing.start()
+        self._shipping.start()
 
     def close(self, seconds: float = 5.0) -> None:
         """Ship what is there and stop; what takes longer than `seconds` stays in the spool."""
-        self._stop.set()
-        self._thread.join(seconds)
-
-    def _run(self) -> None:
-        pause = TICK_SECONDS
-        while not self._stop.wait(pause):
-            pause = TICK_SECONDS if self._try_tick() else min(2 * pause, LONGEST_PAUSE_SECONDS)
+        self._sealing.stop(seconds)
         self._spool.close()
-        self._try_tick()
-        if self._engine is not None:
-            self._engine.dispose()
-        if self._lock >= 0:
-            os.close(self._lock)
+        if self._shipping.stop(seconds):
+            with suppress(Exception):  # it stays in the spool, and the next start ships it
+                self.tick()
+            self._drop_engine()
+            if self._lock >= 0:
+                os.close(self._lock)
+                self._lock = -1
 
-    def _try_tick(self) -> bool:
-        try:
-            return self.tick()
-        except Exception as error:  # noqa: BLE001 - a thread that ends would ship nothing ever after
-            logger.warning("the spool cannot be shipped (%s); tried again", type(error).__name__)
-            return False
-
-    def tick(self) -> bool:
-        """Seal, ship and tidy up once; return whether the database could be reached where it was asked."""
-        self._spool.seal_if_due()
+    def tick(self) -> None:
+        """Ship and tidy up once, where this is the one to do so; raises what keeps it from that."""
         if not self._lead():
-            return True
-        reached = self._ship_all()
-        self._note_status()
-        return reached
+            return
+        try:
+            self._ship_all()
+        except Exception:
+            self._change(database="unreachable")
+            self._drop_engine()
+            raise
+        finally:
+            self._note_status()
 
     def _lead(self) -> bool:
         """Return whether this is the one shipper of the spool."""
@@ -113,45 +120,63 @@ class Shipper:
             self._lock = descriptor
         return True
 
-    def _ship_all(self) -> bool:
+    def _ship_all(self) -> None:
         import sqlalchemy as sa
 
-        from sentiment.errors import SentimentError
-
-        try:
-            for segment in list_segments(self._folder):
-                self._ship(segment)
-            self._tidy()
-        except (sa.exc.SQLAlchemyError, SentimentError) as error:
-            if self._status.database != "unreachable":
-                # Not the error itself: it may hold the values of a row.
-                logger.warning("the database takes no predictions (%s); they wait in the spool", type(error).__name__)
-            self._change(database="unreachable")
-            self._drop_engine()
-            return False
-        if self._status.database == "unreachable":
-            logger.warning("the database takes predictions again")
-        self._change(database="ok")
-        return True
+        for segment in list_segments(self._folder):
+            self._ship(segment)
+        self._tidy()
+        if self._clock() - self._asked >= SECONDS_BETWEEN_QUESTIONS:
+            with self._open_engine().connect() as connection:
+                connection.execute(sa.select(1))
+            self._note_answer()
 
     def _ship(self, segment: Path) -> None:
         rows: dict[Kind, list[dict[str, Any]]] = {"prediction": [], "feedback": []}
+        damaged = []
         for line in segment.read_bytes().splitlines(keepends=True):
             try:
                 kind, row = read_line(line)
             except ValueError:
                 # A line without its end was never acknowledged: its writer died over it.
                 if line.endswith(b"\n"):
-                    self._reject([line])
-                continue
-            rows[kind].append(row)
+                    damaged.append(line)
+            else:
+                rows[kind].append(row)
         for kind, found in rows.items():
             for start in range(0, len(found), ROWS_PER_STATEMENT):
                 self._insert(kind, found[start : start + ROWS_PER_STATEMENT])
+        self._reject(damaged)
         segment.unlink()
 
     def _insert(self, kind: Kind, rows: Sequence[dict[str, Any]]) -> None:
         import sqlalchemy as sa
+
+        try:
+            self._execute(kind, rows)
+        except sa.exc.StatementError as error:
+            if not _blames_row(error):
+                raise
+            # Noted only when all were tried: a database that goes away in between has them tried again.
+            rejected = [row for row in rows if not self._try_to_execute(kind, row)]
+            self._reject([json.dumps({"kind": kind, **row}, default=str).encode() + b"\n" for row in rejected])
+            self._change(shipped=self._status.shipped + len(rows) - len(rejected))
+        else:
+            self._change(shipped=self._status.shipped + len(rows))
+        self._note_answer()
+
+    def _try_to_execute(self, kind: Kind, row: dict[str, Any]) -> bool:
+        import sqlalchemy as sa
+
+        try:
+            self._execute(kind, [row])
+        except sa.exc.StatementError as error:
+            if not _blames_row(error):
+                raise
+            return False
+        return True
+
+    def _execute(self, kind: Kind, rows: Sequence[dict[str, Any]]) -> None:
         from sqlalchemy.dialects import postgresql, sqlite
 
         from sentiment.database.schema import FEEDBACK, PREDICTIONS
@@ -159,25 +184,16 @@ class Shipper:
         engine = self._open_engine()
         insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         table = {"prediction": PREDICTIONS, "feedback": FEEDBACK}[kind]
-        statement = insert(table).on_conflict_do_nothing(index_elements=["id"])
-        try:
-            with engine.begin() as connection:
-                connection.execute(statement, rows)
-        except (sa.exc.DataError, sa.exc.IntegrityError, sa.exc.StatementError) as error:
-            blamed = isinstance(error, sa.exc.DataError | sa.exc.IntegrityError)
-            if isinstance(error, sa.exc.DBAPIError) and not blamed:
-                raise
-            if len(rows) == 1:
-                self._reject([json.dumps({"kind": kind, **rows[0]}, default=str).encode() + b"\n"])
-                return
-            for row in rows:
-                self._insert(kind, [row])
-            return
-        self._change(shipped=self._status.shipped + len(rows))
+        with engine.begin() as connection:
+            connection.execute(insert(table).on_conflict_do_nothing(index_elements=["id"]), rows)
 
     def _reject(self, lines: Sequence[bytes]) -> None:
         """Keep what the database will never take, beside the spool."""
-        with (self._folder / REJECTED_FILE).open("ab") as file:
+        if not lines:
+            return
+        with os.fdopen(
+            os.open(self._folder / REJECTED_FILE, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "ab"
+        ) as file:
             file.writelines(lines)
         self._change(rejected=self._status.rejected + len(lines))
         logger.warning("%d entries of the prediction log cannot be stored; they are in %s", len(lines), REJECTED_FILE)
@@ -191,7 +207,7 @@ class Shipper:
         now = self._clock()
         if not self._retention_days or now - self._tidied < RETENTION_SECONDS:
             return
-        limit = datetime.fromtimestamp(now, UTC) - timedelta(days=self._retention_days)
+        limit = datetime.fromtimestamp(max(0.0, now - self._retention_days * SECONDS_PER_DAY), UTC)
         for table in (PREDICTIONS, FEEDBACK):
             old = sa.select(table.c.id).where(table.c.at < limit).limit(ROWS_PER_DELETION)
             removed = ROWS_PER_DELETION
@@ -216,18 +232,33 @@ class Shipper:
     def _change(self, **values: Any) -> None:
         self._status = LogStatus(**{**asdict(self._status), **values})
 
+    def _note_answer(self) -> None:
+        self._asked = self._clock()
+        self._change(database="ok")
+
     def _note_status(self) -> None:
-        oldest = next(list_segments(self._folder), None)
-        lag = 0.0 if oldest is None else max(0.0, self._clock() - int(oldest.name.split("-")[0]) / NS_PER_SECOND)
-        self._change(lag_seconds=round(lag, 3))
+        """Write the status down for the other workers; where the disk is full they see an old one."""
         scratch = self._folder / f"{STATUS_FILE}.part"
-        scratch.write_text(json.dumps(asdict(self._status)), encoding="utf-8")
-        scratch.replace(self._folder / STATUS_FILE)
+        with suppress(OSError):
+            scratch.write_text(json.dumps({**asdict(self._status), "at": self._clock()}), encoding="utf-8")
+            scratch.replace(self._folder / STATUS_FILE)
 
 
-def read_status(folder: Path) -> LogStatus:
-    """Return what the shipper of a spool last said."""
+def read_status(folder: Path, now: float) -> LogStatus:
+    """Return what the shipper of a spool last said, and how long entries wait by now (`now` in seconds since 1970)."""
     try:
-        return LogStatus(**json.loads((folder / STATUS_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return LogStatus()
+        found = json.loads((folder / STATUS_FILE).read_text(encoding="utf-8"))
+        fresh = now - found.pop("at") <= MAX_LAG_SECONDS
+        status = LogStatus(**found)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        fresh, status = True, LogStatus()
+    started = [int(path.name.split("-")[0]) / NS_PER_SECOND for path in folder.glob(f"*-*-*{SEALED}")]
+    lag = round(max(0.0, now - min(started)), 3) if started else 0.0
+    return replace(status, lag_seconds=lag, database=status.database if fresh else "unknown")
+
+
+def _blames_row(error: "sa.exc.StatementError") -> bool:
+    """Return whether what a statement failed of is its rows, and not the database."""
+    import sqlalchemy as sa
+
+    return isinstance(error, sa.exc.DataError | sa.exc.IntegrityError) or not isinstance(error, sa.exc.DBAPIError)

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-OPEN, SEALED = ".open", ".sealed"
+MADE, OPEN, SEALED = ".new", ".open", ".sealed"
+FORGOTTEN_SECONDS = 60.0
 SEGMENT_SECONDS = 1.0
 SEGMENT_BYTES = 4_000_000
 
@@ -42,7 +43,12 @@ class Spool:
         self._opened = 0.0
         self._number = 0
         self._full = False
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SpoolError(
+                f"the spool {folder} cannot be made ({error.strerror}); name a folder in SENTIMENT_SPOOL_FOLDER."
+            ) from error
 
     def append(self, lines: Sequence[bytes]) -> None:
         """Return when the lines are safe, all of them. Raises SpoolError when none is."""
@@ -80,18 +86,36 @@ class Spool:
             if self._sync:
                 os.fsync(self._descriptor)
         except OSError:
-            os.ftruncate(self._descriptor, self._size)
+            try:
+                os.ftruncate(self._descriptor, self._size)
+            except OSError:
+                self._seal()  # a torn line at the end was never acknowledged; in the middle it would spoil the next
             raise
         self._size += len(data)
 
     def _open_segment(self) -> None:
         """Make a segment under a name that nobody looks for, until it is locked: a shipper takes what is not."""
         self._number += 1
-        made = self._folder / f"{time.time_ns():020d}-{os.getpid()}-{self._number}.new"
+        made = self._folder / f"{time.time_ns():020d}-{os.getpid()}-{self._number}{MADE}"
         descriptor = os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        self._segment = made.rename(made.with_suffix(OPEN))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._segment = made.rename(made.with_suffix(OPEN))
+            self._sync_folder()
+        except OSError:
+            os.close(descriptor)
+            made.unlink(missing_ok=True)
+            raise
         self._descriptor, self._size, self._opened = descriptor, 0, time.monotonic()
+
+    def _sync_folder(self) -> None:
+        """Wait for the disk to know the name of a segment, too."""
+        if self._sync:
+            descriptor = os.open(self._folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def _seal(self) -> None:
         if self._segment is None:
@@ -109,6 +133,10 @@ class Spool:
 
 def list_segments(folder: Path) -> Iterator[Path]:
     """Yield the segments that no writer writes to any more, oldest first; those of dead writers are sealed first."""
+    for path in folder.glob(f"*{MADE}"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > FORGOTTEN_SECONDS:
+                path.unlink()
     for path in sorted(folder.glob(f"*{OPEN}")):
         with suppress(OSError):
             _seal_orphan(path)
@@ -116,11 +144,12 @@ def list_segments(folder: Path) -> Iterator[Path]:
 
 
 def measure_bytes(folder: Path) -> int:
-    """Return how many bytes lie in the spool."""
+    """Return how many bytes wait in the spool."""
     size = 0
     for path in folder.iterdir():
-        with suppress(FileNotFoundError):
-            size += path.stat().st_size
+        if path.suffix in {OPEN, SEALED}:
+            with suppress(FileNotFoundError):
+                size += path.stat().st_size
     return size
 
 

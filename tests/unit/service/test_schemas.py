@@ -1,7 +1,18 @@
 import pytest
 from pydantic import ValidationError
 
-from service.schemas import Answer, BatchAnswer, BatchEntry, BatchPredictRequest, PredictRequest, Problem
+from service.schemas import (
+    Answer,
+    BatchAnswer,
+    BatchEntry,
+    BatchPredictRequest,
+    FeedbackAnswer,
+    FeedbackRequest,
+    PredictRequest,
+    Problem,
+)
+
+ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 ANSWER = {
     "label": "positive",
@@ -12,6 +23,25 @@ ANSWER = {
     "truncated": False,
     "model_version": "7",
     "model_digest": "abc",
+    "prediction_id": ID,
+    "request_id": "r-1",
+}
+NO_IDS = {
+    "nothing": "",
+    "a word": "prediction",
+    "capitals": ID.upper(),
+    "no dashes": ID.replace("-", ""),
+    "brackets": f"{{{ID}}}",
+    "a prefix": f"urn:uuid:{ID}",
+    "a digit less": ID[:-1],
+    "a digit more": ID + "0",
+    "a space": ID + " ",
+    "a new line": ID + "\n",
+    "two": f"{ID}\n{ID}",
+    "NUL": ID + "\x00",
+    "a letter after f": ID[:-1] + "g",
+    "digits of another script": ID[:-1] + "\u0667",
+    "dashes elsewhere": "01890a5da-c96-774b-bcce-b302099a8057",
 }
 
 
@@ -36,6 +66,46 @@ def test_an_unknown_key_is_refused(shape, content):
 
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         shape(**{name: content, "language": "en"})
+
+
+@pytest.mark.parametrize("prediction_id", [ID, ID.replace("7", "0"), "0" * 8 + "-0000" * 3 + "-" + "f" * 12])
+def test_feedback_names_a_prediction(prediction_id):
+    """Any id as a prediction answers with is taken."""
+    assert FeedbackRequest(prediction_id=prediction_id, label="positive").prediction_id == prediction_id
+
+
+@pytest.mark.parametrize("prediction_id", NO_IDS.values(), ids=NO_IDS)
+def test_feedback_names_a_prediction_as_it_was_named(prediction_id):
+    """An id that no prediction answered with is refused before it comes near the log."""
+    with pytest.raises(ValidationError, match="String should match pattern"):
+        FeedbackRequest(prediction_id=prediction_id, label="positive")
+
+
+@pytest.mark.parametrize("values", [{"prediction_id": 7}, {"prediction_id": None}, {"label": 1}, {"label": ["good"]}])
+def test_feedback_is_strings_and_nothing_else(values):
+    """Nothing but a string is taken for an id or a label."""
+    with pytest.raises(ValidationError, match="valid string"):
+        FeedbackRequest(**{"prediction_id": ID, "label": "positive", **values})
+
+
+@pytest.mark.parametrize("key", ["prediction_id", "label"])
+def test_feedback_is_whole(key):
+    """Feedback says which prediction and what it should have been."""
+    with pytest.raises(ValidationError, match="Field required"):
+        FeedbackRequest(**{name: value for name, value in {"prediction_id": ID, "label": "x"}.items() if name != key})
+
+
+def test_feedback_with_an_unknown_key_is_refused():
+    """Feedback with a key that the service does not know is refused rather than half read."""
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        FeedbackRequest(prediction_id=ID, label="positive", comment="no")
+
+
+def test_an_answer_to_feedback_names_three_ids():
+    """Feedback, its prediction and its request can each be found again."""
+    answer = FeedbackAnswer(feedback_id="f", prediction_id=ID, request_id="r-1")
+
+    assert answer.model_dump() == {"feedback_id": "f", "prediction_id": ID, "request_id": "r-1"}
 
 
 @pytest.mark.parametrize("shape", [PredictRequest, BatchPredictRequest])
