@@ -19,7 +19,7 @@ NUMBER = re.compile(r"(?<!\w)\+?\(?\d(?:[\s()./\u2010-\u2015-]{0,3}\d){6,18}(?!\
 DIGITS = re.compile(r"\d+")
 DATE = re.compile(r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})(?:\D.*)?")
 YEARS = re.compile(r"(?:19|20)\d\d\D(?:19|20)\d\d")
-THOUSANDS = re.compile(r"\d{1,3}([. ])\d{3}(?:\1\d{3})*")
+THOUSANDS = re.compile(r"\d{1,3}(?:\.\d{3})+")
 LONGEST_PHONE = 15
 SHORTEST_GROUP, LONGEST_QUAD = 3, 255
 QUADS = 4
@@ -55,10 +55,10 @@ def _redact_number(found: re.Match[str]) -> str:
 
 def _is_ordinary(number: str, groups: list[str]) -> bool:
     """Return whether a number without a country code is a date, a sum, a version, or no one number."""
-    if any(pattern.fullmatch(number) for pattern in (DATE, YEARS, THOUSANDS)):
+    if any(pattern.fullmatch(number) for pattern in (DATE, YEARS, THOUSANDS)) or number.endswith("000"):
         return True
     if len(groups) == 1:
-        return number.endswith("000")
+        return False
     if len(groups) == QUADS and all(int(group) <= LONGEST_QUAD for group in groups) and "." in number:
         return True
     if any(len(group) == 1 for group in groups[1:]):

@@ -42,7 +42,7 @@ HANDLES = {
     "possessive": ("@ann's phone", "[handle]'s phone"),
     "a handle with a dot": ("@ann.smith is nice", "[handle] is nice"),
     "a handle with a dash": ("@ann-smith is nice", "[handle] is nice"),
-    "two signs": ("@@ann", "@[handle]"),
+    "two signs": ("@@ann", "[handle]"),
 }
 PHONES = {
     "United States": "+1 (415) 555-2671",
