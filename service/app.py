@@ -5,14 +5,15 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import bentoml
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sentiment.errors import SentimentError
@@ -21,6 +22,7 @@ from sentiment.state import locate_database, locate_state
 from service.batching import MicroBatcher, QueueFullError
 from service.edge import Edge, find_problem
 from service.explaining import explain_text
+from service.metrics import Metrics
 from service.model import fetch_model, find_model_tag, open_sound_model
 from service.prediction_log.entries import make_id
 from service.prediction_log.log import Answered, PredictionLog
@@ -38,7 +40,15 @@ from service.schemas import (
     ReloadRequest,
 )
 from service.settings import ServiceSettings
-from service.switching import Choice, ModelSwitch, Served, SwitchBusyError, SwitchError, open_server_folder
+from service.switching import (
+    Choice,
+    ModelSwitch,
+    Served,
+    SwitchBusyError,
+    SwitchError,
+    list_workers,
+    open_server_folder,
+)
 
 settings = ServiceSettings()
 
@@ -65,6 +75,33 @@ async def show_health(_: Request) -> JSONResponse:
     )
 
 
+async def show_metrics(_: Request) -> Response:
+    """Answer `GET /metrics` with what all workers counted."""
+    service = bentoml.get_current_service()
+    served, log = service.switch.current, service.log
+    status = log.read_status() if log else None
+    text = await asyncio.to_thread(
+        service.metrics.render,
+        served.version,
+        served.predictor.bundle.card,
+        status,
+        partial(list_workers, service.home),
+    )
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@cache
+def find_home() -> Path:
+    """Return the folder that the workers of this server share."""
+    return open_server_folder(locate_state().serving, os.getppid())
+
+
+@cache
+def open_metrics() -> Metrics:
+    """Return the counters of this worker."""
+    return Metrics(find_home() / "metrics")
+
+
 def describe_cors(origins: str) -> Any:
     """Return BentoML's settings for pages of other origins; none may ask where none is named."""
     named = [origin.strip() for origin in origins.split(",") if origin.strip()]
@@ -81,10 +118,16 @@ def describe_cors(origins: str) -> Any:
     }
 
 
-pages = Starlette(routes=[Route("/model", show_model), Route("/health", show_health)])
+pages = Starlette(routes=[Route("/model", show_model), Route("/health", show_health), Route("/metrics", show_metrics)])
 
 
-@bentoml.service(name="sentigate", traffic={"timeout": 30}, http=describe_cors(settings.cors_origins))
+# BentoML's own metrics have a label for each path that anybody asks for, so that they grow for ever.
+@bentoml.service(
+    name="sentigate",
+    traffic={"timeout": 30},
+    http=describe_cors(settings.cors_origins),
+    metrics={"enabled": False},
+)
 @bentoml.asgi_app(pages, path="/")
 class SentimentService:
     """Sentiment of texts in English, from a model that passed the gate."""
@@ -92,7 +135,8 @@ class SentimentService:
     model = bentoml.models.BentoModel(find_model_tag())
 
     def __init__(self) -> None:
-        self.home = open_server_folder(locate_state().serving, os.getppid())
+        self.home = find_home()
+        self.metrics = open_metrics()
         initial = Choice(0, str(self.model.path), str(self.model.tag.version))
         self.switch = ModelSwitch(self.home, initial, partial(open_sound_model, threads=settings.engine_threads))
         self.switch.start()
@@ -100,6 +144,7 @@ class SentimentService:
             self._predict,
             max_texts_per_call=settings.max_texts_per_call,
             max_queued_texts=settings.max_queued_texts,
+            watch=self.metrics.note_call,
         )
         self.log = open_log(settings) if settings.log_predictions else None
 
@@ -113,6 +158,9 @@ class SentimentService:
         """The sentiment of each text, in order; a text that cannot be answered carries its own error."""
         problems = [find_problem(text, settings) for text in texts]
         sound = [text for text, problem in zip(texts, problems, strict=True) if problem is None]
+        for problem in problems:
+            if problem is not None:
+                self.metrics.note_problem(problem.code)
         answers = iter(await self._answer(sound) if sound else [])
         return BatchAnswer(
             predictions=[
@@ -197,6 +245,8 @@ class SentimentService:
     async def _answer(self, texts: list[str]) -> list[Answer]:
         results = await self._submit(texts)
         request = CURRENT.get()
+        for prediction, _ in results:
+            self.metrics.note_prediction(prediction)
         answered = [
             Answered(text, prediction, served.version, served.predictor.bundle.card.digest)
             for text, (prediction, served) in zip(texts, results, strict=True)
@@ -252,4 +302,6 @@ def _refusing_unlogged() -> Iterator[None]:
 
 
 quieten_refusals()
-cast("bentoml.Service[SentimentService]", SentimentService).add_asgi_middleware(Edge, settings=settings)
+cast("bentoml.Service[SentimentService]", SentimentService).add_asgi_middleware(
+    Edge, settings=settings, open_metrics=open_metrics
+)

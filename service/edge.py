@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from sentiment.texts import normalise_text
 from service.access import is_loopback, open_access, say_exposed
+from service.metrics import Metrics
 from service.refusals import OVERLOADED, Refusal
 from service.requests import CURRENT, REQUEST_ID_HEADER, RequestContext, choose_request_id
 from service.schemas import BatchPredictRequest, FeedbackRequest, PredictRequest, Problem, ReloadRequest
@@ -36,6 +37,7 @@ WANTED: dict[type[BaseModel], str] = {
     ReloadRequest: '{"alias": "production"}, or a version, a folder or a uri',
 }
 RETRY_AFTER_SECONDS = 1
+NO_ANSWER = 499
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +70,9 @@ class RefusalError(Exception):
 class Edge:
     """ASGI middleware around the whole service."""
 
-    def __init__(self, app: App, settings: ServiceSettings) -> None:
+    def __init__(self, app: App, settings: ServiceSettings, open_metrics: Callable[[], Metrics] | None = None) -> None:
         self._app = app
+        self._metrics = open_metrics() if open_metrics else None
         self._settings = settings
         self._access = open_access(settings)
         self._warned = False
@@ -81,12 +84,21 @@ class Edge:
             return
         request = RequestContext(choose_request_id(scope["headers"]))
         CURRENT.set(request)
-        send = _name_request(send, request)
+        reply = _Reply(send, request)
+        try:
+            await self._handle(scope, receive, reply, request)
+        finally:
+            if self._metrics is not None:
+                code = request.problem.code if request.problem else None
+                self._metrics.note_request(scope["path"], reply.status, request.elapsed_seconds, code)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, request: RequestContext) -> None:
         self._warn_if_exposed(scope)
         barred = self._access.find_refusal(
             scope["method"], scope["path"], scope["headers"], (scope.get("client") or ("",))[0]
         )
         if barred is not None:
+            request.problem = barred.problem
             await _send_problem(send, barred.status, barred.problem, _explain_refusal(barred))
             return
         if scope["method"] == "POST" and scope["path"] in REQUESTS:
@@ -96,6 +108,7 @@ class Edge:
                     body = b"{}"
                 _check_body(body, REQUESTS[scope["path"]], self._settings)
             except RefusalError as refusal:
+                request.problem = refusal.problem
                 await _send_problem(send, refusal.status, refusal.problem)
                 return
             scope = {
@@ -122,6 +135,22 @@ def _explain_refusal(refusal: Refusal) -> list[tuple[bytes, bytes]]:
     return headers
 
 
+class _Reply:
+    """Puts the id of the request into the header of its answer, and remembers the status; 499 when there was none."""
+
+    def __init__(self, send: Send, request: RequestContext) -> None:
+        self._send = send
+        self._request = request
+        self.status = NO_ANSWER
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+            named = (REQUEST_ID_HEADER, self._request.id.encode())
+            message = {**message, "headers": [*message.get("headers", []), named]}
+        await self._send(message)
+
+
 class _ErrorShaper:
     """Replaces the body of an error from further in by the one shape."""
 
@@ -136,6 +165,7 @@ class _ErrorShaper:
             self._replaced = True
             kept = [(name, value) for name, value in message.get("headers", []) if name == b"allow"]
             problem = self._request.problem or _choose_problem(message["status"], self._path)
+            self._request.problem = problem
             await _send_problem(self._send, message["status"], problem, kept)
         elif not self._replaced:
             await self._send(message)
@@ -222,17 +252,6 @@ async def _read_body(receive: Receive, limit: int) -> bytes:
         chunks.append(chunk)
         more = message.get("more_body", False)
     return b"".join(chunks)
-
-
-def _name_request(send: Send, request: RequestContext) -> Send:
-    """Return a `send` that puts the id of the request into the header of its answer."""
-
-    async def named(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", []), (REQUEST_ID_HEADER, request.id.encode())]}
-        await send(message)
-
-    return named
 
 
 def _drop_content_type(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
