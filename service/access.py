@@ -1,5 +1,6 @@
 """Who may pass: a key with the scope of the path, not too often."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -8,7 +9,7 @@ from ipaddress import ip_address
 
 from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
+from limits.strategies import MovingWindowRateLimiter
 
 from service.keys import KeyRing, Scope, find_key
 from service.refusals import Refusal
@@ -27,7 +28,7 @@ class Access:
     def __init__(self, keys: KeyRing, rate: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._keys = keys
         self._rate: RateLimitItem | None = parse(rate) if rate else None
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._clock = clock
 
     @property
@@ -66,7 +67,7 @@ class Access:
     def _find_excess(self, name: str) -> Refusal | None:
         if self._rate is None or self._limiter.hit(self._rate, name):
             return None
-        wait = max(1, round(self._limiter.get_window_stats(self._rate, name).reset_time - time.time()))
+        wait = max(1, 1 + math.ceil(self._limiter.get_window_stats(self._rate, name).reset_time - time.time()))
         return Refusal(
             HTTPStatus.TOO_MANY_REQUESTS,
             Problem(
@@ -87,7 +88,8 @@ def open_access(settings: ServiceSettings) -> Access:
 def is_loopback(host: str) -> bool:
     """Return whether an address can be reached from this machine alone; a name other than localhost cannot be said."""
     try:
-        return ip_address(host).is_loopback
+        address = ip_address(host)
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
     except ValueError:
         return host == "localhost"
 

@@ -1,17 +1,18 @@
 """The BentoML service: it opens the model, batches texts into calls and answers over HTTP."""
 
 import asyncio
-import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache, partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import bentoml
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -24,6 +25,7 @@ from service.edge import Edge, find_problem
 from service.explaining import explain_text
 from service.metrics import Metrics
 from service.model import fetch_model, find_model_tag, open_sound_model
+from service.openapi import describe_api
 from service.prediction_log.entries import make_id
 from service.prediction_log.log import Answered, PredictionLog
 from service.prediction_log.spool import SpoolError
@@ -49,6 +51,8 @@ from service.switching import (
     list_workers,
     open_server_folder,
 )
+
+SECONDS_TO_SAY_SO = 5
 
 settings = ServiceSettings()
 
@@ -93,7 +97,7 @@ async def show_metrics(_: Request) -> Response:
 @cache
 def find_home() -> Path:
     """Return the folder that the workers of this server share."""
-    return open_server_folder(locate_state().serving, os.getppid())
+    return open_server_folder(locate_state().serving)
 
 
 @cache
@@ -102,30 +106,25 @@ def open_metrics() -> Metrics:
     return Metrics(find_home() / "metrics")
 
 
-def describe_cors(origins: str) -> Any:
-    """Return BentoML's settings for pages of other origins; none may ask where none is named."""
-    named = [origin.strip() for origin in origins.split(",") if origin.strip()]
-    if not named:
-        return {}
-    return {
-        "cors": {
-            "enabled": True,
-            "access_control_allow_origins": named,
-            "access_control_allow_methods": ["GET", "POST", "OPTIONS"],
-            "access_control_allow_headers": ["authorization", "content-type", "x-api-key", "x-request-id"],
-            "access_control_expose_headers": ["x-request-id", "retry-after"],
-        }
-    }
+async def show_description(_: Request) -> JSONResponse:
+    """Answer `GET /docs.json` with the description of the API."""
+    return JSONResponse(describe_api())
 
 
-pages = Starlette(routes=[Route("/model", show_model), Route("/health", show_health), Route("/metrics", show_metrics)])
+pages = Starlette(
+    routes=[
+        Route("/model", show_model),
+        Route("/health", show_health),
+        Route("/metrics", show_metrics),
+        Route("/docs.json", show_description),
+    ]
+)
 
 
 # BentoML's own metrics have a label for each path that anybody asks for, so that they grow for ever.
 @bentoml.service(
     name="sentigate",
-    traffic={"timeout": 30},
-    http=describe_cors(settings.cors_origins),
+    traffic={"timeout": settings.timeout_seconds + SECONDS_TO_SAY_SO},
     metrics={"enabled": False},
 )
 @bentoml.asgi_app(pages, path="/")
@@ -137,7 +136,7 @@ class SentimentService:
     def __init__(self) -> None:
         self.home = find_home()
         self.metrics = open_metrics()
-        initial = Choice(0, str(self.model.path), str(self.model.tag.version))
+        initial = Choice("", str(self.model.path), str(self.model.tag.version))
         self.switch = ModelSwitch(self.home, initial, partial(open_sound_model, threads=settings.engine_threads))
         self.switch.start()
         self.batcher = MicroBatcher(
@@ -181,7 +180,7 @@ class SentimentService:
             return [prediction.scores[answer.label] for prediction, _ in results]
 
         base, words = await explain_text(
-            text,
+            self.switch.current.predictor.cut(text),
             score,
             max_parts=settings.explain_max_parts,
             max_evaluations=settings.explain_max_evaluations,
@@ -216,11 +215,13 @@ class SentimentService:
         uri: str | None = None,
     ) -> ReloadAnswer:
         """Answer from another model in every worker, or change nothing."""
-        request = CURRENT.get()
         wanted = ReloadRequest(alias=alias, version=version, folder=folder, uri=uri)
+        given_up = threading.Event()
         try:
-            found, name = await asyncio.to_thread(fetch_model, wanted, self.home / "models" / request.id)
-            workers = await asyncio.to_thread(self.switch.reload, found, name)
+            workers = await asyncio.to_thread(self.switch.reload, partial(fetch_model, wanted), given_up)
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
         except SwitchBusyError as error:
             raise RefusedError(HTTPStatus.CONFLICT, Problem(code="reload_busy", message=f"{error}.")) from error
         except (SentimentError, SwitchError) as error:
@@ -231,7 +232,7 @@ class SentimentService:
             model_version=served.version,
             model_digest=served.predictor.bundle.card.digest,
             workers=workers,
-            request_id=request.id,
+            request_id=CURRENT.get().id,
         )
 
     @bentoml.on_shutdown
@@ -302,6 +303,13 @@ def _refusing_unlogged() -> Iterator[None]:
 
 
 quieten_refusals()
-cast("bentoml.Service[SentimentService]", SentimentService).add_asgi_middleware(
-    Edge, settings=settings, open_metrics=open_metrics
-)
+service = cast("bentoml.Service[SentimentService]", SentimentService)
+if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
+    service.add_asgi_middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
+        expose_headers=["x-request-id", "retry-after"],
+    )
+service.add_asgi_middleware(Edge, settings=settings, open_metrics=open_metrics)

@@ -1,5 +1,6 @@
 """The HTTP edge: bodies are bounded and checked before BentoML sees them, errors leave in one shape."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -92,7 +93,7 @@ class Edge:
                 code = request.problem.code if request.problem else None
                 self._metrics.note_request(scope["path"], reply.status, request.elapsed_seconds, code)
 
-    async def _handle(self, scope: Scope, receive: Receive, send: Send, request: RequestContext) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: "_Reply", request: RequestContext) -> None:
         self._warn_if_exposed(scope)
         barred = self._access.find_refusal(
             scope["method"], scope["path"], scope["headers"], (scope.get("client") or ("",))[0]
@@ -116,7 +117,14 @@ class Edge:
                 "headers": [*_drop_content_type(scope["headers"]), (b"content-type", b"application/json")],
             }
             receive = _replay(body, receive)
-        await self._app(scope, receive, _ErrorShaper(send, scope["path"], request))
+        try:
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                await self._app(scope, receive, _ErrorShaper(send, scope["path"], request))
+        except TimeoutError:
+            if send.status != NO_ANSWER:
+                raise
+            request.problem = PROBLEMS[HTTPStatus.GATEWAY_TIMEOUT]
+            await _send_problem(send, HTTPStatus.GATEWAY_TIMEOUT, request.problem)
 
     def _warn_if_exposed(self, scope: Scope) -> None:
         """Say once, when somebody reaches the service from elsewhere, that nobody needs a key."""

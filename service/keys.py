@@ -6,6 +6,7 @@ A line of the key file: name, scopes, SHA-256 of the key and, where it has one, 
 
 import hmac
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +28,7 @@ KEY_BYTES = 32
 DIGEST_LENGTH = 64
 FIELDS = (3, 4)
 SECONDS_BETWEEN_LOOKS = 1.0
+WORD = re.compile(r"[^\s#;][^\s;]*")
 
 logger = logging.getLogger(__name__)
 
@@ -160,20 +162,27 @@ def _read_file(file: Path) -> tuple[tuple[int, int], tuple[ApiKey, ...]]:
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Last day on which it holds, UTC.")
 def main(name: str, file: Path, scopes: tuple[Scope, ...], until: datetime | None) -> None:
     """Make an API key called NAME: it is shown once, its digest is added to the file."""
-    if not name or len(name.split()) != 1 or name.startswith("#"):
+    if not WORD.fullmatch(name):
         raise click.BadParameter(f"{name!r} is not one word.", param_hint="NAME")
     try:
-        taken = {key.name for key in read_keys(file.read_text(encoding="utf-8").splitlines(), str(file))}
+        before = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        taken = set()
-    except (ConfigError, OSError, UnicodeDecodeError) as error:
+        before = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(str(error)) from error
+    try:
+        taken = {key.name for key in read_keys(before.splitlines(), str(file))}
+    except ConfigError as error:
         raise click.ClickException(str(error)) from error
     if name in taken:
         raise click.ClickException(f"{file} has a key called {name} already; remove its line, or take another name.")
     key, kept = make_key(name, scopes, until.date() if until else None)
-    file.touch(mode=0o600, exist_ok=True)
-    with file.open("a", encoding="utf-8") as lines:
-        lines.write(write_key(kept) + "\n")
+    try:
+        file.touch(mode=0o600, exist_ok=True)
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(("\n" if before and not before.endswith("\n") else "") + write_key(kept) + "\n")
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be written ({error.strerror}); name another file.") from error
     click.echo(key)
 
 

@@ -14,10 +14,12 @@ from sentiment.bundle import BUNDLE_FILES, open_bundle
 from sentiment.errors import BundleError
 from sentiment.predictor import Predictor
 from sentiment.state import MODEL_TAG_VARIABLE, locate_state
+from sentiment.text_graph import GRAPH_ERRORS
 from service.schemas import ReloadRequest
 
 MAX_BUNDLE_BYTES = 2_000_000_000
 VERSION_LENGTH = 12
+MAX_SUM_GAP = 1e-3
 REGISTERED = "sentiment"
 WARM_TEXTS = ("good", "a sentence of some length to warm the model with " * 4)
 
@@ -59,7 +61,14 @@ def read_production_tag() -> str:
 def open_sound_model(folder: Path, *, threads: int) -> Predictor:
     """Return a predictor that is warm and has answered. Raises BundleError when the bundle is not sound."""
     predictor = Predictor(open_bundle(folder), threads=threads)
-    predictor.predict(WARM_TEXTS)
+    try:
+        sums = predictor.predict_probabilities(WARM_TEXTS).sum(axis=1)
+    except GRAPH_ERRORS as error:
+        raise BundleError(
+            f"the graph in {folder} fails over a text ({type(error).__name__}); train and export it again."
+        ) from error
+    if not all(abs(float(total) - 1) < MAX_SUM_GAP for total in sums):
+        raise BundleError(f"the probabilities of the graph in {folder} do not add up to 1; train and export it again.")
     return predictor
 
 
@@ -70,15 +79,22 @@ def fetch_model(wanted: ReloadRequest, folder: Path) -> tuple[Path, str]:
     """
     if wanted.folder is None and wanted.uri is None:
         try:
-            tag = find_version_tag(wanted.version) if wanted.version else read_production_tag()
-            return Path(bentoml.models.get(tag).path), tag.split(":")[1]
+            tag = read_production_tag() if wanted.version is None else find_version_tag(wanted.version)
+            version = tag.partition(":")[2]
+            if not version:
+                raise BundleError(f"{tag!r} names no version; train again with `make train`.")
+            return Path(bentoml.models.get(tag).path), version
         except BentoMLException as error:
             raise BundleError(str(error)) from error
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     fetch = _copy_from(Path(wanted.folder)) if wanted.folder is not None else _download_from(str(wanted.uri))
-    for name in BUNDLE_FILES:
-        fetch(name, folder / name)
-    return folder, open_bundle(folder).card.digest[:VERSION_LENGTH]
+    try:
+        for name in BUNDLE_FILES:
+            fetch(name, folder / name)
+        return folder, open_bundle(folder).card.digest[:VERSION_LENGTH]
+    except BundleError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def find_version_tag(version: str) -> str:
@@ -97,9 +113,10 @@ def _copy_from(origin: Path) -> Callable[[str, Path], object]:
     def copy(name: str, destination: Path) -> None:
         try:
             shutil.copyfile(origin / name, destination)
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
             raise BundleError(
-                f"{origin} is not a model bundle that can be read: {name}: {error.strerror};"
+                f"{str(origin)!r} is not a model bundle that can be read: {name}: {reason};"
                 f" wanted {', '.join(BUNDLE_FILES)}."
             ) from error
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from limits import parse
+from limits import parse_many
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -20,6 +20,7 @@ class ServiceSettings(BaseSettings):
     max_queued_texts: int = Field(1024, ge=1, description="Texts that may wait for the model before requests are shed.")
     max_texts_per_call: int = Field(32, ge=1, description="Waiting texts that share one call of the model.")
     engine_threads: int = Field(1, ge=1, description="Model calls side by side in one worker.")
+    timeout_seconds: int = Field(30, ge=1, description="Seconds after which a request is given up.")
     api_keys: SecretStr = Field(SecretStr(""), description="Lines of a key file, separated by semicolons.")
     api_key_file: Path | None = Field(None, description="File of API keys, made by `python -m service.keys`.")
     rate_limit: str = Field("", description="Requests per key and worker, for example 600/minute; empty for no limit.")
@@ -47,7 +48,9 @@ class ServiceSettings(BaseSettings):
         """Refuse what is not a rate."""
         if value:
             try:
-                parse(value)
+                rates = [rate for rate in parse_many(value) if rate.amount > 0]
             except ValueError:
-                raise ValueError(f"{value!r} is not a rate; wanted for example 600/minute or 10/second") from None
+                rates = []
+            if len(rates) != 1:
+                raise ValueError(f"{value!r} is not a rate; wanted for example 600/minute or 10/second")
         return value

@@ -143,27 +143,27 @@ class Shipper:
                     damaged.append(line)
             else:
                 rows[kind].append(row)
+        rejected = []
         for kind, found in rows.items():
             for start in range(0, len(found), ROWS_PER_STATEMENT):
-                self._insert(kind, found[start : start + ROWS_PER_STATEMENT])
-        self._reject(damaged)
+                rejected += self._insert(kind, found[start : start + ROWS_PER_STATEMENT])
+        self._reject([*damaged, *rejected])
         segment.unlink()
+        self._change(shipped=self._status.shipped + sum(map(len, rows.values())) - len(rejected))
 
-    def _insert(self, kind: Kind, rows: Sequence[dict[str, Any]]) -> None:
+    def _insert(self, kind: Kind, rows: Sequence[dict[str, Any]]) -> list[bytes]:
+        """Put rows into the database; return, as lines, those that it will never take."""
         import sqlalchemy as sa
 
+        rejected: list[dict[str, Any]] = []
         try:
             self._execute(kind, rows)
         except sa.exc.StatementError as error:
             if not _blames_row(error):
                 raise
-            # Noted only when all were tried: a database that goes away in between has them tried again.
             rejected = [row for row in rows if not self._try_to_execute(kind, row)]
-            self._reject([json.dumps({"kind": kind, **row}, default=str).encode() + b"\n" for row in rejected])
-            self._change(shipped=self._status.shipped + len(rows) - len(rejected))
-        else:
-            self._change(shipped=self._status.shipped + len(rows))
         self._note_answer()
+        return [json.dumps({"kind": kind, **row}, default=str).encode() + b"\n" for row in rejected]
 
     def _try_to_execute(self, kind: Kind, row: dict[str, Any]) -> bool:
         import sqlalchemy as sa
@@ -252,7 +252,8 @@ def read_status(folder: Path, now: float) -> LogStatus:
         status = LogStatus(**found)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         fresh, status = True, LogStatus()
-    started = [int(path.name.split("-")[0]) / NS_PER_SECOND for path in folder.glob(f"*-*-*{SEALED}")]
+    times = [path.name.split("-")[0] for path in folder.glob(f"*{SEALED}")]
+    started = [int(time) / NS_PER_SECOND for time in times if time.isdigit()]
     lag = round(max(0.0, now - min(started)), 3) if started else 0.0
     return replace(status, lag_seconds=lag, database=status.database if fresh else "unknown")
 

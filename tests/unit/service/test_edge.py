@@ -5,8 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from sentiment.errors import ConfigError
+from service.access import say_exposed
 from service.edge import Edge, find_problem
+from service.keys import make_key, write_key
 from service.refusals import RefusedError
 from service.requests import CURRENT
 from service.schemas import FeedbackRequest, Problem
@@ -652,3 +656,187 @@ def test_a_sound_text_has_no_problem(text):
 def test_a_text_that_cannot_be_answered_has_a_problem(text, code):
     """A text of a batch is held to the same rules as a text alone."""
     assert find_problem(text, LIMITS).code == code
+
+
+GOOD_KEY, GOOD_LINE = make_key("dashboard", ["predict"])
+LOCKED = LIMITS.model_copy(update={"api_keys": SecretStr(write_key(GOOD_LINE))})
+WITH_KEY = [*NAMED, (b"authorization", f"Bearer {GOOD_KEY}".encode())]
+RELOAD_WANTED = '{"alias": "production"}, or a version, a folder or a uri'
+
+
+class Server:
+    """One edge that is asked several times, from one address or from another."""
+
+    def __init__(self, settings: ServiceSettings = LIMITS) -> None:
+        self.app = InnerApp()
+        self._edge = Edge(self.app, settings)
+
+    def ask(self, path: str = "/predict", headers: Sequence = NAMED, **scope: Any) -> Reply:
+        reply, caller = Reply(), Caller([pack({"text": "good"})])
+        scope = {"type": "http", "method": "POST", "path": path, "headers": list(headers), **scope}
+        asyncio.run(self._edge(scope, caller.receive, reply.send))
+        return reply
+
+
+def refuse_unread(path: str, headers: Sequence, settings: ServiceSettings) -> Reply:
+    """Return the answer to a request that is refused before its body is read and before the service sees it."""
+    reply, app, caller = Reply(), InnerApp(), Caller([b"x" * 10_000] * 3)
+    scope = {"type": "http", "method": "POST", "path": path, "headers": list(headers)}
+    asyncio.run(Edge(app, settings)(scope, caller.receive, reply.send))
+    assert (caller.read, app.scopes) == (0, [])
+    return reply
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [([], "key_missing"), ([(b"authorization", b"Bearer x")], "key_unknown"), ([(b"x-api-key", b"x")], "key_unknown")],
+    ids=["none", "a bearer", "a header of its own"],
+)
+@pytest.mark.parametrize("path", ["/predict", "/explain", "/reload", "/no"])
+def test_a_request_without_a_key_is_refused_unread(path, sent, code):
+    """A stranger cannot make the service read a body; the answer says which scheme it wants."""
+    reply = refuse_unread(path, [*NAMED, *sent], LOCKED)
+
+    assert (reply.status, reply.problem["code"]) == (401, code)
+    assert reply.headers[b"www-authenticate"] == b"Bearer"
+    assert (reply.headers[b"x-request-id"], reply.headers[b"content-type"]) == (b"r-1", b"application/json")
+    assert b"retry-after" not in reply.headers
+
+
+def test_a_key_without_the_scope_is_refused_unread():
+    """A key for predictions does not change the model, and the answer does not ask for another scheme."""
+    reply = refuse_unread("/reload", WITH_KEY, LOCKED)
+
+    assert (reply.status, reply.problem) == (
+        403,
+        {"code": "scope", "message": "this key may not do that; /reload wants the scope admin."},
+    )
+    assert not reply.headers.keys() & {b"www-authenticate", b"retry-after"}
+
+
+def test_a_reload_from_elsewhere_is_refused_unread_where_there_are_no_keys():
+    """A service without keys lets nobody change its model from elsewhere; an unknown address is elsewhere."""
+    reply = refuse_unread("/reload", NAMED, LIMITS)
+
+    assert (reply.status, reply.problem["code"]) == (403, "key_required")
+
+
+def test_a_request_over_the_rate_is_refused_with_a_time():
+    """Who asks too often reads in a header when to come back, and the service is not troubled."""
+    server = Server(LOCKED.model_copy(update={"rate_limit": "1/hour"}))
+    first, second = server.ask(headers=WITH_KEY), server.ask(headers=WITH_KEY)
+    wait = int(second.headers[b"retry-after"])
+
+    assert (first.status, second.status, len(server.app.scopes)) == (200, 429, 1)
+    assert second.problem == {
+        "code": "too_many_requests",
+        "message": f"the limit is 1 per 1 hour; ask again in {wait} s.",
+        "limit": 1,
+    }
+    assert b"www-authenticate" not in second.headers
+
+
+def test_a_request_with_a_key_passes_unchanged():
+    """A key opens the service, which hears the request as it was sent."""
+    app = InnerApp()
+    body = pack({"text": "good"})
+
+    assert (ask(body, app=app, headers=WITH_KEY, settings=LOCKED).status, app.bodies) == (200, [body])
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/livez"), ("GET", "/readyz"), ("OPTIONS", "/predict")])
+def test_probes_and_preflights_pass_without_a_key(method, path):
+    """What looks whether the service lives, or whether it may be asked, needs no key."""
+    app = InnerApp()
+
+    assert (ask(method=method, path=path, app=app, settings=LOCKED).status, len(app.scopes)) == (200, 1)
+
+
+def test_a_key_is_not_repeated():
+    """No answer holds a key that was sent."""
+    for headers in ([(b"x-api-key", WORD.encode())], [(b"authorization", b"Bearer " + WORD.encode())]):
+        reply = ask(headers=headers, settings=LOCKED)
+        assert WORD.encode() not in reply.body + b"".join(reply.headers.values())
+
+
+def test_settings_with_a_damaged_key_make_no_service():
+    """A service whose keys cannot be read does not start open."""
+    with pytest.raises(ConfigError, match=r"^line 1 of SENTIMENT_API_KEYS is not an API key; "):
+        Edge(InnerApp(), LIMITS.model_copy(update={"api_keys": SecretStr("marmalade")}))
+
+
+def test_an_exposed_service_is_warned_of_once(caplog):
+    """The first request that comes over another address than this machine's is warned of, and no other."""
+    server = Server()
+    for address in ("127.0.0.1", "192.0.2.7", "192.0.2.7", "198.51.100.1"):
+        server.ask(server=(address, 3000))
+
+    assert caplog.messages == [say_exposed("192.0.2.7")]
+
+
+@pytest.mark.parametrize("server", [("127.0.0.1", 3000), ("::1", 3000), None], ids=str)
+def test_a_service_on_this_machine_is_not_warned_of(server, caplog):
+    """Who works alone is left alone."""
+    Server().ask(server=server)
+
+    assert caplog.messages == []
+
+
+def test_a_service_with_keys_is_not_warned_of(caplog):
+    """A service that asks for keys may be reached from anywhere."""
+    Server(LOCKED).ask(server=("192.0.2.7", 3000))
+
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(("client", "status"), [(("127.0.0.1", 5), 422), (("192.0.2.7", 5), 403), (None, 403)], ids=str)
+def test_a_reload_without_keys_is_for_this_machine(client, status):
+    """A caller on the machine of the service gets as far as its body, which says nothing of a model here."""
+    assert Server().ask("/reload", client=client).status == status
+
+
+RELOADS = {
+    "nothing": (b"", b"{}"),
+    "an empty object": (b"{}", b"{}"),
+    "production": (b'{"alias": "production"}', b'{"alias": "production"}'),
+    "a version": (b'{"version": "3"}', b'{"version": "3"}'),
+}
+BAD_RELOADS = {
+    "two sources": (b'{"version": "3", "folder": "marmalade"}', "the body names more than one model"),
+    "another alias": (b'{"alias": "marmalade"}', "alias has the wrong type"),
+    "a number": (b'{"version": 3}', "version has the wrong type"),
+    "an unknown key": (b'{"marmalade": "3"}', "the body has a key that is not known here"),
+    "a list": (b"[]", "the body has the wrong type"),
+}
+
+
+def ask_reload(body: bytes, app: InnerApp) -> Reply:
+    reply = Reply()
+    scope = {"type": "http", "method": "POST", "path": "/reload", "headers": NAMED, "client": ("127.0.0.1", 5)}
+    asyncio.run(Edge(app, LIMITS)(scope, Caller([body]).receive, reply.send))
+    return reply
+
+
+@pytest.mark.parametrize(("body", "wanted"), RELOADS.values(), ids=RELOADS)
+def test_a_good_reload_passes(body, wanted):
+    """A reload without a body is one of what is in production."""
+    app = InnerApp()
+
+    assert (ask_reload(body, app).status, app.bodies) == (200, [wanted])
+    assert dict(app.scopes[0]["headers"])[b"content-type"] == b"application/json"
+
+
+@pytest.mark.parametrize(("body", "reason"), BAD_RELOADS.values(), ids=BAD_RELOADS)
+def test_a_reload_of_the_wrong_shape_is_refused(body, reason):
+    """What does not name one model changes nothing, and nothing of it is repeated."""
+    reply = ask_reload(body, InnerApp())
+
+    assert reply.status == 422
+    assert reply.problem == {"code": "wrong_type", "message": f"{reason}; wanted {RELOAD_WANTED}."}
+
+
+def test_an_explanation_is_asked_for_as_a_prediction():
+    """A text that is not predicted is not explained either."""
+    bodies = [pack({"text": "good"}), pack({"text": ""}), pack({"text": "a" * 21}), b"{", pack({"text": 1})]
+
+    assert [ask(body, path="/explain").status for body in bodies] == [200, 422, 413, 400, 422]

@@ -6,12 +6,22 @@ from http import HTTPStatus
 import pytest
 from bentoml.exceptions import BentoMLException
 
-from service.refusals import LOG_OFF, OVERLOADED, UNLOGGED, DropRefusals, RefusedError, quieten_refusals
+from service.refusals import (
+    LOG_OFF,
+    OVERLOADED,
+    RELOADED,
+    UNLOGGED,
+    DropRefusals,
+    Refusal,
+    RefusedError,
+    quieten_refusals,
+)
 from service.requests import CURRENT, RequestContext
 
 FRAMEWORK = "bentoml._internal.server.http_app"
 MESSAGES = {
     "overloaded": (OVERLOADED, "too many texts wait for the model; try again in a moment."),
+    "reloaded": (RELOADED, "the model was changed in the middle of the explanation; ask again."),
     "unlogged": (
         UNLOGGED,
         "the answer cannot be kept in the prediction log, so there is none; the operator finds why in the log.",
@@ -102,3 +112,22 @@ def test_a_refusal_of_a_derived_kind_is_dropped_too(request_context):
     record = logging.LogRecord(FRAMEWORK, logging.ERROR, __file__, 1, "failed", None, (BusyError, error, None))
 
     assert DropRefusals().filter(record) is False
+
+
+def test_a_refusal_asks_nobody_to_wait_unless_that_helps():
+    """Only a refusal that says so has a time after which to ask again."""
+    refusal = Refusal(HTTPStatus.CONFLICT, LOG_OFF)
+
+    assert (refusal.status, refusal.problem, refusal.retry_after_seconds) == (409, LOG_OFF, None)
+    assert Refusal(HTTPStatus.TOO_MANY_REQUESTS, OVERLOADED, 7).retry_after_seconds == 7
+
+
+def test_the_refusal_of_a_request_is_its_last():
+    """Where a request is refused twice the edge hears why it ended."""
+    context = RequestContext("r-1")
+    token = CURRENT.set(context)
+    RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, OVERLOADED)
+    RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, RELOADED)
+    CURRENT.reset(token)
+
+    assert context.problem == RELOADED

@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import pytest
 from pydantic import ValidationError
 
@@ -6,10 +8,14 @@ from service.schemas import (
     BatchAnswer,
     BatchEntry,
     BatchPredictRequest,
+    Explanation,
     FeedbackAnswer,
     FeedbackRequest,
     PredictRequest,
     Problem,
+    ReloadAnswer,
+    ReloadRequest,
+    WordWeight,
 )
 
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -26,6 +32,8 @@ ANSWER = {
     "prediction_id": ID,
     "request_id": "r-1",
 }
+SOURCES = {"alias": "production", "version": "3", "folder": "/bundles/a", "uri": "s3://bucket/a"}
+PAIRS = list(combinations(SOURCES, 2))
 NO_IDS = {
     "nothing": "",
     "a word": "prediction",
@@ -167,3 +175,81 @@ def test_a_batch_answer_keeps_refused_texts_in_their_place():
     assert batch.model_dump(mode="json") == {
         "predictions": [ANSWER, {"error": {"code": "empty_text", "message": "empty"}}, ANSWER]
     }
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_reload_names_one_source(name):
+    """A model is named by an alias, a version, a folder or a URI; the others are not there."""
+    request = ReloadRequest(**{name: SOURCES[name]})
+
+    assert request.model_dump() == {**dict.fromkeys(SOURCES), name: SOURCES[name]}
+
+
+def test_a_reload_may_name_nothing():
+    """Without a source the model is the one in production."""
+    assert ReloadRequest().model_dump() == dict.fromkeys(SOURCES)
+
+
+@pytest.mark.parametrize("names", [*PAIRS, tuple(SOURCES)], ids="+".join)
+def test_a_reload_that_names_two_sources_is_refused(names):
+    """Which of two models is meant is not guessed at."""
+    with pytest.raises(ValidationError, match="more than one source"):
+        ReloadRequest(**{name: SOURCES[name] for name in names})
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_source_of_null_is_none(name):
+    """A source that is null is not there, beside another too."""
+    other = "folder" if name == "version" else "version"
+
+    assert ReloadRequest(**{name: None, other: SOURCES[other]}).model_dump()[name] is None
+
+
+@pytest.mark.parametrize("alias", ["staging", "Production", "", "production ", 1], ids=repr)
+def test_production_is_the_one_alias(alias):
+    """No other alias is served."""
+    with pytest.raises(ValidationError, match="Input should be 'production'"):
+        ReloadRequest(alias=alias)
+
+
+@pytest.mark.parametrize("name", ["version", "folder", "uri"])
+@pytest.mark.parametrize("value", [3, ["3"], True, b"3"], ids=repr)
+def test_a_source_is_a_string_and_nothing_else(name, value):
+    """A version is text, as the registry says it."""
+    with pytest.raises(ValidationError, match="valid string"):
+        ReloadRequest(**{name: value})
+
+
+def test_a_reload_with_an_unknown_key_is_refused():
+    """A reload with a key that the service does not know changes nothing."""
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        ReloadRequest(tag="sentiment:3")
+
+
+def test_an_answer_to_a_reload_names_the_model_and_its_workers():
+    """Who asked for a model reads which one answers, and in how many workers."""
+    values = {"model_version": "3", "model_digest": "abc", "workers": 2, "request_id": "r-1"}
+
+    assert ReloadAnswer(**values).model_dump() == values
+
+
+def test_an_explanation_is_an_answer_and_its_reasons():
+    """An explanation has all that an answer has, what there is without a word, and a weight for each word."""
+    word = {"text": "good", "start": 0, "end": 4, "weight": 0.5}
+    explanation = Explanation(**ANSWER, base=0.25, words=[WordWeight(**word)])
+
+    assert explanation.model_dump() == {**ANSWER, "base": 0.25, "words": [word]}
+
+
+def test_an_explanation_may_be_of_no_words():
+    """A text of signs that are no words has no weights."""
+    assert Explanation(**ANSWER, base=0.75, words=[]).words == []
+
+
+@pytest.mark.parametrize("key", ["base", "words", "confidence"])
+def test_an_explanation_is_whole(key):
+    """An explanation without a part of it cannot be made."""
+    values = {**ANSWER, "base": 0.25, "words": []}
+
+    with pytest.raises(ValidationError, match="Field required"):
+        Explanation(**{name: value for name, value in values.items() if name != key})

@@ -8,6 +8,8 @@ from service.settings import ServiceSettings
 NAMES = sorted(ServiceSettings.model_fields)
 LIMITS = [
     "engine_threads",
+    "explain_max_evaluations",
+    "explain_max_words",
     "max_batch_texts",
     "max_body_bytes",
     "max_queued_texts",
@@ -144,6 +146,91 @@ def test_an_empty_folder_is_not_the_one_that_the_service_runs_in(monkeypatch):
     monkeypatch.setenv("SENTIMENT_SPOOL_FOLDER", "")
 
     assert ServiceSettings().spool_folder is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("api_key_file", None),
+        ("rate_limit", ""),
+        ("cors_origins", ""),
+        ("explain_max_parts", 64),
+        ("explain_max_evaluations", 400),
+        ("explain_max_words", 12_000),
+    ],
+)
+def test_access_and_explanations_are_as_published(name, value):
+    """Without a variable there are no keys, no limit of a rate and no other origins."""
+    assert getattr(ServiceSettings(), name) == value
+
+
+def test_the_file_of_keys_is_named_by_a_variable(monkeypatch):
+    """The keys are where the operator put them."""
+    monkeypatch.setenv("SENTIMENT_API_KEY_FILE", "/run/secrets/keys.txt")
+
+    assert ServiceSettings().api_key_file == Path("/run/secrets/keys.txt")
+
+
+def test_an_empty_file_of_keys_is_none(monkeypatch):
+    """A variable that is set to nothing names no file, and not the folder that the service runs in."""
+    monkeypatch.setenv("SENTIMENT_API_KEY_FILE", "")
+
+    assert ServiceSettings().api_key_file is None
+
+
+def test_keys_are_not_printed(monkeypatch):
+    """Settings that come into a log show no key, nor its digest."""
+    monkeypatch.setenv("SENTIMENT_API_KEYS", "dashboard predict marmalade")
+    settings = ServiceSettings()
+
+    assert settings.api_keys.get_secret_value() == "dashboard predict marmalade"
+    assert "marmalade" not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize("value", ["1", "0", "", "2.5", "few"])
+def test_an_explanation_of_fewer_than_two_parts_is_refused(value, monkeypatch):
+    """Weights of one part explain nothing."""
+    monkeypatch.setenv("SENTIMENT_EXPLAIN_MAX_PARTS", value)
+
+    with pytest.raises(ValidationError, match="explain_max_parts"):
+        ServiceSettings()
+
+
+def test_an_explanation_may_have_two_parts(monkeypatch):
+    """Two is the smallest number of parts."""
+    monkeypatch.setenv("SENTIMENT_EXPLAIN_MAX_PARTS", "2")
+
+    assert ServiceSettings().explain_max_parts == 2
+
+
+@pytest.mark.parametrize("rate", ["", "600/minute", "1/second", "10/2minutes", "600 per minute", "5/day"])
+def test_a_rate_is_taken(rate, monkeypatch):
+    """A rate is a number of requests in a time; an empty one is no limit."""
+    monkeypatch.setenv("SENTIMENT_RATE_LIMIT", rate)
+
+    assert ServiceSettings().rate_limit == rate
+
+
+@pytest.mark.parametrize("rate", ["fast", "600", "/minute", "600/", "-1/minute", "1.5/second", "600/fortnight", " "])
+def test_what_is_no_rate_is_refused(rate, monkeypatch):
+    """A mistake in the rate does not become a service without a limit."""
+    monkeypatch.setenv("SENTIMENT_RATE_LIMIT", rate)
+
+    with pytest.raises(ValidationError) as refused:
+        ServiceSettings()
+
+    (mistake,) = refused.value.errors()
+    assert mistake["loc"] == ("rate_limit",)
+    assert mistake["msg"] == f"Value error, {rate!r} is not a rate; wanted for example 600/minute or 10/second"
+
+
+@pytest.mark.parametrize("rate", ["0/minute", "600/minute;10/second", "600/minute, 10/second"])
+def test_a_rate_that_would_not_be_kept_is_refused(rate, monkeypatch):
+    """A rate that answers nobody, or of which a part would be passed over in silence, is refused at the start."""
+    monkeypatch.setenv("SENTIMENT_RATE_LIMIT", rate)
+
+    with pytest.raises(ValidationError, match="rate_limit"):
+        ServiceSettings()
 
 
 def test_settings_do_not_change_once_read():

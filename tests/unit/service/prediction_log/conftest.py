@@ -80,9 +80,8 @@ class Bench:
         return rows if "," in columns else [value for (value,) in rows]
 
     def end(self, shipper: Shipper) -> None:
-        """End a shipper that has not started: its lock and its connections are given back."""
+        """End a shipper: its lock and its connections are given back."""
         self._shippers.remove(shipper)
-        shipper.start()
         shipper.close()
 
     def close(self) -> None:

@@ -1,32 +1,45 @@
 """The shipper brings every entry to the database exactly once."""
 
 import json
+import os
+import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from sentiment.database import connection
+from service import ticking
 from service.prediction_log import shipper as module
+from service.prediction_log import spool as spool_module
 from service.prediction_log.entries import make_id, write_line
 from service.prediction_log.shipper import LOCK_FILE, REJECTED_FILE, STATUS_FILE, LogStatus, Shipper, read_status
+from service.prediction_log.spool import Spool, SpoolError
 from tests.unit.service.prediction_log.conftest import FEEDBACK, PREDICTION, Bench, make_predictions
 
 GUARD_SECONDS = 10
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
-GONE = "the database takes no predictions (OperationalError); they wait in the spool"
-BACK = "the database takes predictions again"
+GONE = "shipping the prediction log failed (OSError); tried again"
+BACK = "shipping the prediction log goes on"
 NO_KEEPER = "import fcntl, os, sys\nfcntl.flock(os.open(sys.argv[1], os.O_CREAT | os.O_RDWR), fcntl.LOCK_EX)\n"
 NO_STATUS = {
     "nothing": b"",
     "half": b'{"database": "ok", "lag',
     "a list": b"[]",
-    "an unknown key": b'{"weather": "fine"}',
+    "an unknown key": b'{"weather": "fine", "at": 1}',
+    "no time": b'{"database": "ok"}',
+    "a time in words": b'{"database": "ok", "at": "noon"}',
     "no UTF-8": b"\xff",
 }
 
@@ -49,12 +62,82 @@ class StubbornShipper(Shipper):
         self.failed = self.went_on = False
         self.ticked = threading.Event()
 
-    def tick(self) -> bool:
+    def tick(self) -> None:
         if not self.failed:
             self.failed = True
             raise OSError(28, "No space left on device")
         self.ticked.set()
-        return True
+
+
+class FakeEngine:
+    """A database that counts how often it is asked, and answers unless it is away."""
+
+    dialect = sqlite.dialect()
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.away = False
+
+    @contextmanager
+    def connect(self) -> Iterator["FakeEngine"]:
+        if self.away:
+            raise OSError("away")
+        self.asked += 1
+        yield self
+
+    begin = connect
+
+    def execute(self, *statement: object) -> None:
+        """Take anything."""
+
+    def dispose(self) -> None:
+        """Hold nothing."""
+
+
+@pytest.fixture
+def engine(monkeypatch) -> FakeEngine:
+    """The database of every shipper that is made."""
+    made = FakeEngine()
+    monkeypatch.setattr(connection, "create_engine", lambda url: made)
+    monkeypatch.setattr(connection, "migrate", lambda engine: None)
+    return made
+
+
+@pytest.fixture
+def hung_database(monkeypatch) -> Iterator[threading.Event]:
+    """A database that takes connections and says nothing; the event is set when somebody waits for it."""
+    reached, released = threading.Event(), threading.Event()
+
+    def hang(url: str) -> None:
+        reached.set()
+        released.wait(GUARD_SECONDS)
+        raise OSError("timed out")
+
+    monkeypatch.setattr(connection, "create_engine", hang)
+    yield reached
+    released.set()
+
+
+def try_tick(shipper: Shipper) -> str:
+    """Return the kind of error that keeps a shipper from shipping; empty where none does."""
+    try:
+        shipper.tick()
+    except Exception as error:  # noqa: BLE001 - which kinds there are is the database's business
+        return type(error).__name__
+    return ""
+
+
+def name_segment(seconds: float, suffix: str = "sealed") -> str:
+    """Return the name of a segment that was begun then."""
+    return f"{round(seconds * 10**9):020d}-1-1.{suffix}"
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Look again and again until it is so."""
+    deadline = time.monotonic() + GUARD_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def at(days: float) -> float:
@@ -65,7 +148,7 @@ def at(days: float) -> float:
 def test_a_prediction_becomes_a_row(bench):
     """Each value of an entry is in the column of its name."""
     bench.store(PREDICTION)
-    assert bench.make_shipper().tick() is True
+    assert bench.make_shipper().tick() is None
 
     columns = [name for name in asdict(PREDICTION) if name not in {"id", "at", "scores"}]
     assert bench.read(", ".join(columns)) == [tuple(getattr(PREDICTION, name) for name in columns)]
@@ -166,7 +249,7 @@ def test_a_damaged_line_is_put_aside(bench, caplog):
 
     assert sorted(bench.read()) == ["0", "1"]
     assert (bench.folder / REJECTED_FILE).read_bytes() == b"\x00\xff damaged\n"
-    assert (read_status(bench.folder).rejected, bench.list_sealed()) == (1, [])
+    assert (read_status(bench.folder, time.time()).rejected, bench.list_sealed()) == (1, [])
     assert caplog.messages == ["1 entries of the prediction log cannot be stored; they are in rejected.jsonl"]
 
 
@@ -174,7 +257,7 @@ def test_a_line_that_no_parser_reads_is_put_aside(bench):
     """A line nested thousands deep does not stop the log for ever."""
     bench.store_lines(write_line(PREDICTION), b"[" * 100_000 + b"\n")
     bench.store(FEEDBACK)
-    bench.make_shipper()._try_tick()
+    bench.make_shipper().tick()
 
     assert (bench.read(), bench.read("label", "feedback"), bench.list_sealed()) == (["good"], ["negative"], [])
 
@@ -197,21 +280,65 @@ def test_an_entry_is_put_aside_once(bench):
     bench.database.mkdir()
     shipper = bench.make_shipper()
     bench.store_lines(write_line(PREDICTION), b"damaged\n")
-    for _ in range(3):
-        shipper.tick()
+    assert [try_tick(shipper) for _ in range(3)] == ["OperationalError"] * 3
+    before = (bench.folder / REJECTED_FILE).exists()
     bench.database.rmdir()
     shipper.tick()
 
-    assert (bench.folder / REJECTED_FILE).read_bytes() == b"damaged\n"
-    assert (bench.read(), read_status(bench.folder).rejected) == (["good"], 1)
+    assert (before, (bench.folder / REJECTED_FILE).read_bytes()) == (False, b"damaged\n")
+    assert (bench.read(), read_status(bench.folder, time.time()).rejected) == (["good"], 1)
+
+
+@pytest.fixture
+def half_database(bench) -> Callable[[str, str], None]:
+    """What renames a table of a database that has its tables."""
+    bench.store(replace(PREDICTION, id=make_id(), text="first"))
+    bench.end(bench.make_shipper())
+
+    def rename(before: str, after: str) -> None:
+        other = sqlite3.connect(bench.database)
+        other.execute(f"alter table {before} rename to {after}")
+        other.close()
+
+    return rename
+
+
+def test_an_entry_that_the_schema_refuses_is_put_aside_once(bench, half_database):
+    """A database that takes half of a segment does not fill the file of rejected entries."""
+    shipper = bench.make_shipper()
+    bench.store(replace(PREDICTION, label=None), FEEDBACK)
+    half_database("feedback", "elsewhere")
+    assert [try_tick(shipper) for _ in range(3)] == ["OperationalError"] * 3
+    half_database("elsewhere", "feedback")
+    shipper.tick()
+
+    assert bench.read("label", "feedback") == ["negative"]
+    assert len((bench.folder / REJECTED_FILE).read_text().splitlines()) == 1
+
+
+def test_a_status_counts_an_entry_once(bench, half_database):
+    """An entry whose segment was tried again is one entry."""
+    shipper = bench.make_shipper()
+    bench.store(PREDICTION, FEEDBACK)
+    half_database("feedback", "elsewhere")
+    assert [try_tick(shipper) for _ in range(3)] == ["OperationalError"] * 3
+    half_database("elsewhere", "feedback")
+    shipper.tick()
+
+    assert sorted(bench.read()) == ["first", "good"]
+    assert read_status(bench.folder, time.time()).shipped == 2
 
 
 def test_only_the_user_of_the_service_reads_what_was_put_aside(bench):
     """What people wrote is not for everybody on the machine, wherever it lies."""
-    bench.store(replace(PREDICTION, label=None))
-    bench.make_shipper().tick()
+    before = os.umask(0)
+    try:
+        bench.store(replace(PREDICTION, label=None))
+        bench.make_shipper().tick()
+    finally:
+        os.umask(before)
 
-    assert (bench.folder / REJECTED_FILE).stat().st_mode & 0o077 == 0
+    assert stat.S_IMODE((bench.folder / REJECTED_FILE).stat().st_mode) == 0o600
 
 
 def test_one_of_two_shippers_ships(bench):
@@ -220,7 +347,7 @@ def test_one_of_two_shippers_ships(bench):
     first.tick()
     bench.store(PREDICTION)
 
-    assert (second.tick(), len(bench.list_sealed())) == (True, 1)
+    assert (try_tick(second), len(bench.list_sealed())) == ("", 1)
     first.tick()
     assert (bench.read(), bench.list_sealed()) == (["good"], [])
 
@@ -252,21 +379,128 @@ def test_a_killed_shipper_is_followed_by_another(bench):
     assert (waiting, bench.read()) == (1, ["good"])
 
 
-def test_entries_wait_for_a_database_that_is_away(bench, caplog):
-    """Nothing is lost while the database is away, which is said once, and once more when it is back."""
+def test_entries_wait_for_a_database_that_is_away(bench):
+    """Nothing is lost while the database is away, and what keeps an entry waiting is raised at each try."""
     bench.database.mkdir()
     shipper = bench.make_shipper()
     for entry in make_predictions(3):
         bench.store(entry)
-        assert shipper.tick() is False
-    assert (len(bench.list_sealed()), read_status(bench.folder).database) == (3, "unreachable")
+        assert try_tick(shipper) == "OperationalError"
+    assert (len(bench.list_sealed()), read_status(bench.folder, time.time()).database) == (3, "unreachable")
 
     bench.database.rmdir()
-    assert shipper.tick() is True
+    assert try_tick(shipper) == ""
 
     assert (sorted(bench.read()), bench.list_sealed()) == (["0", "1", "2"], [])
-    assert read_status(bench.folder) == LogStatus("ok", lag_seconds=0.0, shipped=3, rejected=0)
-    assert caplog.messages == [GONE, BACK]
+    assert read_status(bench.folder, time.time()) == LogStatus("ok", lag_seconds=0.0, shipped=3, rejected=0)
+
+
+def test_the_status_is_there_before_the_error(bench, monkeypatch):
+    """Whoever learns that nothing was shipped can read the same in the status already."""
+    bench.database.mkdir()
+    bench.store(PREDICTION)
+    shipper = bench.make_shipper(clock=lambda: 5.0)
+
+    with pytest.raises(sa.exc.OperationalError, match="unable to open database file"):
+        shipper.tick()
+    assert json.loads((bench.folder / STATUS_FILE).read_text()) == {
+        "database": "unreachable",
+        "lag_seconds": 0.0,
+        "shipped": 0,
+        "rejected": 0,
+        "at": 5.0,
+    }
+
+
+def test_a_folder_that_went_away_is_raised(bench):
+    """A shipper that cannot even look whether it is the one to ship says so."""
+    shipper = bench.make_shipper()
+    shutil.rmtree(bench.folder)
+
+    assert try_tick(shipper) == "FileNotFoundError"
+
+
+def test_an_idle_shipper_asks_the_database_now_and_then(bench, engine):
+    """A service without requests notices within five seconds that its database is away, without a question a tick."""
+    clock, counts = Clock(), []
+    shipper = bench.make_shipper(clock=clock)
+    for passed in (0, 4.99, 0.01, 4.99, 0.01):
+        clock.seconds += passed
+        shipper.tick()
+        counts.append(engine.asked)
+
+    assert counts == [1, 1, 2, 2, 3]
+
+
+def test_a_database_that_just_took_rows_is_not_asked(bench, engine):
+    """Rows that were taken are an answer."""
+    clock = Clock()
+    shipper = bench.make_shipper(clock=clock)
+    for _ in range(4):
+        bench.store(PREDICTION)
+        clock.seconds += 4
+        shipper.tick()
+
+    assert engine.asked == 4
+
+
+def test_an_idle_shipper_follows_its_database(bench, engine):
+    """A database that goes away and comes back is said to, though nothing waits for it."""
+    clock, seen = Clock(), []
+    shipper = bench.make_shipper(clock=clock)
+    for away, passed in ((False, 0), (True, 1), (True, 4), (True, 1), (False, 1)):
+        engine.away = away
+        clock.seconds += passed
+        seen.append((try_tick(shipper), read_status(bench.folder, clock()).database))
+
+    assert seen == [("", "ok"), ("", "ok"), ("OSError", "unreachable"), ("OSError", "unreachable"), ("", "ok")]
+
+
+def test_a_hung_database_does_not_stop_sealing(bench, hung_database, monkeypatch):
+    """While the database says nothing segments are sealed all the same, so that their age is seen."""
+    monkeypatch.setattr(module, "TICK_SECONDS", 0.001)
+    monkeypatch.setattr(spool_module, "SEGMENT_SECONDS", 0.0)
+    shipper = bench.make_shipper()
+    shipper.start()
+    assert hung_database.wait(GUARD_SECONDS)
+    bench.spool.append([write_line(PREDICTION)])
+
+    wait_until(bench.list_sealed)
+    shipper.close(0.01)
+    assert read_status(bench.folder, time.time() + 11).is_sound is False
+
+
+def test_a_hung_database_does_not_lift_the_byte_limit(bench, hung_database, monkeypatch):
+    """While the database says nothing a spool takes what it may and no more."""
+    monkeypatch.setattr(module, "TICK_SECONDS", 0.001)
+    spool = Spool(bench.folder, max_bytes=2000)
+    shipper = Shipper(bench.folder, spool, "sqlite://", retention_days=0)
+    shipper.start()
+    assert hung_database.wait(GUARD_SECONDS)
+
+    def is_full() -> bool:
+        with suppress(SpoolError):
+            spool.append([b"x" * 99 + b"\n"])
+            return False
+        return True
+
+    wait_until(is_full)
+    shipper.close(0.01)
+    assert sum(path.stat().st_size for path in bench.list_sealed()) >= 2000
+
+
+def test_a_hung_database_does_not_hold_up_the_end(bench, hung_database, monkeypatch):
+    """A service ends when it should, and leaves in the spool what the database did not take."""
+    monkeypatch.setattr(module, "TICK_SECONDS", 0.001)
+    shipper = bench.make_shipper()
+    bench.spool.append([write_line(PREDICTION)])
+    shipper.start()
+    assert hung_database.wait(GUARD_SECONDS)
+    started = time.monotonic()
+    shipper.close(0.05)
+
+    assert time.monotonic() - started < 1
+    assert [path.read_bytes() for path in bench.list_sealed()] == [write_line(PREDICTION)]
 
 
 def test_entries_wait_for_a_database_that_is_locked(bench, monkeypatch):
@@ -279,10 +513,10 @@ def test_entries_wait_for_a_database_that_is_locked(bench, monkeypatch):
     other.execute("begin immediate")
     bench.store(FEEDBACK)
 
-    assert (shipper.tick(), len(bench.list_sealed())) == (False, 1)
+    assert (try_tick(shipper), len(bench.list_sealed())) == ("OperationalError", 1)
     other.execute("rollback")
     other.close()
-    assert (shipper.tick(), bench.read("label", "feedback"), bench.list_sealed()) == (True, ["negative"], [])
+    assert (try_tick(shipper), bench.read("label", "feedback"), bench.list_sealed()) == ("", ["negative"], [])
 
 
 @pytest.mark.parametrize("place", ["file/log.db", "file/deep/log.db"])
@@ -292,8 +526,8 @@ def test_a_database_in_a_folder_that_cannot_be_made_is_unreachable(bench, tmp_pa
     shipper = bench.make_shipper(url=f"sqlite:///{tmp_path}/{place}")
     bench.store(PREDICTION)
 
-    assert (shipper._try_tick(), len(bench.list_sealed())) == (False, 1)
-    assert read_status(bench.folder).database == "unreachable"
+    assert (try_tick(shipper) != "", len(bench.list_sealed())) == (True, 1)
+    assert read_status(bench.folder, time.time()).database == "unreachable"
 
 
 @pytest.mark.parametrize("url", ["mysql://ann:secret@host/name", "", "postgresql://ann:secret@127.0.0.1:1/name"])
@@ -301,8 +535,8 @@ def test_a_database_that_can_never_be_reached_is_unreachable(bench, url, caplog)
     """A wrong URL costs no entry, is said in the status, and its password is not in the log of the service."""
     bench.store(PREDICTION)
 
-    assert bench.make_shipper(url=url)._try_tick() is False
-    assert (len(bench.list_sealed()), read_status(bench.folder).database) == (1, "unreachable")
+    assert try_tick(bench.make_shipper(url=url)) != ""
+    assert (len(bench.list_sealed()), read_status(bench.folder, time.time()).database) == (1, "unreachable")
     assert "secret" not in caplog.text
 
 
@@ -317,22 +551,67 @@ def test_a_warning_holds_no_text(bench, caplog):
 
 
 def test_the_lag_is_the_age_of_the_oldest_entry_that_waits(bench):
-    """A database that is away is said with the time for which entries have waited."""
-    bench.database.mkdir()
+    """How long entries have waited is seen in the spool itself, whether anybody ships or not."""
     for second in (1003, 1001, 1002):
-        (bench.folder / f"{second * 10**9:020d}-1-1.sealed").write_bytes(write_line(PREDICTION))
-    bench.make_shipper(clock=lambda: 1007.25).tick()
+        (bench.folder / name_segment(second)).write_bytes(write_line(PREDICTION))
 
-    assert read_status(bench.folder).lag_seconds == 6.25
+    assert read_status(bench.folder, 1007.25) == LogStatus("unknown", lag_seconds=6.25)
+
+
+@pytest.mark.parametrize("suffix", ["open", "new"])
+def test_what_is_still_written_to_does_not_lag(bench, suffix):
+    """An entry waits for the database from when its segment is sealed."""
+    (bench.folder / name_segment(1001, suffix)).write_bytes(write_line(PREDICTION))
+
+    assert read_status(bench.folder, 1007.0).lag_seconds == 0.0
+
+
+def test_what_was_shipped_does_not_lag(bench):
+    """A spool that is empty has no lag, whatever its shipper wrote down."""
+    (bench.folder / STATUS_FILE).write_text('{"database": "ok", "lag_seconds": 99.0, "at": 1000.0}')
+
+    assert read_status(bench.folder, 1001.0) == LogStatus("ok", lag_seconds=0.0)
 
 
 def test_a_clock_that_went_back_makes_no_lag_below_zero(bench):
     """A lag is a length of time."""
-    bench.database.mkdir()
     bench.store(PREDICTION)
-    bench.make_shipper(clock=lambda: 0.0).tick()
 
-    assert read_status(bench.folder).lag_seconds == 0.0
+    assert read_status(bench.folder, 0.0).lag_seconds == 0.0
+
+
+@pytest.mark.parametrize("name", ["copy-of-1.sealed", "a-b-c.sealed", "notes.sealed"])
+def test_a_file_of_somebody_else_does_not_take_the_status_down(bench, name):
+    """A file that somebody put beside the segments is no reason not to answer how the log is doing."""
+    (bench.folder / name).write_bytes(b"")
+
+    assert read_status(bench.folder, 1001.0) == LogStatus()
+
+
+@pytest.mark.parametrize(("age", "database"), [(0.0, "ok"), (10.0, "ok"), (10.001, "unknown"), (1e6, "unknown")])
+def test_an_old_status_says_nothing_of_the_database(bench, age, database):
+    """A shipper that says nothing for ten seconds hangs: nobody knows how its database is."""
+    (bench.folder / STATUS_FILE).write_text('{"database": "ok", "shipped": 3, "rejected": 1, "at": 1000.0}')
+
+    assert read_status(bench.folder, 1000.0 + age) == LogStatus(database, shipped=3, rejected=1)
+
+
+@pytest.mark.parametrize(
+    ("database", "lag", "is_sound"),
+    [
+        ("ok", 0.0, True),
+        ("ok", 10.0, True),
+        ("ok", 10.001, False),
+        ("unknown", 0.0, True),
+        ("unknown", 10.0, True),
+        ("unknown", 10.001, False),
+        ("unreachable", 0.0, False),
+        ("unreachable", 10.001, False),
+    ],
+)
+def test_a_log_is_sound_while_entries_reach_the_database_soon(database, lag, is_sound):
+    """A log whose database is away, or that lags more than ten seconds, needs a person."""
+    assert LogStatus(database, lag_seconds=lag).is_sound is is_sound
 
 
 def test_a_status_counts_what_was_shipped_and_rejected(bench):
@@ -344,20 +623,20 @@ def test_a_status_counts_what_was_shipped_and_rejected(bench):
     bench.store(PREDICTION)
     shipper.tick()
 
-    assert read_status(bench.folder) == LogStatus("ok", lag_seconds=0.0, shipped=5, rejected=2)
+    assert read_status(bench.folder, time.time()) == LogStatus("ok", lag_seconds=0.0, shipped=5, rejected=2)
 
 
-def test_a_database_that_was_not_asked_is_not_said_to_work(bench):
-    """A service that has nothing to ship does not know whether its database is there."""
+def test_a_database_that_is_away_from_the_start_is_said(bench):
+    """A service that has nothing to ship knows all the same that its database is not there."""
     bench.database.mkdir()
-    bench.make_shipper().tick()
 
-    assert read_status(bench.folder).database == "not asked yet"
+    assert try_tick(bench.make_shipper()) == "OperationalError"
+    assert read_status(bench.folder, time.time()).database == "unreachable"
 
 
 def test_a_spool_without_a_status_has_a_first_one(tmp_path):
     """Before the first look at the spool nothing is known, which is no error."""
-    assert read_status(tmp_path) == LogStatus(database="not asked yet", lag_seconds=0.0, shipped=0, rejected=0)
+    assert read_status(tmp_path, 0.0) == LogStatus(database="unknown", lag_seconds=0.0, shipped=0, rejected=0)
 
 
 @pytest.mark.parametrize("content", NO_STATUS.values(), ids=NO_STATUS)
@@ -365,7 +644,7 @@ def test_a_status_that_cannot_be_read_is_a_first_one(tmp_path, content):
     """A damaged status does not take the health page down."""
     (tmp_path / STATUS_FILE).write_bytes(content)
 
-    assert read_status(tmp_path) == LogStatus()
+    assert read_status(tmp_path, 1.0) == LogStatus()
 
 
 def test_rows_that_are_too_old_are_removed(bench):
@@ -413,7 +692,7 @@ def test_a_retention_of_ages_is_one(bench):
     """More days than there were since the year one keep every row, and stop nothing."""
     bench.store(PREDICTION)
 
-    assert bench.make_shipper(retention_days=1_000_000).tick() is True
+    assert try_tick(bench.make_shipper(retention_days=1_000_000)) == ""
     assert bench.read() == ["good"]
 
 
@@ -445,4 +724,30 @@ def test_a_thread_goes_on_after_an_error(bench, monkeypatch, caplog):
 
     assert shipper.ticked.wait(GUARD_SECONDS)
     shipper.close()
-    assert caplog.messages == ["the spool cannot be shipped (OSError); tried again"]
+    assert caplog.messages[0] == GONE
+    assert set(caplog.messages[1:]) <= {BACK}
+
+
+def test_a_database_that_is_away_is_said_once_and_once_more_when_it_is_back(bench, engine, monkeypatch, caplog):
+    """The operator reads when the database went away and when it was back, and not one line a try."""
+    monkeypatch.setattr(module, "TICK_SECONDS", 0.001)
+    monkeypatch.setattr(ticking, "LONGEST_PAUSE_SECONDS", 0.001)
+    engine.away = True
+    clock = Clock()
+    shipper = bench.make_shipper(clock=clock)
+    shipper.start()
+    wait_until(lambda: read_status(bench.folder, clock()).database == "unreachable")
+    time.sleep(0.02)
+    engine.away = False
+    wait_until(lambda: len(caplog.messages) == 2)
+    shipper.close()
+
+    assert caplog.messages == [GONE, BACK]
+
+
+def test_a_shipper_that_never_started_can_end(bench):
+    """An end without a start ships what is there."""
+    bench.spool.append([write_line(PREDICTION)])
+    bench.make_shipper().close()
+
+    assert bench.read() == ["good"]
