@@ -32,6 +32,10 @@ class RegistryError(SentimentError):
     """The model registry has no such version or alias."""
 
 
+class DatabaseError(SentimentError):
+    """The database of our own records is of another kind, or its schema of a later version."""
+
+
 class DeployError(SentimentError):
     """A Bento could not be built, or did not answer its smoke test."""
 

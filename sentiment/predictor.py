@@ -67,6 +67,10 @@ class Predictor:
         """Return the probabilities, texts x labels, float32, each row summing to 1."""
         return self._graph.run(texts).outputs
 
+    def cut(self, text: str) -> str:
+        """Return the part of the text that decides its answer: all of it, or its beginning where it is truncated."""
+        return self._graph.cut(text)
+
 
 def open_predictor(folder: Path, *, threads: int = 1) -> Predictor:
     """Return a predictor for the bundle in `folder`. Raises BundleError when the bundle is not sound."""

@@ -67,6 +67,16 @@ class State:
         return self.folder / "run.lock"
 
     @property
+    def spool(self) -> Path:
+        """Where entries of the prediction log wait for the database."""
+        return self.folder / "spool"
+
+    @property
+    def serving(self) -> Path:
+        """What running services serve after a reload: a folder per server."""
+        return self.folder / "serving"
+
+    @property
     def production(self) -> Path:
         """The pointer that a service started in this checkout reads: the tag of the model in production."""
         return self.folder / "production.json"

@@ -75,6 +75,11 @@ class TextGraph:
         """Return the token ids that the graph reads for each text."""
         return [encoding.ids for encoding in self._encode(texts)]
 
+    def cut(self, text: str) -> str:
+        """Return the part of the text that the graph reads: all of it, or its beginning."""
+        encoding = self._tokenizer.encode(_replace_surrogates(text))
+        return text[: max(end for _, end in encoding.offsets)] if encoding.overflowing else text
+
     def _encode(self, texts: Sequence[str]) -> list[Encoding]:
         return self._tokenizer.encode_batch_fast([_replace_surrogates(text) for text in texts])
 

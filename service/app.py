@@ -1,45 +1,132 @@
 """The BentoML service: it opens the model, batches texts into calls and answers over HTTP."""
 
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cache, partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import bentoml
-from bentoml.exceptions import BentoMLException
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sentiment.predictor import Prediction, open_predictor
+from sentiment.errors import SentimentError
+from sentiment.predictor import Prediction
+from sentiment.state import locate_database, locate_state
 from service.batching import MicroBatcher, QueueFullError
 from service.edge import Edge, find_problem
-from service.model import find_model_tag
-from service.schemas import Answer, BatchAnswer, BatchEntry
+from service.explaining import explain_text
+from service.metrics import Metrics
+from service.model import fetch_model, find_model_tag, open_sound_model
+from service.openapi import describe_api
+from service.prediction_log.entries import make_id
+from service.prediction_log.log import Answered, PredictionLog
+from service.prediction_log.spool import SpoolError
+from service.refusals import LOG_OFF, OVERLOADED, RELOADED, UNLOGGED, RefusedError, quieten_refusals
+from service.requests import CURRENT
+from service.schemas import (
+    Answer,
+    BatchAnswer,
+    BatchEntry,
+    Explanation,
+    FeedbackAnswer,
+    Problem,
+    ReloadAnswer,
+    ReloadRequest,
+)
 from service.settings import ServiceSettings
+from service.switching import (
+    Choice,
+    ModelSwitch,
+    Served,
+    SwitchBusyError,
+    SwitchError,
+    list_workers,
+    open_server_folder,
+)
 
-WARM_TEXTS = ("good", "a sentence of some length to warm the model with " * 4)
+SECONDS_TO_SAY_SO = 5
 
 settings = ServiceSettings()
-
-
-class OverloadedError(BentoMLException):
-    """The queue is full; BentoML answers 503."""
-
-    error_code = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 async def show_model(_: Request) -> JSONResponse:
     """Answer `GET /model` with the card of the model."""
     service = bentoml.get_current_service()
-    return JSONResponse({"version": service.model.tag.version, **asdict(service.predictor.bundle.card)})
+    served = service.switch.current
+    return JSONResponse({"version": served.version, **asdict(served.predictor.bundle.card)})
 
 
-pages = Starlette(routes=[Route("/model", show_model)])
+async def show_health(_: Request) -> JSONResponse:
+    """Answer `GET /health` with what works and what does not."""
+    service = bentoml.get_current_service()
+    log: PredictionLog | None = service.log
+    status = log.read_status() if log else None
+    sound = log is None or status is None or (status.is_sound and not log.is_failing)
+    return JSONResponse(
+        {
+            "status": "ok" if sound else "degraded",
+            "model_version": service.switch.current.version,
+            "prediction_log": {**asdict(status), "takes_entries": not log.is_failing} if log and status else "off",
+        }
+    )
 
 
-@bentoml.service(name="sentigate", traffic={"timeout": 30})
+async def show_metrics(_: Request) -> Response:
+    """Answer `GET /metrics` with what all workers counted."""
+    service = bentoml.get_current_service()
+    served, log = service.switch.current, service.log
+    status = log.read_status() if log else None
+    text = await asyncio.to_thread(
+        service.metrics.render,
+        served.version,
+        served.predictor.bundle.card,
+        status,
+        partial(list_workers, service.home),
+    )
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@cache
+def find_home() -> Path:
+    """Return the folder that the workers of this server share."""
+    return open_server_folder(locate_state().serving)
+
+
+@cache
+def open_metrics() -> Metrics:
+    """Return the counters of this worker."""
+    return Metrics(find_home() / "metrics")
+
+
+async def show_description(_: Request) -> JSONResponse:
+    """Answer `GET /docs.json` with the description of the API."""
+    return JSONResponse(describe_api())
+
+
+pages = Starlette(
+    routes=[
+        Route("/model", show_model),
+        Route("/health", show_health),
+        Route("/metrics", show_metrics),
+        Route("/docs.json", show_description),
+    ]
+)
+
+
+# BentoML's own metrics have a label for each path that anybody asks for, so that they grow for ever.
+@bentoml.service(
+    name="sentigate",
+    traffic={"timeout": settings.timeout_seconds + SECONDS_TO_SAY_SO},
+    metrics={"enabled": False},
+)
 @bentoml.asgi_app(pages, path="/")
 class SentimentService:
     """Sentiment of texts in English, from a model that passed the gate."""
@@ -47,13 +134,18 @@ class SentimentService:
     model = bentoml.models.BentoModel(find_model_tag())
 
     def __init__(self) -> None:
-        self.predictor = open_predictor(Path(self.model.path), threads=settings.engine_threads)
-        self.predictor.predict(WARM_TEXTS)
+        self.home = find_home()
+        self.metrics = open_metrics()
+        initial = Choice("", str(self.model.path), str(self.model.tag.version))
+        self.switch = ModelSwitch(self.home, initial, partial(open_sound_model, threads=settings.engine_threads))
+        self.switch.start()
         self.batcher = MicroBatcher(
-            self.predictor.predict,
+            self._predict,
             max_texts_per_call=settings.max_texts_per_call,
             max_queued_texts=settings.max_queued_texts,
+            watch=self.metrics.note_call,
         )
+        self.log = open_log(settings) if settings.log_predictions else None
 
     @bentoml.api
     async def predict(self, text: str) -> Answer:
@@ -65,6 +157,9 @@ class SentimentService:
         """The sentiment of each text, in order; a text that cannot be answered carries its own error."""
         problems = [find_problem(text, settings) for text in texts]
         sound = [text for text, problem in zip(texts, problems, strict=True) if problem is None]
+        for problem in problems:
+            if problem is not None:
+                self.metrics.note_problem(problem.code)
         answers = iter(await self._answer(sound) if sound else [])
         return BatchAnswer(
             predictions=[
@@ -73,24 +168,148 @@ class SentimentService:
             ]
         )
 
-    @bentoml.on_shutdown
-    def stop(self) -> None:
-        """End the model thread."""
-        self.batcher.close()
+    @bentoml.api
+    async def explain(self, text: str) -> Explanation:
+        """The sentiment of one text, and what each word adds to it."""
+        answer = (await self._answer([text]))[0]
 
-    async def _answer(self, texts: list[str]) -> list[Answer]:
+        async def score(texts: Sequence[str]) -> list[float]:
+            results = await self._submit(texts)
+            if any(served.predictor.bundle.card.digest != answer.model_digest for _, served in results):
+                raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, RELOADED)
+            return [prediction.scores[answer.label] for prediction, _ in results]
+
+        base, words = await explain_text(
+            self.switch.current.predictor.cut(text),
+            score,
+            max_parts=settings.explain_max_parts,
+            max_evaluations=settings.explain_max_evaluations,
+            max_words=settings.explain_max_words,
+        )
+        return Explanation(**answer.model_dump(), base=base, words=words)
+
+    @bentoml.api
+    async def feedback(self, prediction_id: str, label: str) -> FeedbackAnswer:
+        """Keep what the answer with this id should have been, beside it in the log."""
+        request, labels = CURRENT.get(), self.switch.current.predictor.labels
+        if label not in labels:
+            raise RefusedError(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                Problem(
+                    code="unknown_label",
+                    message=f"the model does not know this label; wanted one of {', '.join(labels)}.",
+                ),
+            )
+        if self.log is None:
+            raise RefusedError(HTTPStatus.CONFLICT, LOG_OFF)
+        with _refusing_unlogged():
+            feedback_id = self.log.record_feedback(prediction_id, label, request)
+        return FeedbackAnswer(feedback_id=feedback_id, prediction_id=prediction_id, request_id=request.id)
+
+    @bentoml.api
+    async def reload(
+        self,
+        alias: Literal["production"] | None = None,
+        version: str | None = None,
+        folder: str | None = None,
+        uri: str | None = None,
+    ) -> ReloadAnswer:
+        """Answer from another model in every worker, or change nothing."""
+        wanted = ReloadRequest(alias=alias, version=version, folder=folder, uri=uri)
+        given_up = threading.Event()
         try:
-            predictions = await self.batcher.submit(texts)
-        except QueueFullError as error:
-            raise OverloadedError("too many texts wait for the model") from error
-        return [self._to_answer(prediction) for prediction in predictions]
-
-    def _to_answer(self, prediction: Prediction) -> Answer:
-        return Answer(
-            **asdict(prediction),
-            model_version=self.model.tag.version,
-            model_digest=self.predictor.bundle.card.digest,
+            workers = await asyncio.to_thread(self.switch.reload, partial(fetch_model, wanted), given_up)
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
+        except SwitchBusyError as error:
+            raise RefusedError(HTTPStatus.CONFLICT, Problem(code="reload_busy", message=f"{error}.")) from error
+        except (SentimentError, SwitchError) as error:
+            problem = Problem(code="bad_model", message=f"nothing was changed: {str(error).rstrip('.')}.")
+            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, problem) from error
+        served = self.switch.current
+        return ReloadAnswer(
+            model_version=served.version,
+            model_digest=served.predictor.bundle.card.digest,
+            workers=workers,
+            request_id=CURRENT.get().id,
         )
 
+    @bentoml.on_shutdown
+    def stop(self) -> None:
+        """End the model thread, and ship what is in the log."""
+        self.batcher.close()
+        self.switch.close()
+        if self.log is not None:
+            self.log.close()
 
-cast("bentoml.Service[SentimentService]", SentimentService).add_asgi_middleware(Edge, settings=settings)
+    async def _answer(self, texts: list[str]) -> list[Answer]:
+        results = await self._submit(texts)
+        request = CURRENT.get()
+        for prediction, _ in results:
+            self.metrics.note_prediction(prediction)
+        answered = [
+            Answered(text, prediction, served.version, served.predictor.bundle.card.digest)
+            for text, (prediction, served) in zip(texts, results, strict=True)
+        ]
+        if self.log is None:
+            ids = [make_id() for _ in texts]
+        else:
+            with _refusing_unlogged():
+                ids = self.log.record(answered, request)
+        return [
+            Answer(
+                **asdict(item.prediction),
+                model_version=item.model_version,
+                model_digest=item.model_digest,
+                prediction_id=prediction_id,
+                request_id=request.id,
+            )
+            for item, prediction_id in zip(answered, ids, strict=True)
+        ]
+
+    async def _submit(self, texts: Sequence[str]) -> list[tuple[Prediction, Served]]:
+        try:
+            return await self.batcher.submit(texts)
+        except QueueFullError as error:
+            raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, OVERLOADED) from error
+
+    def _predict(self, texts: Sequence[str]) -> list[tuple[Prediction, Served]]:
+        """Return each prediction with what made it: a reload may come between two calls."""
+        served = self.switch.current
+        return [(prediction, served) for prediction in served.predictor.predict(texts)]
+
+
+def open_log(settings: ServiceSettings) -> PredictionLog:
+    """Return the prediction log as the settings want it, in the database of `DATABASE_URL`."""
+    return PredictionLog(
+        settings.spool_folder or locate_state().spool,
+        locate_database(),
+        kept_text=settings.log_text,
+        required=settings.log_required,
+        max_bytes=settings.spool_max_bytes,
+        sync=settings.log_sync,
+        retention_days=settings.log_retention_days,
+    )
+
+
+@contextmanager
+def _refusing_unlogged() -> Iterator[None]:
+    """Refuse the request where an entry cannot be made safe."""
+    try:
+        yield
+    except SpoolError as error:
+        raise RefusedError(HTTPStatus.INSUFFICIENT_STORAGE, UNLOGGED) from error
+
+
+quieten_refusals()
+service = cast("bentoml.Service[SentimentService]", SentimentService)
+if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
+    service.add_asgi_middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
+        expose_headers=["x-request-id", "retry-after"],
+    )
+service.add_asgi_middleware(Edge, settings=settings, open_metrics=open_metrics)

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Result = TypeVar("Result")
@@ -13,19 +14,35 @@ class QueueFullError(Exception):
     """More texts wait than the service promised to hold."""
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting(Generic[Result]):
+    """A text, where its answer goes, and the time on the loop's clock at which it came."""
+
+    text: str
+    future: "asyncio.Future[Result]"
+    since: float
+
+
 class MicroBatcher(Generic[Result]):
     """Merges texts of concurrent requests into calls of `answer`, which runs in one thread of its own.
 
-    A call that fails is repeated text by text, so that a bad text fails alone.
+    A call that fails is repeated text by text, so that a bad text fails alone. `watch` hears of each call, with the
+    seconds that each of its texts has waited.
     """
 
     def __init__(
-        self, answer: Callable[[Sequence[str]], list[Result]], *, max_texts_per_call: int, max_queued_texts: int
+        self,
+        answer: Callable[[Sequence[str]], list[Result]],
+        *,
+        max_texts_per_call: int,
+        max_queued_texts: int,
+        watch: Callable[[Sequence[float]], None] = lambda _: None,
     ) -> None:
         self._answer = answer
         self._max_texts_per_call = max_texts_per_call
         self._max_queued_texts = max_queued_texts
-        self._waiting: deque[tuple[str, asyncio.Future[Result]]] = deque()
+        self._watch = watch
+        self._waiting: deque[Waiting[Result]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._worker: asyncio.Task[None] | None = None
 
@@ -35,15 +52,16 @@ class MicroBatcher(Generic[Result]):
         When nobody waits any number is taken, so that one large request is not refused for ever.
         """
         if self._waiting and len(self._waiting) + len(texts) > self._max_queued_texts:
-            self._waiting = deque((text, future) for text, future in self._waiting if not future.cancelled())
+            self._waiting = deque(item for item in self._waiting if not item.future.cancelled())
             if self._waiting and len(self._waiting) + len(texts) > self._max_queued_texts:
                 raise QueueFullError
         loop = asyncio.get_running_loop()
-        futures = [loop.create_future() for _ in texts]
-        self._waiting.extend(zip(texts, futures, strict=True))
+        now = loop.time()
+        items: list[Waiting[Result]] = [Waiting(text, loop.create_future(), now) for text in texts]
+        self._waiting.extend(items)
         if self._worker is None:
             self._worker = loop.create_task(self._work())
-        return list(await asyncio.gather(*futures))
+        return list(await asyncio.gather(*(item.future for item in items)))
 
     def close(self) -> None:
         """Stop the thread once its call is done."""
@@ -57,25 +75,27 @@ class MicroBatcher(Generic[Result]):
         finally:
             self._worker = None
 
-    async def _call(self, batch: Sequence[tuple[str, "asyncio.Future[Result]"]]) -> None:
-        batch = [(text, future) for text, future in batch if not future.cancelled()]
+    async def _call(self, batch: Sequence["Waiting[Result]"]) -> None:
+        batch = [item for item in batch if not item.future.cancelled()]
         if not batch:
             return
         loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._watch([now - item.since for item in batch])
         results: list[Result] | Exception
         try:
-            results = await loop.run_in_executor(self._thread, self._try_to_answer, [text for text, _ in batch])
+            results = await loop.run_in_executor(self._thread, self._try_to_answer, [item.text for item in batch])
         except RuntimeError as error:  # the thread was closed
             results = error
         if not isinstance(results, Exception):
-            for (_, future), result in zip(batch, results, strict=True):
-                if not future.cancelled():
-                    future.set_result(result)
+            for item, result in zip(batch, results, strict=True):
+                if not item.future.cancelled():
+                    item.future.set_result(result)
         elif len(batch) > 1:
             for item in batch:
                 await self._call([item])
         else:
-            _fail(batch[0][1], results)
+            _fail(batch[0].future, results)
 
     def _try_to_answer(self, texts: Sequence[str]) -> list[Result] | Exception:
         try:

@@ -1,6 +1,8 @@
 """The HTTP edge: bodies are bounded and checked before BentoML sees them, errors leave in one shape."""
 
+import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any
@@ -8,7 +10,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from sentiment.texts import normalise_text
-from service.schemas import BatchPredictRequest, PredictRequest, Problem
+from service.access import is_loopback, open_access, say_exposed
+from service.metrics import Metrics
+from service.refusals import OVERLOADED, Refusal
+from service.requests import CURRENT, REQUEST_ID_HEADER, RequestContext, choose_request_id
+from service.schemas import BatchPredictRequest, FeedbackRequest, PredictRequest, Problem, ReloadRequest
 from service.settings import ServiceSettings
 
 Scope = MutableMapping[str, Any]
@@ -17,21 +23,35 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-REQUESTS: dict[str, type[BaseModel]] = {"/predict": PredictRequest, "/batch_predict": BatchPredictRequest}
+RELOAD = "/reload"
+REQUESTS: dict[str, type[BaseModel]] = {
+    "/predict": PredictRequest,
+    "/batch_predict": BatchPredictRequest,
+    "/explain": PredictRequest,
+    "/feedback": FeedbackRequest,
+    RELOAD: ReloadRequest,
+}
+WANTED: dict[type[BaseModel], str] = {
+    PredictRequest: '{"text": "..."}',
+    BatchPredictRequest: '{"texts": ["...", "..."]}',
+    FeedbackRequest: '{"prediction_id": "...", "label": "..."}',
+    ReloadRequest: '{"alias": "production"}, or a version, a folder or a uri',
+}
 RETRY_AFTER_SECONDS = 1
+NO_ANSWER = 499
+
+logger = logging.getLogger(__name__)
 
 READINESS = "/readyz"
 PROBLEMS = {
     HTTPStatus.BAD_REQUEST: Problem(code="malformed", message="the request could not be read; send JSON."),
     HTTPStatus.NOT_FOUND: Problem(
-        code="not_found", message="there is no such path; POST to /predict or /batch_predict, GET /model."
+        code="not_found", message="there is no such path; docs.json lists what there is, for example POST /predict."
     ),
     HTTPStatus.METHOD_NOT_ALLOWED: Problem(
-        code="method_not_allowed", message="this path does not take this method; POST to /predict and /batch_predict."
+        code="method_not_allowed", message="this path does not take this method; docs.json lists which ones do."
     ),
-    HTTPStatus.SERVICE_UNAVAILABLE: Problem(
-        code="overloaded", message="too many texts wait for the model; try again in a moment."
-    ),
+    HTTPStatus.SERVICE_UNAVAILABLE: OVERLOADED,
     HTTPStatus.GATEWAY_TIMEOUT: Problem(code="timeout", message="the answer took too long; send fewer texts at once."),
 }
 NOT_READY = Problem(code="not_ready", message="the model is not ready yet; ask again in a moment.")
@@ -51,20 +71,45 @@ class RefusalError(Exception):
 class Edge:
     """ASGI middleware around the whole service."""
 
-    def __init__(self, app: App, settings: ServiceSettings) -> None:
+    def __init__(self, app: App, settings: ServiceSettings, open_metrics: Callable[[], Metrics] | None = None) -> None:
         self._app = app
+        self._metrics = open_metrics() if open_metrics else None
         self._settings = settings
+        self._access = open_access(settings)
+        self._warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a prediction request and pass it on; give every error the same shape."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        request = RequestContext(choose_request_id(scope["headers"]))
+        CURRENT.set(request)
+        reply = _Reply(send, request)
+        try:
+            await self._handle(scope, receive, reply, request)
+        finally:
+            if self._metrics is not None:
+                code = request.problem.code if request.problem else None
+                self._metrics.note_request(scope["path"], reply.status, request.elapsed_seconds, code)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: "_Reply", request: RequestContext) -> None:
+        self._warn_if_exposed(scope)
+        barred = self._access.find_refusal(
+            scope["method"], scope["path"], scope["headers"], (scope.get("client") or ("",))[0]
+        )
+        if barred is not None:
+            request.problem = barred.problem
+            await _send_problem(send, barred.status, barred.problem, _explain_refusal(barred))
+            return
         if scope["method"] == "POST" and scope["path"] in REQUESTS:
             try:
                 body = await _read_body(receive, self._settings.max_body_bytes)
+                if not body and scope["path"] == RELOAD:
+                    body = b"{}"
                 _check_body(body, REQUESTS[scope["path"]], self._settings)
             except RefusalError as refusal:
+                request.problem = refusal.problem
                 await _send_problem(send, refusal.status, refusal.problem)
                 return
             scope = {
@@ -72,22 +117,64 @@ class Edge:
                 "headers": [*_drop_content_type(scope["headers"]), (b"content-type", b"application/json")],
             }
             receive = _replay(body, receive)
-        await self._app(scope, receive, _ErrorShaper(send, scope["path"]))
+        try:
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                await self._app(scope, receive, _ErrorShaper(send, scope["path"], request))
+        except TimeoutError:
+            if send.status != NO_ANSWER:
+                raise
+            request.problem = PROBLEMS[HTTPStatus.GATEWAY_TIMEOUT]
+            await _send_problem(send, HTTPStatus.GATEWAY_TIMEOUT, request.problem)
+
+    def _warn_if_exposed(self, scope: Scope) -> None:
+        """Say once, when somebody reaches the service from elsewhere, that nobody needs a key."""
+        host = (scope.get("server") or ("127.0.0.1",))[0]
+        if not self._warned and self._access.is_open and not is_loopback(host):
+            self._warned = True
+            logger.warning("%s", say_exposed(host))
+
+
+def _explain_refusal(refusal: Refusal) -> list[tuple[bytes, bytes]]:
+    headers = []
+    if refusal.retry_after_seconds is not None:
+        headers.append((b"retry-after", str(refusal.retry_after_seconds).encode()))
+    if refusal.status == HTTPStatus.UNAUTHORIZED:
+        headers.append((b"www-authenticate", b"Bearer"))
+    return headers
+
+
+class _Reply:
+    """Puts the id of the request into the header of its answer, and remembers the status; 499 when there was none."""
+
+    def __init__(self, send: Send, request: RequestContext) -> None:
+        self._send = send
+        self._request = request
+        self.status = NO_ANSWER
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+            named = (REQUEST_ID_HEADER, self._request.id.encode())
+            message = {**message, "headers": [*message.get("headers", []), named]}
+        await self._send(message)
 
 
 class _ErrorShaper:
     """Replaces the body of an error from further in by the one shape."""
 
-    def __init__(self, send: Send, path: str) -> None:
+    def __init__(self, send: Send, path: str, request: RequestContext) -> None:
         self._send = send
         self._path = path
+        self._request = request
         self._replaced = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] >= HTTPStatus.BAD_REQUEST:
             self._replaced = True
             kept = [(name, value) for name, value in message.get("headers", []) if name == b"allow"]
-            await _send_problem(self._send, message["status"], _choose_problem(message["status"], self._path), kept)
+            problem = self._request.problem or _choose_problem(message["status"], self._path)
+            self._request.problem = problem
+            await _send_problem(self._send, message["status"], problem, kept)
         elif not self._replaced:
             await self._send(message)
 
@@ -143,11 +230,16 @@ def _check_batch(texts: list[str], limit: int) -> None:
 def _refuse_invalid(error: ValidationError, shape: type[BaseModel]) -> RefusalError:
     """Return the refusal for a body of the wrong shape, without a word of what it said."""
     mistake = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    wanted = '{"texts": ["...", "..."]}' if shape is BatchPredictRequest else '{"text": "..."}'
+    wanted = WANTED[shape]
     if mistake["type"] == "json_invalid":
         return RefusalError(HTTPStatus.BAD_REQUEST, "malformed", f"the body is not JSON in UTF-8; wanted {wanted}.")
     place = ".".join(str(part) for part in mistake["loc"]) or "the body"
-    reasons = {"missing": f"{place} is missing", "extra_forbidden": "the body has a key that is not known here"}
+    reasons = {
+        "missing": f"{place} is missing",
+        "extra_forbidden": "the body has a key that is not known here",
+        "value_error": "the body names more than one model",
+        "string_pattern_mismatch": f"{place} is not an id that a prediction answered with",
+    }
     reason = reasons.get(mistake["type"], f"{place} has the wrong type")
     return RefusalError(HTTPStatus.UNPROCESSABLE_ENTITY, "wrong_type", f"{reason}; wanted {wanted}.")
 

@@ -2,12 +2,26 @@
 
 import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import bentoml
 import yaml
 from bentoml.exceptions import BentoMLException
 
+from sentiment.bundle import BUNDLE_FILES, open_bundle
+from sentiment.errors import BundleError
+from sentiment.predictor import Predictor
 from sentiment.state import MODEL_TAG_VARIABLE, locate_state
+from sentiment.text_graph import GRAPH_ERRORS
+from service.schemas import ReloadRequest
+
+MAX_BUNDLE_BYTES = 2_000_000_000
+VERSION_LENGTH = 12
+MAX_SUM_GAP = 1e-3
+REGISTERED = "sentiment"
+WARM_TEXTS = ("good", "a sentence of some length to warm the model with " * 4)
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -24,6 +38,11 @@ def find_model_tag() -> str:
     if bento.is_file():
         (service,) = yaml.safe_load(bento.read_text(encoding="utf-8"))["services"]
         return str(service["models"][0]["tag"])
+    return read_production_tag()
+
+
+def read_production_tag() -> str:
+    """Return the tag that the state folder points to. Raises BentoMLException when nothing is in production."""
     pointer = locate_state().production
     if not pointer.is_file():
         raise BentoMLException(
@@ -37,3 +56,87 @@ def find_model_tag() -> str:
             f"the pointer to the model in production, {pointer}, cannot be read; train again with `make train`,"
             f" or name a model from `bentoml models list` in {MODEL_TAG_VARIABLE}."
         ) from error
+
+
+def open_sound_model(folder: Path, *, threads: int) -> Predictor:
+    """Return a predictor that is warm and has answered. Raises BundleError when the bundle is not sound."""
+    predictor = Predictor(open_bundle(folder), threads=threads)
+    try:
+        sums = predictor.predict_probabilities(WARM_TEXTS).sum(axis=1)
+    except GRAPH_ERRORS as error:
+        raise BundleError(
+            f"the graph in {folder} fails over a text ({type(error).__name__}); train and export it again."
+        ) from error
+    if not all(abs(float(total) - 1) < MAX_SUM_GAP for total in sums):
+        raise BundleError(f"the probabilities of the graph in {folder} do not add up to 1; train and export it again.")
+    return predictor
+
+
+def fetch_model(wanted: ReloadRequest, folder: Path) -> tuple[Path, str]:
+    """Return the folder of the bundle to serve, copied into `folder` unless BentoML's store keeps it, and its version.
+
+    Raises BundleError when there is none.
+    """
+    if wanted.folder is None and wanted.uri is None:
+        try:
+            tag = read_production_tag() if wanted.version is None else find_version_tag(wanted.version)
+            version = tag.partition(":")[2]
+            if not version:
+                raise BundleError(f"{tag!r} names no version; train again with `make train`.")
+            return Path(bentoml.models.get(tag).path), version
+        except BentoMLException as error:
+            raise BundleError(str(error)) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    fetch = _copy_from(Path(wanted.folder)) if wanted.folder is not None else _download_from(str(wanted.uri))
+    try:
+        for name in BUNDLE_FILES:
+            fetch(name, folder / name)
+        return folder, open_bundle(folder).card.digest[:VERSION_LENGTH]
+    except BundleError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def find_version_tag(version: str) -> str:
+    """Return the tag in BentoML's store of a version: 3, or with its digest, 3-7dfa72db3c90."""
+    stored = [str(model.tag) for model in bentoml.models.list(REGISTERED)]
+    found = [tag for tag in stored if tag.split(":")[1] == version or tag.split(":")[1].startswith(f"{version}-")]
+    if len(found) != 1:
+        raise BundleError(
+            f"this machine has {len(found)} models of version {version[:40]!r}; wanted one of those that"
+            f" `bentoml models list {REGISTERED}` names."
+        )
+    return found[0]
+
+
+def _copy_from(origin: Path) -> Callable[[str, Path], object]:
+    def copy(name: str, destination: Path) -> None:
+        try:
+            shutil.copyfile(origin / name, destination)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise BundleError(
+                f"{str(origin)!r} is not a model bundle that can be read: {name}: {reason};"
+                f" wanted {', '.join(BUNDLE_FILES)}."
+            ) from error
+
+    return copy
+
+
+def _download_from(uri: str) -> Callable[[str, Path], object]:
+    from fsspec.core import url_to_fs
+
+    def download(name: str, destination: Path) -> None:
+        try:
+            filesystem, path = url_to_fs(uri.rstrip("/"))
+            size = filesystem.info(f"{path}/{name}").get("size") or 0
+            if size > MAX_BUNDLE_BYTES:
+                raise BundleError(f"{name} has {size:,} bytes, the limit is {MAX_BUNDLE_BYTES:,}; name another bundle.")
+            filesystem.get_file(f"{path}/{name}", str(destination))
+        except (OSError, ValueError, ImportError) as error:
+            raise BundleError(
+                f"{name} cannot be fetched from the URI ({type(error).__name__}); wanted a folder that this service"
+                f" reaches with {', '.join(BUNDLE_FILES)} in it."
+            ) from error
+
+    return download

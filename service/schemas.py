@@ -1,8 +1,8 @@
 """What goes over the wire: requests, answers and the one shape of an error."""
 
-from typing import Any
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 WHERE_THERE_IS_ONE: Any = Field(None, exclude_if=lambda value: value is None)
 
@@ -21,6 +21,54 @@ class BatchPredictRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     texts: list[str]
+
+
+class FeedbackRequest(BaseModel):
+    """The body of `POST /feedback`: what the answer with this `prediction_id` should have been."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prediction_id: str = Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+    label: str
+
+
+class FeedbackAnswer(BaseModel):
+    """The feedback was kept, under an id of its own."""
+
+    feedback_id: str
+    prediction_id: str
+    request_id: str
+
+
+class ReloadRequest(BaseModel):
+    """The body of `POST /reload`: which model to serve, by one of these; `{}` is what is in production.
+
+    `version` is one of the registry that was promoted here, `folder` a bundle on the machine of the service,
+    `uri` one anywhere that fsspec reads, as file://, https:// or s3://.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    alias: Literal["production"] | None = None
+    version: str | None = None
+    folder: str | None = None
+    uri: str | None = None
+
+    @model_validator(mode="after")
+    def check_one(self) -> Self:
+        """Refuse more than one source."""
+        if sum(value is not None for value in (self.alias, self.version, self.folder, self.uri)) > 1:
+            raise ValueError("more than one source")
+        return self
+
+
+class ReloadAnswer(BaseModel):
+    """What every worker answers from now."""
+
+    model_version: str
+    model_digest: str
+    workers: int
+    request_id: str
 
 
 class Problem(BaseModel):
@@ -42,6 +90,24 @@ class Answer(BaseModel):
     truncated: bool
     model_version: str
     model_digest: str
+    prediction_id: str
+    request_id: str
+
+
+class WordWeight(BaseModel):
+    """Characters `start` to `end` of the text, and what they add to the probability of the label."""
+
+    text: str
+    start: int
+    end: int
+    weight: float
+
+
+class Explanation(Answer):
+    """An answer and its reasons: `base` (the probability of its label without any word) and all weights sum to it."""
+
+    base: float
+    words: list[WordWeight]
 
 
 class BatchEntry(BaseModel):
@@ -55,6 +121,8 @@ class BatchEntry(BaseModel):
     truncated: bool | None = WHERE_THERE_IS_ONE
     model_version: str | None = WHERE_THERE_IS_ONE
     model_digest: str | None = WHERE_THERE_IS_ONE
+    prediction_id: str | None = WHERE_THERE_IS_ONE
+    request_id: str | None = WHERE_THERE_IS_ONE
     error: Problem | None = WHERE_THERE_IS_ONE
 
 

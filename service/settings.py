@@ -1,7 +1,12 @@
 """The settings of the service, read once from `SENTIMENT_*` variables."""
 
-from pydantic import Field
+from pathlib import Path
+
+from limits import parse_many
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.prediction_log.redaction import KeptText
 
 
 class ServiceSettings(BaseSettings):
@@ -15,3 +20,37 @@ class ServiceSettings(BaseSettings):
     max_queued_texts: int = Field(1024, ge=1, description="Texts that may wait for the model before requests are shed.")
     max_texts_per_call: int = Field(32, ge=1, description="Waiting texts that share one call of the model.")
     engine_threads: int = Field(1, ge=1, description="Model calls side by side in one worker.")
+    timeout_seconds: int = Field(30, ge=1, description="Seconds after which a request is given up.")
+    api_keys: SecretStr = Field(SecretStr(""), description="Lines of a key file, separated by semicolons.")
+    api_key_file: Path | None = Field(None, description="File of API keys, made by `python -m service.keys`.")
+    rate_limit: str = Field("", description="Requests per key and worker, for example 600/minute; empty for no limit.")
+    cors_origins: str = Field("", description="Origins whose pages may ask, separated by commas; * for all.")
+    explain_max_parts: int = Field(64, ge=2, description="Parts that an explanation tells apart; words are joined.")
+    explain_max_evaluations: int = Field(400, ge=1, description="Texts that the model answers for one explanation.")
+    explain_max_words: int = Field(12_000, ge=1, description="Words in all these texts, about.")
+    log_predictions: bool = Field(True, description="Keep every answer in the prediction log.")
+    log_text: KeptText = Field("redacted", description="What of a text is kept: none, hash, redacted or full.")
+    log_required: bool = Field(True, description="Refuse what cannot be logged; false answers, counts and warns.")
+    log_sync: bool = Field(False, description="Wait for the disk: a loss of power loses nothing either.")
+    log_retention_days: int = Field(90, ge=0, description="Days that a row of the log is kept; 0 for ever.")
+    spool_folder: Path | None = Field(None, description="Where entries wait; by default `spool` in the state folder.")
+    spool_max_bytes: int = Field(1_000_000_000, ge=1, description="Bytes that may wait there.")
+
+    @field_validator("spool_folder", "api_key_file", mode="before")
+    @classmethod
+    def check_path(cls, value: object) -> object:
+        """Take an empty variable for one that is not set."""
+        return value or None
+
+    @field_validator("rate_limit")
+    @classmethod
+    def check_rate(cls, value: str) -> str:
+        """Refuse what is not a rate."""
+        if value:
+            try:
+                rates = [rate for rate in parse_many(value) if rate.amount > 0]
+            except ValueError:
+                rates = []
+            if len(rates) != 1:
+                raise ValueError(f"{value!r} is not a rate; wanted for example 600/minute or 10/second")
+        return value

@@ -57,6 +57,7 @@ def smoke_test(bento_tag: str, digest: str) -> None:
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "bentoml", "serve", bento_tag, "--host", "127.0.0.1", "--port", str(port)]
     environment = {key: value for key, value in os.environ.items() if key not in {MODEL_TAG_VARIABLE, "PYTHONPATH"}}
+    environment["SENTIMENT_LOG_PREDICTIONS"] = "false"
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "serve.log").open("w+") as log:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True

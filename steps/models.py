@@ -15,11 +15,11 @@ from sentiment.behaviour import BehaviourReport, read_cases, run_cases
 from sentiment.bundle import Bundle
 from sentiment.comparison import Comparison, compare_answers
 from sentiment.config import DatasetSection, SplitSection
+from sentiment.database.evaluations import EvaluationRecord, append_evaluations
 from sentiment.datasets import Dataset, load_dataset
 from sentiment.evaluation import Answers, answer_rows
 from sentiment.ledger import stamp_time
 from sentiment.predictor import Predictor
-from sentiment.records import EvaluationRecord, append_evaluations
 from sentiment.reports import Scored, render_evaluation, render_validation, score_model
 from sentiment.splitting import sample_rows, split_dataset
 from sentiment.state import locate_database

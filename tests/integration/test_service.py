@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import bentoml
 import httpx
@@ -20,22 +21,11 @@ from sentiment.bundle import open_bundle
 from sentiment.predictor import open_predictor
 from sentiment.state import CHECKOUT
 from steps.bento import find_free_port, wait_until_ready
+from tests.integration.serving import STORE, TAG, WORD
 
 pytestmark = pytest.mark.slow
 
-TAG = "sentiment:tiny"
-WORD = "marmalade"
 MAX_QUEUED_TEXTS = 16
-STORE = f"""
-import sys
-from pathlib import Path
-from dataclasses import replace
-from sentiment.bundle import seal_bundle
-from steps.bento import store_model
-from tests.conftest import make_tiny_bundle
-bundle = make_tiny_bundle(Path(sys.argv[1]))
-store_model(seal_bundle(bundle.folder, replace(bundle.card, uncertain_below=0.45)), {TAG!r})
-"""
 
 
 @dataclass(frozen=True)
@@ -165,7 +155,22 @@ def test_a_batch_answers_like_its_texts_alone(client):
 
     together = client.post("/batch_predict", json={"texts": texts}).json()["predictions"]
 
-    assert together == [client.post("/predict", json={"text": text}).json() for text in texts]
+    alone = [client.post("/predict", json={"text": text}).json() for text in texts]
+    assert [drop_ids(entry) for entry in together] == [drop_ids(answer) for answer in alone]
+
+
+def drop_ids(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer without what is its own alone."""
+    return {name: value for name, value in answer.items() if name not in {"prediction_id", "request_id"}}
+
+
+def test_each_answer_has_an_id_of_its_own(client):
+    """Each text of a batch has its own prediction id, all of them the id of the request, which the header has too."""
+    answered = client.post("/batch_predict", json={"texts": ["good"] * 3}, headers={"x-request-id": "mine.1"})
+
+    entries = answered.raise_for_status().json()["predictions"]
+    assert len({entry["prediction_id"] for entry in entries}) == 3
+    assert {entry["request_id"] for entry in entries} == {answered.headers["x-request-id"]} == {"mine.1"}
 
 
 def test_concurrent_callers_get_their_own_answers(client):
@@ -204,22 +209,28 @@ def test_the_metrics_count_requests(client):
 
     lines = client.get("/metrics").raise_for_status().text.splitlines()
 
-    (line,) = [
-        line
-        for line in lines
-        if line.startswith("bentoml_service_request_total{") and 'endpoint="/predict",http_response_code="200"' in line
-    ]
+    (line,) = [line for line in lines if line.startswith('sentigate_requests_total{route="/predict",status="200"}')]
     assert float(line.rsplit(" ", 1)[1]) >= 1
 
 
+def test_no_path_of_a_caller_is_in_the_metrics(client):
+    """Paths that are not there are counted under one name, however many are asked for."""
+    for number in range(20):
+        client.get(f"/quince/{number}")
+
+    said = client.get("/metrics").raise_for_status().text
+    assert "quince" not in said
+    assert 'sentigate_requests_total{route="other",status="404"}' in said
+
+
 def test_a_path_that_is_not_there_is_said_in_the_one_shape(client):
-    """A 404 is JSON that names the paths there are."""
+    """A 404 is JSON that says where the paths are listed."""
     answer = client.get("/nowhere")
 
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")
     assert answer.json() == {
         "code": "not_found",
-        "message": "there is no such path; POST to /predict or /batch_predict, GET /model.",
+        "message": "there is no such path; docs.json lists what there is, for example POST /predict.",
     }
 
 
@@ -236,6 +247,36 @@ def test_a_body_without_a_length_is_bounded(client):
     answer = client.post("/predict", content=(b" " * 65_536 for _ in range(20)))
 
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+def test_the_description_lists_what_there_is(client):
+    """`GET /docs.json` describes every route for callers, with the fields of its answer."""
+    described = client.get("/docs.json").raise_for_status().json()
+
+    posts = {path: item["post"] for path, item in described["paths"].items() if "post" in item}
+    assert posts.keys() == {"/predict", "/batch_predict", "/explain", "/feedback", "/reload"}
+    assert {"prediction_id", "request_id", "confidence"} <= list_fields(described, posts["/predict"])
+    assert list_fields(described, posts["/batch_predict"]) == {"predictions"}
+    assert {"base", "words", "label"} <= list_fields(described, posts["/explain"])
+    assert list_fields(described, posts["/feedback"]) == {"feedback_id", "prediction_id", "request_id"}
+    assert list_fields(described, posts["/reload"]) == {"model_version", "model_digest", "workers", "request_id"}
+    assert {"/model", "/health", "/livez", "/readyz", "/metrics"} <= described["paths"].keys()
+
+
+def list_fields(described: dict[str, Any], operation: dict[str, Any], status: str = "200") -> set[str]:
+    """Return the names of the fields in an answer with a status, as the description has them."""
+    schema = operation["responses"][status]["content"]["application/json"]["schema"]
+    while "$ref" in schema:
+        schema = described["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+    return set(schema["properties"])
+
+
+@pytest.mark.parametrize("status", ["400", "401", "413", "422", "429", "503"])
+def test_the_description_has_the_shape_of_errors(client, status):
+    """Each route is described with the errors that callers get from it, in the one shape."""
+    described = client.get("/docs.json").raise_for_status().json()
+
+    assert list_fields(described, described["paths"]["/predict"]["post"], status) == {"code", "message", "limit"}
 
 
 def test_no_text_of_a_caller_is_in_the_log(server, client):

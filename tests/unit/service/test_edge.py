@@ -5,11 +5,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from sentiment.errors import ConfigError
+from service.access import say_exposed
 from service.edge import Edge, find_problem
+from service.keys import make_key, write_key
+from service.refusals import RefusedError
+from service.requests import CURRENT
+from service.schemas import FeedbackRequest, Problem
 from service.settings import ServiceSettings
 
 WORD = "marmalade"
+ID = "01890a5d-ac96-774b-bcce-b302099a8057"
+FEEDBACK = {"prediction_id": ID, "label": "positive"}
+NAMED = [(b"x-request-id", b"r-1")]
 LIMITS = ServiceSettings(max_text_chars=20, max_batch_texts=3, max_body_bytes=200)
 NOT_JSON = 'the body is not JSON in UTF-8; wanted {"text": "..."}.'
 
@@ -40,6 +50,32 @@ NO_TEXTS = {
     "string": b'{"texts": "marmalade"}',
     "object": b'{"texts": {"marmalade": 1}}',
     "null": b'{"texts": null}',
+}
+
+
+SOUND_IDS = {
+    "one sign": b"7",
+    "a UUID": ID.encode(),
+    "all signs": b"Az09_.:-",
+    "a trace": b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    "the longest": b"a" * 128,
+}
+HOSTILE_IDS = {
+    "nothing": b"",
+    "too long": b"a" * 129,
+    "very long": b"a" * 100_000,
+    "a space": b"a b",
+    "a new line": b"a\n",
+    "a header": b"a\r\nset-cookie: x=y",
+    "markup": b"<script>alert(1)</script>",
+    "quotes": b"a'; drop table predictions; --",
+    "a log escape": b"\x1b[31mred",
+    "NUL": b"a\x00",
+    "letters beyond ASCII": "é".encode(),
+    "no UTF-8": b"\xff\xfe",
+    "digits of another script": "\u0667".encode(),
+    "a path": b"../../etc/passwd",
+    "a percent sign": b"%s%n",
 }
 
 
@@ -108,7 +144,7 @@ def ask(
     path: str = "/predict",
     method: str = "POST",
     app: Any = None,
-    headers: Sequence = (),
+    headers: Sequence = NAMED,
     settings=LIMITS,
 ) -> Reply:
     """Send one request through the edge."""
@@ -336,7 +372,11 @@ def test_a_refusal_is_a_whole_json_answer(body):
     """A refusal says that it is JSON and how long it is."""
     reply = ask(body)
 
-    assert reply.headers == {b"content-type": b"application/json", b"content-length": str(len(reply.body)).encode()}
+    assert reply.headers == {
+        b"content-type": b"application/json",
+        b"content-length": str(len(reply.body)).encode(),
+        b"x-request-id": b"r-1",
+    }
     assert set(reply.problem) <= {"code", "message", "limit"}
 
 
@@ -347,7 +387,11 @@ def test_a_good_request_passes_unchanged():
     reply = ask(body, app=app)
 
     assert app.bodies == [body]
-    assert (reply.status, reply.headers, reply.body) == (200, {b"x-inner": b"kept"}, b"inner marmalade")
+    assert (reply.status, reply.headers, reply.body) == (
+        200,
+        {b"x-inner": b"kept", b"x-request-id": b"r-1"},
+        b"inner marmalade",
+    )
 
 
 @pytest.mark.parametrize(
@@ -405,8 +449,8 @@ def test_what_is_not_http_passes(kind):
 @pytest.mark.parametrize(
     ("status", "code", "message"),
     [
-        (404, "not_found", "there is no such path; POST to /predict or /batch_predict, GET /model."),
-        (405, "method_not_allowed", "this path does not take this method; POST to /predict and /batch_predict."),
+        (404, "not_found", "there is no such path; docs.json lists what there is, for example POST /predict."),
+        (405, "method_not_allowed", "this path does not take this method; docs.json lists which ones do."),
         (500, "internal", "the service failed to answer; the error is in its log."),
         (503, "overloaded", "too many texts wait for the model; try again in a moment."),
     ],
@@ -438,7 +482,168 @@ def test_what_is_no_error_leaves_as_it_is(status):
     """An answer below 400 is the service's own."""
     reply = ask(method="GET", path="/model", app=InnerApp(status))
 
-    assert (reply.status, reply.headers, reply.body) == (status, {b"x-inner": b"kept"}, b"inner marmalade")
+    assert (reply.status, reply.headers, reply.body) == (
+        status,
+        {b"x-inner": b"kept", b"x-request-id": b"r-1"},
+        b"inner marmalade",
+    )
+
+
+class RefusingApp:
+    """Raises a refusal as the service does, answered by the framework with a text of its own."""
+
+    def __init__(self, status: int, problem: Problem) -> None:
+        self._status = status
+        self._problem = problem
+
+    async def __call__(self, scope, receive, send) -> None:
+        error = RefusedError(self._status, self._problem)
+        await send({"type": "http.response.start", "status": error.error_code, "headers": []})
+        await send({"type": "http.response.body", "body": b"a traceback"})
+
+
+class NamingApp:
+    """Notes under which id it was asked."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    async def __call__(self, scope, receive, send) -> None:
+        self.names.append(CURRENT.get().id)
+        await InnerApp()(scope, receive, send)
+
+
+@pytest.mark.parametrize("name", SOUND_IDS.values(), ids=SOUND_IDS)
+def test_a_request_keeps_its_name(name):
+    """A short and plain id that the caller sent is the one that the service knows and that comes back."""
+    app = NamingApp()
+
+    reply = ask(pack({"text": "good"}), app=app, headers=[(b"x-request-id", name)])
+
+    assert (reply.headers[b"x-request-id"], app.names) == (name, [name.decode()])
+
+
+@pytest.mark.parametrize("name", HOSTILE_IDS.values(), ids=HOSTILE_IDS)
+def test_a_hostile_name_is_replaced(name):
+    """An id that could do harm in a log, a header or a page goes no further, and the request is answered."""
+    app = NamingApp()
+
+    reply = ask(pack({"text": "good"}), app=app, headers=[(b"x-request-id", name)])
+
+    given = reply.headers[b"x-request-id"].decode()
+    assert (reply.status, app.names) == (200, [given])
+    assert FeedbackRequest(prediction_id=given, label="an id like any other").prediction_id == given
+
+
+def test_requests_without_a_name_get_different_ones():
+    """Each request that has no id gets one of its own."""
+    names = {ask(pack({"text": "good"}), headers=[]).headers[b"x-request-id"] for _ in range(10)}
+
+    assert len(names) == 10
+
+
+@pytest.mark.parametrize(
+    ("body", "method", "path", "inner"),
+    [
+        (b"{", "POST", "/predict", 200),
+        (b" " * 201, "POST", "/batch_predict", 200),
+        (b"", "GET", "/model", 200),
+        (b"", "GET", "/nowhere", 404),
+        (pack({"text": "good"}), "POST", "/predict", 500),
+        (pack({"text": "good"}), "POST", "/predict", 503),
+    ],
+    ids=["malformed", "too large", "a page", "not found", "failed", "overloaded"],
+)
+def test_every_answer_names_its_request(body, method, path, inner):
+    """Whatever becomes of a request, its id is in the header of the answer, once."""
+    reply = ask(body, method=method, path=path, app=InnerApp(inner))
+
+    assert [value for name, value in reply.messages[0]["headers"] if name == b"x-request-id"] == [b"r-1"]
+
+
+def test_the_name_of_one_request_is_not_that_of_the_next():
+    """Requests that are answered side by side keep their own ids."""
+    seen: dict[str, str] = {}
+    both = asyncio.Barrier(2)
+
+    async def wait(scope, receive, send):
+        await both.wait()
+        seen[scope["path"]] = CURRENT.get().id
+
+    async def ask_both():
+        scopes = [
+            {"type": "http", "method": "GET", "path": name, "headers": [(b"x-request-id", name.encode())]}
+            for name in ("a", "b")
+        ]
+        await asyncio.gather(*[Edge(wait, LIMITS)(scope, Caller([b""]).receive, Reply().send) for scope in scopes])
+
+    asyncio.run(asyncio.wait_for(ask_both(), 10))
+    assert seen == {"a": "a", "b": "b"}
+
+
+@pytest.mark.parametrize("status", [409, 422, 503, 507])
+def test_a_refusal_from_within_leaves_as_it_was_said(status):
+    """The service's own refusal is answered with its problem, and with nothing that the framework says."""
+    problem = Problem(code="odd", message="this is odd; ask for something even.", limit=2)
+
+    reply = ask(pack({"text": "good"}), app=RefusingApp(status, problem))
+
+    assert (reply.status, reply.problem) == (status, problem.model_dump())
+
+
+def test_feedback_passes_unchanged():
+    """Feedback of the right shape reaches the service with the bytes of the caller."""
+    app, body = InnerApp(), pack(FEEDBACK)
+
+    assert ask(body, path="/feedback", app=app).status == 200
+    assert app.bodies == [body]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"label": "positive"}, "prediction_id is missing"),
+        ({"prediction_id": ID}, "label is missing"),
+        ({**FEEDBACK, "label": 1}, "label has the wrong type"),
+        ({**FEEDBACK, "label": None}, "label has the wrong type"),
+        ({**FEEDBACK, "prediction_id": 7}, "prediction_id has the wrong type"),
+        ({**FEEDBACK, "prediction_id": WORD}, "prediction_id is not an id that a prediction answered with"),
+        ({**FEEDBACK, "prediction_id": ID.upper()}, "prediction_id is not an id that a prediction answered with"),
+        ({**FEEDBACK, "prediction_id": ID + "\n"}, "prediction_id is not an id that a prediction answered with"),
+        ({**FEEDBACK, WORD: 1}, "the body has a key that is not known here"),
+        ([FEEDBACK], "the body has the wrong type"),
+    ],
+    ids=["no id", "no label", "number", "null", "id number", "word", "capitals", "new line", "key", "list"],
+)
+def test_feedback_of_the_wrong_shape_is_refused(body, reason):
+    """Feedback that names no prediction or no label is answered 422 with what is wrong, and goes no further."""
+    app = InnerApp()
+
+    reply = ask(pack(body), path="/feedback", app=app)
+
+    assert (reply.status, app.scopes) == (422, [])
+    assert reply.problem == {
+        "code": "wrong_type",
+        "message": f'{reason}; wanted {{"prediction_id": "...", "label": "..."}}.',
+    }
+
+
+def test_feedback_that_is_not_json_is_malformed():
+    """A body that cannot be read is answered with the shape of feedback."""
+    reply = ask(b"label=positive", path="/feedback")
+
+    assert reply.status == 400
+    assert reply.problem == {
+        "code": "malformed",
+        "message": 'the body is not JSON in UTF-8; wanted {"prediction_id": "...", "label": "..."}.',
+    }
+
+
+def test_feedback_over_the_limit_is_too_large():
+    """The limit of a body holds for feedback too."""
+    reply = ask(pack({**FEEDBACK, "label": "a" * 200}), path="/feedback")
+
+    assert (reply.status, reply.problem["code"]) == (413, "body_too_large")
 
 
 @pytest.mark.parametrize("text", ["a", " a ", "a" * 20, "?!", "\U0001f600"])
@@ -451,3 +656,187 @@ def test_a_sound_text_has_no_problem(text):
 def test_a_text_that_cannot_be_answered_has_a_problem(text, code):
     """A text of a batch is held to the same rules as a text alone."""
     assert find_problem(text, LIMITS).code == code
+
+
+GOOD_KEY, GOOD_LINE = make_key("dashboard", ["predict"])
+LOCKED = LIMITS.model_copy(update={"api_keys": SecretStr(write_key(GOOD_LINE))})
+WITH_KEY = [*NAMED, (b"authorization", f"Bearer {GOOD_KEY}".encode())]
+RELOAD_WANTED = '{"alias": "production"}, or a version, a folder or a uri'
+
+
+class Server:
+    """One edge that is asked several times, from one address or from another."""
+
+    def __init__(self, settings: ServiceSettings = LIMITS) -> None:
+        self.app = InnerApp()
+        self._edge = Edge(self.app, settings)
+
+    def ask(self, path: str = "/predict", headers: Sequence = NAMED, **scope: Any) -> Reply:
+        reply, caller = Reply(), Caller([pack({"text": "good"})])
+        scope = {"type": "http", "method": "POST", "path": path, "headers": list(headers), **scope}
+        asyncio.run(self._edge(scope, caller.receive, reply.send))
+        return reply
+
+
+def refuse_unread(path: str, headers: Sequence, settings: ServiceSettings) -> Reply:
+    """Return the answer to a request that is refused before its body is read and before the service sees it."""
+    reply, app, caller = Reply(), InnerApp(), Caller([b"x" * 10_000] * 3)
+    scope = {"type": "http", "method": "POST", "path": path, "headers": list(headers)}
+    asyncio.run(Edge(app, settings)(scope, caller.receive, reply.send))
+    assert (caller.read, app.scopes) == (0, [])
+    return reply
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [([], "key_missing"), ([(b"authorization", b"Bearer x")], "key_unknown"), ([(b"x-api-key", b"x")], "key_unknown")],
+    ids=["none", "a bearer", "a header of its own"],
+)
+@pytest.mark.parametrize("path", ["/predict", "/explain", "/reload", "/no"])
+def test_a_request_without_a_key_is_refused_unread(path, sent, code):
+    """A stranger cannot make the service read a body; the answer says which scheme it wants."""
+    reply = refuse_unread(path, [*NAMED, *sent], LOCKED)
+
+    assert (reply.status, reply.problem["code"]) == (401, code)
+    assert reply.headers[b"www-authenticate"] == b"Bearer"
+    assert (reply.headers[b"x-request-id"], reply.headers[b"content-type"]) == (b"r-1", b"application/json")
+    assert b"retry-after" not in reply.headers
+
+
+def test_a_key_without_the_scope_is_refused_unread():
+    """A key for predictions does not change the model, and the answer does not ask for another scheme."""
+    reply = refuse_unread("/reload", WITH_KEY, LOCKED)
+
+    assert (reply.status, reply.problem) == (
+        403,
+        {"code": "scope", "message": "this key may not do that; /reload wants the scope admin."},
+    )
+    assert not reply.headers.keys() & {b"www-authenticate", b"retry-after"}
+
+
+def test_a_reload_from_elsewhere_is_refused_unread_where_there_are_no_keys():
+    """A service without keys lets nobody change its model from elsewhere; an unknown address is elsewhere."""
+    reply = refuse_unread("/reload", NAMED, LIMITS)
+
+    assert (reply.status, reply.problem["code"]) == (403, "key_required")
+
+
+def test_a_request_over_the_rate_is_refused_with_a_time():
+    """Who asks too often reads in a header when to come back, and the service is not troubled."""
+    server = Server(LOCKED.model_copy(update={"rate_limit": "1/hour"}))
+    first, second = server.ask(headers=WITH_KEY), server.ask(headers=WITH_KEY)
+    wait = int(second.headers[b"retry-after"])
+
+    assert (first.status, second.status, len(server.app.scopes)) == (200, 429, 1)
+    assert second.problem == {
+        "code": "too_many_requests",
+        "message": f"the limit is 1 per 1 hour; ask again in {wait} s.",
+        "limit": 1,
+    }
+    assert b"www-authenticate" not in second.headers
+
+
+def test_a_request_with_a_key_passes_unchanged():
+    """A key opens the service, which hears the request as it was sent."""
+    app = InnerApp()
+    body = pack({"text": "good"})
+
+    assert (ask(body, app=app, headers=WITH_KEY, settings=LOCKED).status, app.bodies) == (200, [body])
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/livez"), ("GET", "/readyz"), ("OPTIONS", "/predict")])
+def test_probes_and_preflights_pass_without_a_key(method, path):
+    """What looks whether the service lives, or whether it may be asked, needs no key."""
+    app = InnerApp()
+
+    assert (ask(method=method, path=path, app=app, settings=LOCKED).status, len(app.scopes)) == (200, 1)
+
+
+def test_a_key_is_not_repeated():
+    """No answer holds a key that was sent."""
+    for headers in ([(b"x-api-key", WORD.encode())], [(b"authorization", b"Bearer " + WORD.encode())]):
+        reply = ask(headers=headers, settings=LOCKED)
+        assert WORD.encode() not in reply.body + b"".join(reply.headers.values())
+
+
+def test_settings_with_a_damaged_key_make_no_service():
+    """A service whose keys cannot be read does not start open."""
+    with pytest.raises(ConfigError, match=r"^line 1 of SENTIMENT_API_KEYS is not an API key; "):
+        Edge(InnerApp(), LIMITS.model_copy(update={"api_keys": SecretStr("marmalade")}))
+
+
+def test_an_exposed_service_is_warned_of_once(caplog):
+    """The first request that comes over another address than this machine's is warned of, and no other."""
+    server = Server()
+    for address in ("127.0.0.1", "192.0.2.7", "192.0.2.7", "198.51.100.1"):
+        server.ask(server=(address, 3000))
+
+    assert caplog.messages == [say_exposed("192.0.2.7")]
+
+
+@pytest.mark.parametrize("server", [("127.0.0.1", 3000), ("::1", 3000), None], ids=str)
+def test_a_service_on_this_machine_is_not_warned_of(server, caplog):
+    """Who works alone is left alone."""
+    Server().ask(server=server)
+
+    assert caplog.messages == []
+
+
+def test_a_service_with_keys_is_not_warned_of(caplog):
+    """A service that asks for keys may be reached from anywhere."""
+    Server(LOCKED).ask(server=("192.0.2.7", 3000))
+
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(("client", "status"), [(("127.0.0.1", 5), 422), (("192.0.2.7", 5), 403), (None, 403)], ids=str)
+def test_a_reload_without_keys_is_for_this_machine(client, status):
+    """A caller on the machine of the service gets as far as its body, which says nothing of a model here."""
+    assert Server().ask("/reload", client=client).status == status
+
+
+RELOADS = {
+    "nothing": (b"", b"{}"),
+    "an empty object": (b"{}", b"{}"),
+    "production": (b'{"alias": "production"}', b'{"alias": "production"}'),
+    "a version": (b'{"version": "3"}', b'{"version": "3"}'),
+}
+BAD_RELOADS = {
+    "two sources": (b'{"version": "3", "folder": "marmalade"}', "the body names more than one model"),
+    "another alias": (b'{"alias": "marmalade"}', "alias has the wrong type"),
+    "a number": (b'{"version": 3}', "version has the wrong type"),
+    "an unknown key": (b'{"marmalade": "3"}', "the body has a key that is not known here"),
+    "a list": (b"[]", "the body has the wrong type"),
+}
+
+
+def ask_reload(body: bytes, app: InnerApp) -> Reply:
+    reply = Reply()
+    scope = {"type": "http", "method": "POST", "path": "/reload", "headers": NAMED, "client": ("127.0.0.1", 5)}
+    asyncio.run(Edge(app, LIMITS)(scope, Caller([body]).receive, reply.send))
+    return reply
+
+
+@pytest.mark.parametrize(("body", "wanted"), RELOADS.values(), ids=RELOADS)
+def test_a_good_reload_passes(body, wanted):
+    """A reload without a body is one of what is in production."""
+    app = InnerApp()
+
+    assert (ask_reload(body, app).status, app.bodies) == (200, [wanted])
+    assert dict(app.scopes[0]["headers"])[b"content-type"] == b"application/json"
+
+
+@pytest.mark.parametrize(("body", "reason"), BAD_RELOADS.values(), ids=BAD_RELOADS)
+def test_a_reload_of_the_wrong_shape_is_refused(body, reason):
+    """What does not name one model changes nothing, and nothing of it is repeated."""
+    reply = ask_reload(body, InnerApp())
+
+    assert reply.status == 422
+    assert reply.problem == {"code": "wrong_type", "message": f"{reason}; wanted {RELOAD_WANTED}."}
+
+
+def test_an_explanation_is_asked_for_as_a_prediction():
+    """A text that is not predicted is not explained either."""
+    bodies = [pack({"text": "good"}), pack({"text": ""}), pack({"text": "a" * 21}), b"{", pack({"text": 1})]
+
+    assert [ask(body, path="/explain").status for body in bodies] == [200, 422, 413, 400, 422]

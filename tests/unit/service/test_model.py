@@ -1,17 +1,36 @@
 import importlib.util
 import json
 import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
-from bentoml.exceptions import BentoMLException
+from bentoml.exceptions import BentoMLException, NotFound
+from onnx import TensorProto, helper, numpy_helper
 
 import service.model
-from service.model import find_model_tag
+from sentiment.bundle import MODEL_FILE, Bundle, copy_bundle, seal_bundle
+from sentiment.errors import BundleError
+from service.model import fetch_model, find_model_tag, find_version_tag, open_sound_model
+from service.schemas import ReloadRequest
+from tests.conftest import make_card
 
 NAMED = "sentiment:named"
 POINTED = "sentiment:pointed"
 BUILT = "sentiment:built"
+FILES = ["card.json", "model.onnx", "tokenizer.json"]
+UNFETCHED = (
+    "card.json cannot be fetched from the URI ({}); wanted a folder that this service reaches with card.json,"
+    " model.onnx, tokenizer.json in it."
+)
+UNCOPIED = (
+    "'{}' is not a model bundle that can be read: {}: No such file or directory; wanted card.json, model.onnx,"
+    " tokenizer.json."
+)
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +39,119 @@ def state_folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.delenv("SENTIMENT_MODEL_TAG", raising=False)
     monkeypatch.setenv("SENTIMENT_STATE_DIR", str(tmp_path))
     return tmp_path
+
+
+class Stored:
+    """A model of BentoML's store."""
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.path = f"/store/{tag.replace(':', '/')}"
+
+
+class Store:
+    """Stands for BentoML's store: has the models that were put into it."""
+
+    def __init__(self) -> None:
+        self._models: list[Stored] = []
+
+    def put(self, *tags: str) -> None:
+        self._models += map(Stored, tags)
+
+    def get(self, tag: str) -> Stored:
+        for model in self._models:
+            if model.tag == tag:
+                return model
+        raise NotFound(f"no model {tag}")
+
+    def list(self, name: str) -> list[Stored]:
+        return [model for model in self._models if model.tag.split(":")[0] == name]
+
+
+@pytest.fixture
+def store(monkeypatch) -> Store:
+    """A store with nothing in it."""
+    made = Store()
+    monkeypatch.setattr(service.model.bentoml, "models", made)
+    return made
+
+
+class Failing(BaseHTTPRequestHandler):
+    """A server that is out of order."""
+
+    def do_GET(self) -> None:
+        self.send_error(500)
+
+    def do_HEAD(self) -> None:
+        self.send_error(500)
+
+    def log_message(self, *words: object) -> None:
+        """Say nothing."""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """A server of files that says nothing."""
+
+    folder = ""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments, directory=self.folder)
+
+    def log_message(self, *words: object) -> None:
+        """Say nothing."""
+
+
+def serve(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def failing_server() -> Iterator[str]:
+    """A web server that is out of order."""
+    yield from serve(Failing)
+
+
+@pytest.fixture
+def web(tiny_bundle) -> Iterator[str]:
+    """A web server that has a bundle."""
+    yield from serve(type("Bundled", (Quiet,), {"folder": str(tiny_bundle.folder)}))
+
+
+def refuse(folder: Path, /, **wanted: str) -> str:
+    """Return why a model cannot be fetched."""
+    with pytest.raises(BundleError) as refused:
+        fetch_model(ReloadRequest(**wanted), folder)
+    return str(refused.value)
+
+
+def name_source(kind: str, folder: Path) -> dict[str, str]:
+    return {kind: str(folder) if kind == "folder" else folder.as_uri()}
+
+
+def make_odd_bundle(folder: Path, example: Bundle, *nodes: onnx.NodeProto) -> Bundle:
+    """Seal a bundle with a graph of these nodes, from `ids` (float32) to `probabilities`."""
+    folder.mkdir()
+    copy_bundle(example, folder)
+    inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, ["n", "t"]) for n in ("input_ids", "attention_mask")]
+    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 3])]
+    cast = helper.make_node("Cast", ["input_ids"], ["ids"], to=TensorProto.FLOAT)
+    constants = [
+        numpy_helper.from_array(np.array([-1, 3], dtype=np.int64), "shape"),
+        numpy_helper.from_array(np.full((1, 3), np.nan, dtype=np.float32), "nothing"),
+        numpy_helper.from_array(np.array([1], dtype=np.int64), "axis"),
+    ]
+    model = helper.make_model(
+        helper.make_graph([cast, *nodes], "odd", inputs, outputs, constants),
+        opset_imports=[helper.make_opsetid("", 17)],
+    )
+    model.ir_version = 9
+    onnx.save(model, folder / MODEL_FILE)
+    return seal_bundle(folder, make_card())
 
 
 def put_in_production(folder: Path, tag: str) -> None:
@@ -103,3 +235,227 @@ def test_nothing_in_production_is_said_in_a_sentence(name, tmp_path, monkeypatch
         "no model is in production in this checkout; train one with `make train`,"
         " or name one from `bentoml models list` in SENTIMENT_MODEL_TAG."
     )
+
+
+def test_what_is_in_production_is_fetched(store, state_folder, tmp_path):
+    """A reload that names nothing, or production, serves what the pointer names, from the store."""
+    put_in_production(state_folder, "sentiment:3-7dfa")
+    store.put("sentiment:3-7dfa")
+    folder = tmp_path / "r-1"
+    fetched = {fetch_model(wanted, folder) for wanted in (ReloadRequest(), ReloadRequest(alias="production"))}
+
+    assert (fetched, folder.exists()) == ({(Path("/store/sentiment/3-7dfa"), "3-7dfa")}, False)
+
+
+def test_production_is_that_of_the_checkout_whatever_was_served_first(store, state_folder, tmp_path, monkeypatch):
+    """A service that was started with another model serves by a reload what is in production by now."""
+    monkeypatch.setenv("SENTIMENT_MODEL_TAG", NAMED)
+    put_in_production(state_folder, "sentiment:3-7dfa")
+    store.put("sentiment:3-7dfa")
+
+    assert fetch_model(ReloadRequest(), tmp_path / "r-1")[1] == "3-7dfa"
+
+
+def test_nothing_in_production_cannot_be_fetched(store, tmp_path):
+    """A reload before the first training is refused in a sentence."""
+    assert refuse(tmp_path / "r-1") == (
+        "no model is in production in this checkout; train one with `make train`,"
+        " or name one from `bentoml models list` in SENTIMENT_MODEL_TAG."
+    )
+
+
+def test_a_model_in_production_that_is_not_in_the_store_cannot_be_fetched(store, state_folder, tmp_path):
+    """A pointer to a model that was removed is refused."""
+    put_in_production(state_folder, "sentiment:3-7dfa")
+
+    assert refuse(tmp_path / "r-1") == "no model sentiment:3-7dfa"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": "3"}', '{"tag": "sentiment"}'], ids=repr)
+def test_a_damaged_pointer_cannot_be_fetched(store, state_folder, tmp_path, content):
+    """A pointer that names no model is refused, whatever is wrong with it."""
+    (state_folder / "production.json").write_text(content)
+    store.put("sentiment")
+
+    assert refuse(tmp_path / "r-1")
+
+
+@pytest.mark.parametrize(
+    ("version", "tag"),
+    [("3", "sentiment:3-7dfa"), ("3-7dfa", "sentiment:3-7dfa"), ("13", "sentiment:13-1111"), ("12", "sentiment:12")],
+)
+def test_a_version_is_found(store, tmp_path, version, tag):
+    """A version is named by its number, or by the whole of its name."""
+    store.put("sentiment:3-7dfa", "sentiment:13-1111", "sentiment:12", "sentiment:33-7dfa", "other:3")
+
+    assert find_version_tag(version) == tag
+    assert fetch_model(ReloadRequest(version=version), tmp_path / "r-1")[1] == tag.split(":")[1]
+
+
+@pytest.mark.parametrize(
+    ("version", "count"), [("4", 0), ("3", 2), ("3-", 0), ("3-7", 0), ("*", 0), ("latest", 0), (" 3-7dfa", 0)]
+)
+def test_a_version_that_is_not_one_is_refused(store, tmp_path, version, count):
+    """Which of several models is meant is not guessed at, and neither is one that is not there."""
+    store.put("sentiment:3-7dfa", "sentiment:3-8eeb")
+
+    assert refuse(tmp_path / "r-1", version=version) == (
+        f"this machine has {count} models of version {version!r}; wanted one of those that"
+        " `bentoml models list sentiment` names."
+    )
+
+
+def test_an_empty_version_is_not_production(store, state_folder, tmp_path):
+    """A script whose variable is empty does not change the model to another than it meant."""
+    put_in_production(state_folder, "sentiment:3-7dfa")
+    store.put("sentiment:3-7dfa")
+
+    assert refuse(tmp_path / "r-1", version="")
+
+
+def test_a_refused_version_is_repeated_in_part(store, tmp_path):
+    """An answer does not grow with what was sent."""
+    assert len(refuse(tmp_path / "r-1", version="9" * 10_000)) < 200
+
+
+@pytest.mark.parametrize("kind", ["folder", "uri"])
+def test_a_bundle_elsewhere_is_copied(tiny_bundle, tmp_path, kind):
+    """What is served is a copy: the folder it came from may change or go. Its version is the start of its digest."""
+    folder, version = fetch_model(ReloadRequest(**name_source(kind, tiny_bundle.folder)), tmp_path / "deep" / "r-1")
+    shutil.rmtree(tiny_bundle.folder)
+
+    assert (folder, version) == (tmp_path / "deep" / "r-1", tiny_bundle.card.digest[:12])
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert open_sound_model(folder, threads=1).bundle.card == tiny_bundle.card
+
+
+@pytest.mark.parametrize("end", ["/", "//"])
+def test_a_uri_may_end_in_a_slash(tiny_bundle, tmp_path, end):
+    """A folder is a folder with or without the slash."""
+    assert fetch_model(ReloadRequest(uri=tiny_bundle.folder.as_uri() + end), tmp_path / "r-1")
+
+
+def test_a_bundle_is_fetched_over_the_web(web, tiny_bundle, tmp_path):
+    """A bundle may lie on a web server."""
+    assert fetch_model(ReloadRequest(uri=web), tmp_path / "r-1")[1] == tiny_bundle.card.digest[:12]
+
+
+@pytest.mark.parametrize("missing", FILES)
+def test_a_folder_without_a_file_is_refused(tiny_bundle, tmp_path, missing):
+    """The file that is missing is named."""
+    (tiny_bundle.folder / missing).unlink()
+
+    assert refuse(tmp_path / "r-1", folder=str(tiny_bundle.folder)) == UNCOPIED.format(tiny_bundle.folder, missing)
+
+
+@pytest.mark.parametrize("missing", FILES)
+def test_a_uri_without_a_file_is_refused(tiny_bundle, tmp_path, missing):
+    """The file that cannot be fetched is named."""
+    (tiny_bundle.folder / missing).unlink()
+
+    assert refuse(tmp_path / "r-1", uri=tiny_bundle.folder.as_uri()) == UNFETCHED.format("FileNotFoundError").replace(
+        "card.json cannot", f"{missing} cannot"
+    )
+
+
+@pytest.mark.parametrize("kind", ["folder", "uri"])
+def test_a_folder_that_is_not_there_is_refused(tmp_path, kind):
+    """A mistake in the path is a sentence."""
+    wanted = {"folder": UNCOPIED.format(tmp_path / "no", "card.json"), "uri": UNFETCHED.format("FileNotFoundError")}
+
+    assert refuse(tmp_path / "r-1", **name_source(kind, tmp_path / "no")) == wanted[kind]
+
+
+@pytest.mark.parametrize("folder", ["", "a\x00b", "x" * 5000], ids=["empty", "NUL", "long"])
+def test_a_folder_that_cannot_be_is_refused(tmp_path, folder):
+    """Whatever stands for a folder, what is wrong with it is the answer and no failure of the service."""
+    assert refuse(tmp_path / "r-1", folder=folder).endswith("; wanted card.json, model.onnx, tokenizer.json.")
+
+
+@pytest.mark.parametrize(
+    ("uri", "error"),
+    [
+        ("weather://a/b", "ValueError"),
+        ("", "FileNotFoundError"),
+        ("file:///a\x00b", "ValueError"),
+        ("http://127.0.0.1:1/a", "FileNotFoundError"),
+    ],
+    ids=["a scheme", "empty", "NUL", "nobody listens"],
+)
+def test_a_uri_that_cannot_be_fetched_is_refused(tmp_path, uri, error):
+    """Whatever stands for a URI, what is wrong with it is the answer and no failure of the service."""
+    assert refuse(tmp_path / "r-1", uri=uri) in {UNFETCHED.format(error), UNFETCHED.format("ClientConnectorError")}
+
+
+def test_a_server_that_is_out_of_order_is_refused(failing_server, tmp_path):
+    """An error of the server that has the bundle is the answer and no failure of the service."""
+    assert refuse(tmp_path / "r-1", uri=f"{failing_server}/bundle").startswith("card.json cannot be fetched from the")
+
+
+def test_a_refused_uri_is_not_repeated(tmp_path):
+    """A URI may hold a password."""
+    assert "marmalade" not in refuse(tmp_path / "r-1", uri="http://ann:marmalade@127.0.0.1:1/a")
+
+
+@pytest.mark.parametrize("kind", ["folder", "uri"])
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_a_bundle_that_was_altered_is_refused(tiny_bundle, tmp_path, kind, name):
+    """A bundle is checked against its digests before any worker sees it."""
+    with (tiny_bundle.folder / name).open("ab") as file:
+        file.write(b" ")
+
+    assert refuse(tmp_path / "r-1", **name_source(kind, tiny_bundle.folder)).startswith(
+        f"{name} in {tmp_path}/r-1 was altered: its digest is "
+    )
+
+
+def test_a_card_that_is_none_is_refused(tiny_bundle, tmp_path):
+    """A folder with another file of that name is no bundle."""
+    (tiny_bundle.folder / "card.json").write_text("[]")
+
+    assert refuse(tmp_path / "r-1", folder=str(tiny_bundle.folder)) == (
+        f"{tmp_path}/r-1/card.json is not a readable card; fetch the bundle again from the registry."
+    )
+
+
+@pytest.mark.parametrize("margin", [-1, 0])
+def test_a_file_that_is_too_large_is_not_fetched(tiny_bundle, tmp_path, monkeypatch, margin):
+    """A URI does not fill the disk: the size of a file is asked for before it is fetched."""
+    size = tiny_bundle.tokenizer.stat().st_size
+    monkeypatch.setattr(service.model, "MAX_BUNDLE_BYTES", size + margin)
+    if margin == 0:
+        assert fetch_model(ReloadRequest(uri=tiny_bundle.folder.as_uri()), tmp_path / "r-1")
+        return
+
+    assert refuse(tmp_path / "r-1", uri=tiny_bundle.folder.as_uri()) == (
+        f"tokenizer.json has {size:,} bytes, the limit is {size - 1:,}; name another bundle."
+    )
+    assert not (tmp_path / "r-1" / "tokenizer.json").exists()
+
+
+def test_a_sound_model_has_answered(tiny_bundle):
+    """A model that is handed out is warm."""
+    predictor = open_sound_model(tiny_bundle.folder, threads=1)
+
+    assert [prediction.label for prediction in predictor.predict(["good"])] == ["positive"]
+
+
+def test_a_model_that_answers_short_texts_alone_is_not_sound(tiny_bundle, tmp_path):
+    """A model that fails over a longer text is refused in a sentence before it is served."""
+    nodes = [helper.make_node("Reshape", ["ids", "shape"], ["probabilities"])]
+    bundle = make_odd_bundle(tmp_path / "odd", tiny_bundle, *nodes)
+
+    with pytest.raises(BundleError):
+        open_sound_model(bundle.folder, threads=1)
+
+
+def test_a_model_that_answers_no_numbers_is_not_sound(tiny_bundle, tmp_path):
+    """A model whose probabilities are none is refused before it is served: no answer could be made of it."""
+    nodes = [
+        helper.make_node("ReduceSum", ["ids", "axis"], ["sum"], keepdims=1),
+        helper.make_node("Mul", ["sum", "nothing"], ["probabilities"]),
+    ]
+    bundle = make_odd_bundle(tmp_path / "odd", tiny_bundle, *nodes)
+
+    with pytest.raises(BundleError):
+        open_sound_model(bundle.folder, threads=1)

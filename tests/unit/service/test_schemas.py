@@ -1,7 +1,24 @@
+from itertools import combinations
+
 import pytest
 from pydantic import ValidationError
 
-from service.schemas import Answer, BatchAnswer, BatchEntry, BatchPredictRequest, PredictRequest, Problem
+from service.schemas import (
+    Answer,
+    BatchAnswer,
+    BatchEntry,
+    BatchPredictRequest,
+    Explanation,
+    FeedbackAnswer,
+    FeedbackRequest,
+    PredictRequest,
+    Problem,
+    ReloadAnswer,
+    ReloadRequest,
+    WordWeight,
+)
+
+ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 ANSWER = {
     "label": "positive",
@@ -12,6 +29,27 @@ ANSWER = {
     "truncated": False,
     "model_version": "7",
     "model_digest": "abc",
+    "prediction_id": ID,
+    "request_id": "r-1",
+}
+SOURCES = {"alias": "production", "version": "3", "folder": "/bundles/a", "uri": "s3://bucket/a"}
+PAIRS = list(combinations(SOURCES, 2))
+NO_IDS = {
+    "nothing": "",
+    "a word": "prediction",
+    "capitals": ID.upper(),
+    "no dashes": ID.replace("-", ""),
+    "brackets": f"{{{ID}}}",
+    "a prefix": f"urn:uuid:{ID}",
+    "a digit less": ID[:-1],
+    "a digit more": ID + "0",
+    "a space": ID + " ",
+    "a new line": ID + "\n",
+    "two": f"{ID}\n{ID}",
+    "NUL": ID + "\x00",
+    "a letter after f": ID[:-1] + "g",
+    "digits of another script": ID[:-1] + "\u0667",
+    "dashes elsewhere": "01890a5da-c96-774b-bcce-b302099a8057",
 }
 
 
@@ -36,6 +74,46 @@ def test_an_unknown_key_is_refused(shape, content):
 
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         shape(**{name: content, "language": "en"})
+
+
+@pytest.mark.parametrize("prediction_id", [ID, ID.replace("7", "0"), "0" * 8 + "-0000" * 3 + "-" + "f" * 12])
+def test_feedback_names_a_prediction(prediction_id):
+    """Any id as a prediction answers with is taken."""
+    assert FeedbackRequest(prediction_id=prediction_id, label="positive").prediction_id == prediction_id
+
+
+@pytest.mark.parametrize("prediction_id", NO_IDS.values(), ids=NO_IDS)
+def test_feedback_names_a_prediction_as_it_was_named(prediction_id):
+    """An id that no prediction answered with is refused before it comes near the log."""
+    with pytest.raises(ValidationError, match="String should match pattern"):
+        FeedbackRequest(prediction_id=prediction_id, label="positive")
+
+
+@pytest.mark.parametrize("values", [{"prediction_id": 7}, {"prediction_id": None}, {"label": 1}, {"label": ["good"]}])
+def test_feedback_is_strings_and_nothing_else(values):
+    """Nothing but a string is taken for an id or a label."""
+    with pytest.raises(ValidationError, match="valid string"):
+        FeedbackRequest(**{"prediction_id": ID, "label": "positive", **values})
+
+
+@pytest.mark.parametrize("key", ["prediction_id", "label"])
+def test_feedback_is_whole(key):
+    """Feedback says which prediction and what it should have been."""
+    with pytest.raises(ValidationError, match="Field required"):
+        FeedbackRequest(**{name: value for name, value in {"prediction_id": ID, "label": "x"}.items() if name != key})
+
+
+def test_feedback_with_an_unknown_key_is_refused():
+    """Feedback with a key that the service does not know is refused rather than half read."""
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        FeedbackRequest(prediction_id=ID, label="positive", comment="no")
+
+
+def test_an_answer_to_feedback_names_three_ids():
+    """Feedback, its prediction and its request can each be found again."""
+    answer = FeedbackAnswer(feedback_id="f", prediction_id=ID, request_id="r-1")
+
+    assert answer.model_dump() == {"feedback_id": "f", "prediction_id": ID, "request_id": "r-1"}
 
 
 @pytest.mark.parametrize("shape", [PredictRequest, BatchPredictRequest])
@@ -97,3 +175,81 @@ def test_a_batch_answer_keeps_refused_texts_in_their_place():
     assert batch.model_dump(mode="json") == {
         "predictions": [ANSWER, {"error": {"code": "empty_text", "message": "empty"}}, ANSWER]
     }
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_reload_names_one_source(name):
+    """A model is named by an alias, a version, a folder or a URI; the others are not there."""
+    request = ReloadRequest(**{name: SOURCES[name]})
+
+    assert request.model_dump() == {**dict.fromkeys(SOURCES), name: SOURCES[name]}
+
+
+def test_a_reload_may_name_nothing():
+    """Without a source the model is the one in production."""
+    assert ReloadRequest().model_dump() == dict.fromkeys(SOURCES)
+
+
+@pytest.mark.parametrize("names", [*PAIRS, tuple(SOURCES)], ids="+".join)
+def test_a_reload_that_names_two_sources_is_refused(names):
+    """Which of two models is meant is not guessed at."""
+    with pytest.raises(ValidationError, match="more than one source"):
+        ReloadRequest(**{name: SOURCES[name] for name in names})
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_source_of_null_is_none(name):
+    """A source that is null is not there, beside another too."""
+    other = "folder" if name == "version" else "version"
+
+    assert ReloadRequest(**{name: None, other: SOURCES[other]}).model_dump()[name] is None
+
+
+@pytest.mark.parametrize("alias", ["staging", "Production", "", "production ", 1], ids=repr)
+def test_production_is_the_one_alias(alias):
+    """No other alias is served."""
+    with pytest.raises(ValidationError, match="Input should be 'production'"):
+        ReloadRequest(alias=alias)
+
+
+@pytest.mark.parametrize("name", ["version", "folder", "uri"])
+@pytest.mark.parametrize("value", [3, ["3"], True, b"3"], ids=repr)
+def test_a_source_is_a_string_and_nothing_else(name, value):
+    """A version is text, as the registry says it."""
+    with pytest.raises(ValidationError, match="valid string"):
+        ReloadRequest(**{name: value})
+
+
+def test_a_reload_with_an_unknown_key_is_refused():
+    """A reload with a key that the service does not know changes nothing."""
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        ReloadRequest(tag="sentiment:3")
+
+
+def test_an_answer_to_a_reload_names_the_model_and_its_workers():
+    """Who asked for a model reads which one answers, and in how many workers."""
+    values = {"model_version": "3", "model_digest": "abc", "workers": 2, "request_id": "r-1"}
+
+    assert ReloadAnswer(**values).model_dump() == values
+
+
+def test_an_explanation_is_an_answer_and_its_reasons():
+    """An explanation has all that an answer has, what there is without a word, and a weight for each word."""
+    word = {"text": "good", "start": 0, "end": 4, "weight": 0.5}
+    explanation = Explanation(**ANSWER, base=0.25, words=[WordWeight(**word)])
+
+    assert explanation.model_dump() == {**ANSWER, "base": 0.25, "words": [word]}
+
+
+def test_an_explanation_may_be_of_no_words():
+    """A text of signs that are no words has no weights."""
+    assert Explanation(**ANSWER, base=0.75, words=[]).words == []
+
+
+@pytest.mark.parametrize("key", ["base", "words", "confidence"])
+def test_an_explanation_is_whole(key):
+    """An explanation without a part of it cannot be made."""
+    values = {**ANSWER, "base": 0.25, "words": []}
+
+    with pytest.raises(ValidationError, match="Field required"):
+        Explanation(**{name: value for name, value in values.items() if name != key})

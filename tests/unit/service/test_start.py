@@ -5,15 +5,32 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from service import start as module
 from service.start import main, require_free_port
 
 HOST = "127.0.0.1"
+LINE = f"dashboard predict {'0' * 64}"
+EXPOSED = (
+    "warning: this service answers on {}, beyond this machine, and asks for no key: whoever reaches it may use it;"
+    " make a key with `python -m service.keys NAME --file keys.txt` and set SENTIMENT_API_KEY_FILE=keys.txt.\n"
+)
 
 
 @pytest.fixture(autouse=True)
 def nothing_in_production(tmp_path, monkeypatch):
     monkeypatch.delenv("SENTIMENT_MODEL_TAG", raising=False)
     monkeypatch.setenv("SENTIMENT_STATE_DIR", str(tmp_path))
+    for name in ("API_KEYS", "API_KEY_FILE", "RATE_LIMIT"):
+        monkeypatch.delenv(f"SENTIMENT_{name}", raising=False)
+
+
+@pytest.fixture
+def served(monkeypatch) -> list[list[str]]:
+    """A model to serve, and the commands that would serve it."""
+    commands: list[list[str]] = []
+    monkeypatch.setenv("SENTIMENT_MODEL_TAG", "sentiment:3")
+    monkeypatch.setattr(module.os, "execv", lambda path, command: commands.append(command))
+    return commands
 
 
 @pytest.fixture
@@ -103,3 +120,79 @@ def test_nothing_in_production_is_said_in_a_sentence(free_port):
         "Error: no model is in production in this checkout; train one with `make train`,"
         " or name one from `bentoml models list` in SENTIMENT_MODEL_TAG.\n"
     )
+
+
+def test_a_service_is_served_where_it_was_asked_for(served, free_port):
+    """The address and the port go to the server, and the model is said."""
+    result = start("--port", free_port)
+
+    assert result.output == f"serving sentiment:3 on http://127.0.0.1:{free_port}; Ctrl-C stops it\n"
+    assert [command[-4:] for command in served] == [["--host", HOST, "--port", str(free_port)]]
+
+
+def test_a_service_without_keys_beyond_this_machine_is_warned_of(served, free_port):
+    """Who opens a service to others reads that it asks for no key, and how to make one; it is served all the same."""
+    result = start("--host", "0.0.0.0", "--port", free_port)
+
+    assert (result.exit_code, len(served)) == (0, 1)
+    assert result.stderr == EXPOSED.format("0.0.0.0")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "localhost"])
+def test_a_service_on_this_machine_needs_no_keys(served, free_port, host):
+    """A service that nobody else reaches is not warned of."""
+    assert (start("--host", host, "--port", free_port).stderr, len(served)) == ("", 1)
+
+
+@pytest.mark.parametrize("kept", ["API_KEYS", "API_KEY_FILE"])
+def test_a_service_that_asks_for_keys_is_not_warned_of(served, free_port, kept, tmp_path, monkeypatch):
+    """Keys in a variable or a file are keys."""
+    (tmp_path / "keys.txt").write_text(LINE)
+    monkeypatch.setenv(f"SENTIMENT_{kept}", LINE if kept == "API_KEYS" else str(tmp_path / "keys.txt"))
+
+    assert (start("--host", "0.0.0.0", "--port", free_port).stderr, len(served)) == ("", 1)
+
+
+def test_a_key_file_that_is_missing_is_said_in_a_sentence(served, free_port, tmp_path, monkeypatch):
+    """A service that was told to ask for keys does not start without them."""
+    monkeypatch.setenv("SENTIMENT_API_KEY_FILE", str(tmp_path / "keys.txt"))
+    result = start("--port", free_port)
+
+    assert (result.exit_code, served) == (1, [])
+    assert result.output == (
+        f"Error: the key file {tmp_path}/keys.txt cannot be read (FileNotFoundError); make one with"
+        " `python -m service.keys NAME --file FILE`, or unset SENTIMENT_API_KEY_FILE.\n"
+    )
+
+
+def test_a_damaged_key_is_said_in_a_sentence(served, free_port, monkeypatch):
+    """A key that cannot be read stops the start, and is not repeated."""
+    monkeypatch.setenv("SENTIMENT_API_KEYS", f"{LINE};marmalade")
+    result = start("--port", free_port)
+
+    assert (result.exit_code, served) == (1, [])
+    assert result.output == (
+        "Error: line 2 of SENTIMENT_API_KEYS is not an API key; wanted name, scopes (predict, admin), SHA-256 and,"
+        " if it ends, its last day, as `python -m service.keys` writes them.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("MAX_TEXT_CHARS", "0", "input should be greater than or equal to 1."),
+        ("LOG_TEXT", "all", "input should be 'none', 'hash', 'redacted' or 'full'."),
+        (
+            "RATE_LIMIT",
+            "fast",
+            "value error, 'fast' is not a rate; wanted for example 600/minute or 10/second.",
+        ),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_said_in_a_sentence(served, free_port, name, value, sentence, monkeypatch):
+    """A mistake in a setting stops the start, by the name of its variable and without a stack trace."""
+    monkeypatch.setenv(f"SENTIMENT_{name}", value)
+    result = start("--port", free_port)
+
+    assert (result.exit_code, served) == (1, [])
+    assert result.output == f"Error: SENTIMENT_{name}: {sentence}\n"

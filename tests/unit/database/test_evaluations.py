@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from sentiment.records import EvaluationRecord, append_evaluations, read_evaluations
+from sentiment.database.evaluations import EvaluationRecord, append_evaluations, read_evaluations
 
 RECORD = EvaluationRecord(
     at="2026-01-02T03:04:05Z",
@@ -33,8 +33,15 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/records.db"
 
 
-def test_a_database_without_the_table_has_no_records(url: str):
-    """Asking before the first evaluation is no error."""
+def test_a_database_that_is_not_there_has_no_records(url: str, tmp_path: Path):
+    """Asking before the first evaluation is no error, and makes the database."""
+    assert read_evaluations(url) == []
+    assert (tmp_path / "records.db").is_file()
+
+
+def test_no_records_add_nothing(url: str):
+    """A run that evaluated nothing is no error and leaves no row."""
+    append_evaluations(url, [])
     assert read_evaluations(url) == []
 
 

@@ -1,0 +1,72 @@
+"""Evaluations, predictions and feedback.
+
+Each is made where it is missing: evaluations are older than the migrations, and SQLite cannot take back half of one.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Make the tables."""
+    op.create_table(
+        "evaluations",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("at", sa.String(20), nullable=False),
+        sa.Column("model", sa.Text, nullable=False),
+        sa.Column("version", sa.Text),
+        sa.Column("candidate", sa.Text, nullable=False),
+        sa.Column("bundle_digest", sa.String(64), nullable=False),
+        sa.Column("dataset", sa.Text, nullable=False),
+        sa.Column("dataset_digest", sa.String(64), nullable=False),
+        sa.Column("rows", sa.Integer, nullable=False),
+        sa.Column("macro_f1", sa.Float, nullable=False),
+        sa.Column("macro_f1_low", sa.Float, nullable=False),
+        sa.Column("macro_f1_high", sa.Float, nullable=False),
+        sa.Column("accuracy", sa.Float, nullable=False),
+        sa.Column("macro_precision", sa.Float, nullable=False),
+        sa.Column("macro_recall", sa.Float, nullable=False),
+        sa.Column("calibration_error", sa.Float, nullable=False),
+        sa.Column("run", sa.Text, nullable=False),
+        if_not_exists=True,
+    )
+    op.create_index("ix_evaluations_bundle_digest", "evaluations", ["bundle_digest"], if_not_exists=True)
+    op.create_table(
+        "predictions",
+        sa.Column("id", sa.Uuid(as_uuid=False), primary_key=True),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("request_id", sa.String(128), nullable=False),
+        sa.Column("text", sa.Text),
+        sa.Column("text_digest", sa.String(64)),
+        sa.Column("characters", sa.Integer, nullable=False),
+        sa.Column("tokens", sa.Integer, nullable=False),
+        sa.Column("label", sa.Text, nullable=False),
+        sa.Column("confidence", sa.Float, nullable=False),
+        sa.Column("scores", sa.JSON, nullable=False),
+        sa.Column("uncertain", sa.Boolean, nullable=False),
+        sa.Column("truncated", sa.Boolean, nullable=False),
+        sa.Column("model_version", sa.Text, nullable=False),
+        sa.Column("model_digest", sa.String(64), nullable=False),
+        sa.Column("latency_ms", sa.Float, nullable=False),
+        if_not_exists=True,
+    )
+    op.create_index("ix_predictions_at", "predictions", ["at"], if_not_exists=True)
+    op.create_table(
+        "feedback",
+        sa.Column("id", sa.Uuid(as_uuid=False), primary_key=True),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("prediction_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("label", sa.Text, nullable=False),
+        sa.Column("request_id", sa.String(128), nullable=False),
+        if_not_exists=True,
+    )
+    op.create_index("ix_feedback_prediction_id", "feedback", ["prediction_id"], if_not_exists=True)
+
+
+def downgrade() -> None:
+    """Drop the tables of the service; evaluations stay, as before there were migrations."""
+    op.drop_table("feedback")
+    op.drop_table("predictions")

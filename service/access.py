@@ -1,0 +1,128 @@
+"""Who may pass: a key with the scope of the path, not too often."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+from ipaddress import ip_address
+
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from service.keys import KeyRing, Scope, find_key
+from service.refusals import Refusal
+from service.schemas import Problem
+from service.settings import ServiceSettings
+
+OPEN_PATHS = ("/livez", "/readyz", "/healthz")
+ADMIN_PATHS = ("/reload",)
+BEARER = b"bearer "
+ANYBODY = "anybody"
+
+
+class Access:
+    """Says whether a request may pass; without keys everybody may, at the rate that is set for all together."""
+
+    def __init__(self, keys: KeyRing, rate: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._keys = keys
+        self._rate: RateLimitItem | None = parse(rate) if rate else None
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._clock = clock
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody may ask, because no keys were set up."""
+        return self._keys.is_open
+
+    def find_refusal(
+        self, method: str, path: str, headers: Sequence[tuple[bytes, bytes]], client: str
+    ) -> Refusal | None:
+        """Return why a request may not pass, or None; probes and preflights always may.
+
+        Without keys, what wants the scope admin is for callers on this machine.
+        """
+        if method == "OPTIONS" or path in OPEN_PATHS:
+            return None
+        name = ANYBODY
+        if self._keys.is_open and path in ADMIN_PATHS and not is_loopback(client):
+            return ADMIN_WANTS_KEYS
+        if not self._keys.is_open:
+            presented = read_presented(dict(headers))
+            key = find_key(self._keys.keys, presented) if presented else None
+            scope: Scope = "admin" if path in ADMIN_PATHS else "predict"
+            if key is None:
+                return UNKNOWN if presented else MISSING
+            if key.is_expired(self._clock()):
+                return EXPIRED
+            if scope not in key.scopes:
+                return Refusal(
+                    HTTPStatus.FORBIDDEN,
+                    Problem(code="scope", message=f"this key may not do that; {path} wants the scope {scope}."),
+                )
+            name = key.name
+        return self._find_excess(name)
+
+    def _find_excess(self, name: str) -> Refusal | None:
+        if self._rate is None or self._limiter.hit(self._rate, name):
+            return None
+        wait = max(1, 1 + math.ceil(self._limiter.get_window_stats(self._rate, name).reset_time - time.time()))
+        return Refusal(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            Problem(
+                code="too_many_requests",
+                message=f"the limit is {self._rate}; ask again in {wait} s.",
+                limit=self._rate.amount,
+            ),
+            retry_after_seconds=wait,
+        )
+
+
+def open_access(settings: ServiceSettings) -> Access:
+    """Return the access that the settings describe. Raises ConfigError when a key cannot be read."""
+    ring = KeyRing(settings.api_key_file, settings.api_keys.get_secret_value())
+    return Access(ring, settings.rate_limit)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address can be reached from this machine alone; a name other than localhost cannot be said."""
+    try:
+        address = ip_address(host)
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def say_exposed(host: str) -> str:
+    """Return the warning about a service that others can reach and that asks for no key."""
+    return (
+        f"this service answers on {host}, beyond this machine, and asks for no key: whoever reaches it may use it;"
+        " make a key with `python -m service.keys NAME --file keys.txt` and set SENTIMENT_API_KEY_FILE=keys.txt."
+    )
+
+
+def read_presented(headers: Mapping[bytes, bytes]) -> str:
+    """Return the key that a request presents, as `Authorization: Bearer KEY` or `X-API-Key: KEY`; empty without one."""
+    authorization = headers.get(b"authorization", b"")
+    if authorization[: len(BEARER)].lower() == BEARER:
+        return authorization[len(BEARER) :].strip().decode("latin-1")
+    return headers.get(b"x-api-key", b"").strip().decode("latin-1")
+
+
+MISSING = Refusal(
+    HTTPStatus.UNAUTHORIZED,
+    Problem(code="key_missing", message="there is no API key; send it as the header `Authorization: Bearer KEY`."),
+)
+ADMIN_WANTS_KEYS = Refusal(
+    HTTPStatus.FORBIDDEN,
+    Problem(code="key_required", message="from elsewhere this wants an API key, and the operator has set up none."),
+)
+UNKNOWN = Refusal(
+    HTTPStatus.UNAUTHORIZED,
+    Problem(code="key_unknown", message="this API key is not known here; ask the operator for one."),
+)
+EXPIRED = Refusal(
+    HTTPStatus.UNAUTHORIZED,
+    Problem(code="key_expired", message="this API key has expired; ask the operator for another."),
+)

@@ -1,0 +1,122 @@
+"""What Prometheus reads: counters of all workers of a server, and how its model and its log are doing.
+
+Labels are bounded: routes, status codes, labels of the model, codes of problems. Nothing that a caller makes up is one.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sentiment.bundle import Card
+from sentiment.predictor import Prediction
+from service.prediction_log.shipper import LogStatus
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+ROUTES = ("/predict", "/batch_predict", "/explain", "/feedback", "/reload", "/model", "/health", "/metrics")
+OTHER = "other"
+SECONDS = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16)
+TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+TOKENS = (4, 8, 16, 32, 64, 128, 256, 512)
+CONFIDENCES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+
+
+class Metrics:
+    """The counters of one worker, in files that all workers of the server share in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ[DIRECTORY_VARIABLE] = str(folder)  # read when the library is imported, and for each new metric
+        import prometheus_client
+
+        self._folder = folder
+        registry = prometheus_client.CollectorRegistry()
+
+        def counter(name: str, what: str, *labels: str) -> Any:
+            return prometheus_client.Counter(f"sentigate_{name}", what, labels, registry=registry)
+
+        def histogram(name: str, what: str, buckets: Sequence[float], *labels: str) -> Any:
+            return prometheus_client.Histogram(f"sentigate_{name}", what, labels, buckets=buckets, registry=registry)
+
+        self._requests = counter("requests", "Requests that were answered.", "route", "status")
+        self._request_seconds = histogram("request_seconds", "From the request to its answer.", SECONDS, "route")
+        self._problems = counter("problems", "Requests and texts of a batch that ended with a problem.", "code")
+        self._predictions = counter("predictions", "Texts that were answered.", "label")
+        self._uncertain = counter("uncertain", "Answers below the threshold of the card.")
+        self._truncated = counter("truncated", "Texts that were cut.")
+        self._confidence = histogram("confidence", "Confidence of answers.", CONFIDENCES)
+        self._tokens = histogram("tokens", "Tokens of a text.", TOKENS)
+        self._queue_seconds = histogram("queue_seconds", "How long a text waited for the model.", SECONDS)
+        self._texts_per_call = histogram("texts_per_call", "Texts that shared a call of the model.", TEXTS)
+
+    def note_request(self, path: str, status: int, seconds: float, problem: str | None) -> None:
+        """Count a request, and the code of the problem that it ended with."""
+        route = path if path in ROUTES else OTHER
+        self._requests.labels(route, str(status)).inc()
+        self._request_seconds.labels(route).observe(seconds)
+        if problem is not None:
+            self.note_problem(problem)
+
+    def note_problem(self, code: str) -> None:
+        """Count a problem."""
+        self._problems.labels(code).inc()
+
+    def note_prediction(self, prediction: Prediction) -> None:
+        """Count an answer."""
+        self._predictions.labels(prediction.label).inc()
+        self._confidence.observe(prediction.confidence)
+        self._tokens.observe(prediction.tokens)
+        if prediction.uncertain:
+            self._uncertain.inc()
+        if prediction.truncated:
+            self._truncated.inc()
+
+    def note_call(self, waits: Sequence[float]) -> None:
+        """Count a call of the model, and the seconds that each of its texts waited for it."""
+        self._texts_per_call.observe(len(waits))
+        for seconds in waits:
+            self._queue_seconds.observe(seconds)
+
+    def render(self, version: str, card: Card, log: LogStatus | None, living: Callable[[], Sequence[str]]) -> bytes:
+        """Return what all workers counted, in Prometheus' text format, with the state of model and log."""
+        import prometheus_client
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        registry = prometheus_client.CollectorRegistry()
+        MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
+        registry.register(_State(version, card, log, len(living())))
+        return prometheus_client.generate_latest(registry)
+
+
+class _State:
+    """What is read when it is asked for: the model, its scores on validation, the log, the workers."""
+
+    def __init__(self, version: str, card: Card, log: LogStatus | None, workers: int) -> None:
+        self._version = version
+        self._card = card
+        self._log = log
+        self._workers = workers
+
+    def collect(self) -> "Iterator[Metric]":
+        """Yield the gauges."""
+        from prometheus_client.core import GaugeMetricFamily
+
+        model = GaugeMetricFamily(
+            "sentigate_model_info", "The model that answers.", labels=("version", "digest", "candidate", "dataset")
+        )
+        model.add_metric((self._version, self._card.digest, self._card.candidate, self._card.dataset), 1)
+        yield model
+        scores = GaugeMetricFamily("sentigate_model_score", "Measured before it was promoted.", labels=("score",))
+        for name, value in self._card.metrics.items():
+            scores.add_metric((name,), value)
+        yield scores
+        yield GaugeMetricFamily("sentigate_workers", "Workers that live.", value=self._workers)
+        if self._log is not None:
+            yield GaugeMetricFamily(
+                "sentigate_log_lag_seconds", "Age of the oldest entry.", value=self._log.lag_seconds
+            )
+            yield GaugeMetricFamily("sentigate_log_sound", "Entries arrive soon.", value=float(self._log.is_sound))
+            yield GaugeMetricFamily("sentigate_log_rejected", "Entries put aside.", value=self._log.rejected)

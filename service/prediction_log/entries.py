@@ -1,0 +1,80 @@
+"""What the prediction log keeps of an answer and of feedback, as lines of the spool."""
+
+import json
+import secrets
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+Kind = Literal["prediction", "feedback"]
+
+RANDOM_BITS = 74
+MILLISECOND_NS = 1_000_000
+
+
+@dataclass(frozen=True)
+class PredictionEntry:
+    """One answer; `at` is seconds since 1970 UTC, `latency_ms` the time of its whole request in the service.
+
+    Of the text there is what the settings keep: nothing, a digest, or the text itself, redacted or in full.
+    """
+
+    id: str
+    at: float
+    request_id: str
+    text: str | None
+    text_digest: str | None
+    characters: int
+    tokens: int
+    label: str
+    confidence: float
+    scores: Mapping[str, float]
+    uncertain: bool
+    truncated: bool
+    model_version: str
+    model_digest: str
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class FeedbackEntry:
+    """What a prediction should have been, as somebody says."""
+
+    id: str
+    at: float
+    prediction_id: str
+    label: str
+    request_id: str
+
+
+Entry = PredictionEntry | FeedbackEntry
+
+
+def make_id() -> str:
+    """Return a UUID of version 7: unique, and in the order of time, which keeps the index of a database small."""
+    milliseconds = time.time_ns() // MILLISECOND_NS
+    random = secrets.randbits(RANDOM_BITS)
+    number = milliseconds << 80 | 7 << 76 | (random >> 62) << 64 | 0b10 << 62 | (random & (1 << 62) - 1)
+    return str(uuid.UUID(int=number))
+
+
+def write_line(entry: Entry) -> bytes:
+    """Return the entry as one line of the spool."""
+    kind: Kind = "prediction" if isinstance(entry, PredictionEntry) else "feedback"
+    return json.dumps({"kind": kind, **asdict(entry)}, separators=(",", ":")).encode() + b"\n"
+
+
+def read_line(line: bytes) -> tuple[Kind, dict[str, Any]]:
+    """Return the kind of an entry and its row in the database. Raises ValueError when it is not a whole entry."""
+    try:
+        found = json.loads(line)
+        kind: Kind = found.pop("kind")
+        shape = {"prediction": PredictionEntry, "feedback": FeedbackEntry}[kind]
+        row = asdict(shape(**found))
+        row["at"] = datetime.fromtimestamp(row["at"], UTC)
+    except (AttributeError, KeyError, TypeError, OverflowError, OSError, RecursionError) as error:
+        raise ValueError("not an entry of the prediction log") from error
+    return kind, row

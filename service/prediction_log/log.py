@@ -1,0 +1,119 @@
+"""The prediction log as the service sees it: what is acknowledged is in it, whatever dies."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentiment.predictor import Prediction
+from service.prediction_log.entries import FeedbackEntry, PredictionEntry, make_id, write_line
+from service.prediction_log.redaction import KeptText, keep_text
+from service.prediction_log.shipper import LogStatus, Shipper, read_status
+from service.prediction_log.spool import Spool, SpoolError
+from service.requests import RequestContext
+
+SECONDS_BETWEEN_WARNINGS = 60.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A text, its prediction, and the model that made it."""
+
+    text: str
+    prediction: Prediction
+    model_version: str
+    model_digest: str
+
+
+class PredictionLog:
+    """Entries go to the spool before they are acknowledged, and from there to the database.
+
+    With `required` an entry that cannot be made safe raises SpoolError; without, the answer goes out. Either way it
+    is counted and said.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        *,
+        kept_text: KeptText,
+        required: bool,
+        max_bytes: int,
+        sync: bool,
+        retention_days: int,
+    ) -> None:
+        self._folder = folder
+        self._kept_text = kept_text
+        self._required = required
+        self._warned = -SECONDS_BETWEEN_WARNINGS
+        self._unlogged = 0
+        self._failing = False
+        self._spool = Spool(folder, max_bytes=max_bytes, sync=sync)
+        self._shipper = Shipper(folder, self._spool, url, retention_days=retention_days)
+        self._shipper.start()
+
+    def record(self, answered: Sequence[Answered], request: RequestContext) -> list[str]:
+        """Return an id for each prediction, all of them safe. Raises SpoolError as the class says."""
+        now, latency_ms = time.time(), 1000 * request.elapsed_seconds
+        ids, lines = [], []
+        for item in answered:
+            prediction = item.prediction
+            kept, text_digest = keep_text(item.text, self._kept_text)
+            entry = PredictionEntry(
+                id=make_id(),
+                at=now,
+                request_id=request.id,
+                text=kept,
+                text_digest=text_digest,
+                characters=len(item.text),
+                tokens=prediction.tokens,
+                label=prediction.label,
+                confidence=prediction.confidence,
+                scores=prediction.scores,
+                uncertain=prediction.uncertain,
+                truncated=prediction.truncated,
+                model_version=item.model_version,
+                model_digest=item.model_digest,
+                latency_ms=round(latency_ms, 3),
+            )
+            ids.append(entry.id)
+            lines.append(write_line(entry))
+        self._append(lines)
+        return ids
+
+    def record_feedback(self, prediction_id: str, label: str, request: RequestContext) -> str:
+        """Return the id of the feedback, which is safe. Raises SpoolError as the class says."""
+        entry = FeedbackEntry(make_id(), time.time(), prediction_id, label, request.id)
+        self._append([write_line(entry)])
+        return entry.id
+
+    def read_status(self) -> LogStatus:
+        """Return how the log is doing, whichever worker ships."""
+        return read_status(self._folder, time.time())
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last entry of this worker could not be made safe."""
+        return self._failing
+
+    def close(self) -> None:
+        """Ship what is there and stop."""
+        self._shipper.close()
+
+    def _append(self, lines: Sequence[bytes]) -> None:
+        try:
+            self._spool.append(lines)
+            self._failing = False
+        except SpoolError as error:
+            self._failing = True
+            self._unlogged += len(lines)
+            if time.monotonic() - self._warned >= SECONDS_BETWEEN_WARNINGS:
+                self._warned = time.monotonic()
+                fate = "were refused" if self._required else "are not in the log"
+                logger.warning("%s; %d entries %s so far", error, self._unlogged, fate)
+            if self._required:
+                raise
