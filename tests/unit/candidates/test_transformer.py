@@ -123,7 +123,7 @@ def test_transformer_and_cascade_share_one_fine_tuning(bases: dict[str, Path], t
     answers = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        answers.append(tune_and_export("transformer", make_both_sides(), recipe, tmp_path / name).logits)
+        answers.append(tune_and_export("transformer", make_both_sides(), recipe, tmp_path / name).probabilities)
     assert len(list(recipe.state.finetuned.iterdir())) == 1
     assert np.array_equal(*answers)
 
