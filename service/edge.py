@@ -87,20 +87,19 @@ class Edge:
         CURRENT.set(request)
         reply = _Reply(send, request)
         try:
-            await self._handle(scope, receive, reply, request)
+            await self._handle(scope, receive, reply)
         finally:
             if self._metrics is not None:
                 code = request.problem.code if request.problem else None
                 self._metrics.note_request(scope["path"], reply.status, request.elapsed_seconds, code)
 
-    async def _handle(self, scope: Scope, receive: Receive, send: "_Reply", request: RequestContext) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
         self._warn_if_exposed(scope)
         barred = self._access.find_refusal(
             scope["method"], scope["path"], scope["headers"], (scope.get("client") or ("",))[0]
         )
         if barred is not None:
-            request.problem = barred.problem
-            await _send_problem(send, barred.status, barred.problem, _explain_refusal(barred))
+            await _send_problem(reply, barred.status, barred.problem, _explain_refusal(barred))
             return
         if scope["method"] == "POST" and scope["path"] in REQUESTS:
             try:
@@ -109,8 +108,7 @@ class Edge:
                     body = b"{}"
                 _check_body(body, REQUESTS[scope["path"]], self._settings)
             except RefusalError as refusal:
-                request.problem = refusal.problem
-                await _send_problem(send, refusal.status, refusal.problem)
+                await _send_problem(reply, refusal.status, refusal.problem)
                 return
             scope = {
                 **scope,
@@ -119,12 +117,11 @@ class Edge:
             receive = _replay(body, receive)
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
-                await self._app(scope, receive, _ErrorShaper(send, scope["path"], request))
+                await self._app(scope, receive, _ErrorShaper(reply, scope["path"]))
         except TimeoutError:
-            if send.status != NO_ANSWER:
+            if reply.status != NO_ANSWER:
                 raise
-            request.problem = PROBLEMS[HTTPStatus.GATEWAY_TIMEOUT]
-            await _send_problem(send, HTTPStatus.GATEWAY_TIMEOUT, request.problem)
+            await _send_problem(reply, HTTPStatus.GATEWAY_TIMEOUT, PROBLEMS[HTTPStatus.GATEWAY_TIMEOUT])
 
     def _warn_if_exposed(self, scope: Scope) -> None:
         """Say once, when somebody reaches the service from elsewhere, that nobody needs a key."""
@@ -148,13 +145,13 @@ class _Reply:
 
     def __init__(self, send: Send, request: RequestContext) -> None:
         self._send = send
-        self._request = request
+        self.request = request
         self.status = NO_ANSWER
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
-            named = (REQUEST_ID_HEADER, self._request.id.encode())
+            named = (REQUEST_ID_HEADER, self.request.id.encode())
             message = {**message, "headers": [*message.get("headers", []), named]}
         await self._send(message)
 
@@ -162,21 +159,19 @@ class _Reply:
 class _ErrorShaper:
     """Replaces the body of an error from further in by the one shape."""
 
-    def __init__(self, send: Send, path: str, request: RequestContext) -> None:
-        self._send = send
+    def __init__(self, reply: _Reply, path: str) -> None:
+        self._reply = reply
         self._path = path
-        self._request = request
         self._replaced = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] >= HTTPStatus.BAD_REQUEST:
             self._replaced = True
             kept = [(name, value) for name, value in message.get("headers", []) if name == b"allow"]
-            problem = self._request.problem or _choose_problem(message["status"], self._path)
-            self._request.problem = problem
-            await _send_problem(self._send, message["status"], problem, kept)
+            problem = self._reply.request.problem or _choose_problem(message["status"], self._path)
+            await _send_problem(self._reply, message["status"], problem, kept)
         elif not self._replaced:
-            await self._send(message)
+            await self._reply(message)
 
 
 def _choose_problem(status: int, path: str) -> Problem:
@@ -276,11 +271,13 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 async def _send_problem(
-    send: Send, status: int, problem: Problem, kept_headers: Iterable[tuple[bytes, bytes]] = ()
+    reply: _Reply, status: int, problem: Problem, kept_headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
+    """Answer with a problem, which is the one that the request ended with."""
+    reply.request.problem = problem
     content = json.dumps(problem.model_dump()).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode()), *kept_headers]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
-    await send({"type": "http.response.start", "status": int(status), "headers": headers})
-    await send({"type": "http.response.body", "body": content})
+    await reply({"type": "http.response.start", "status": int(status), "headers": headers})
+    await reply({"type": "http.response.body", "body": content})

@@ -22,6 +22,7 @@ import psutil
 
 from sentiment.errors import SentimentError
 from sentiment.predictor import Predictor
+from service.locks import lock_file
 from service.prediction_log.entries import make_id
 from service.ticking import Ticker
 
@@ -182,7 +183,7 @@ class ModelSwitch:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         try:
-            descriptor = _lock(self._folder / LOCK_FILE)
+            descriptor = lock_file(self._folder / LOCK_FILE)
         except BlockingIOError:
             raise SwitchBusyError("another reload is under way; ask again when it is done") from None
         try:
@@ -232,19 +233,8 @@ def _register(folder: Path) -> tuple[Path, int]:
     It is locked before it has a name to be found by, and no other file ever has its name: who counts may remove it.
     """
     made = folder / f"{os.getpid()}-{make_id()}.new"
-    descriptor = _lock(made)
+    descriptor = lock_file(made)
     return made.rename(made.with_suffix(WORKER)), descriptor
-
-
-def _lock(path: Path) -> int:
-    """Return a descriptor that locks the file until it is closed or its process dies. Raises BlockingIOError."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def _write(path: Path, content: object) -> None:

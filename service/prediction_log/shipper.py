@@ -5,7 +5,6 @@ A segment is removed after its rows are committed. One that is shipped again aft
 identity of an entry is the key of its row.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from service.locks import lock_file
 from service.prediction_log.entries import Kind, read_line
 from service.prediction_log.spool import SEALED, Spool, list_segments
 from service.ticking import Ticker
@@ -111,13 +111,10 @@ class Shipper:
     def _lead(self) -> bool:
         """Return whether this is the one shipper of the spool."""
         if self._lock < 0:
-            descriptor = os.open(self._folder / LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._lock = lock_file(self._folder / LOCK_FILE)
             except BlockingIOError:
-                os.close(descriptor)
                 return False
-            self._lock = descriptor
         return True
 
     def _ship_all(self) -> None:
