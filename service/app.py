@@ -11,11 +11,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 import bentoml
-from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from sentiment.errors import SentimentError
 from sentiment.predictor import Prediction
@@ -25,12 +21,12 @@ from service.edge import Edge, find_problem
 from service.explaining import explain_text
 from service.metrics import Metrics
 from service.model import fetch_model, find_model_tag, open_sound_model
-from service.openapi import describe_api
 from service.prediction_log.entries import make_id
 from service.prediction_log.log import Answered, PredictionLog
 from service.prediction_log.spool import SpoolError
 from service.refusals import LOG_OFF, OVERLOADED, RELOADED, UNLOGGED, RefusedError, quieten_refusals
 from service.requests import CURRENT
+from service.routes import readings
 from service.schemas import (
     Answer,
     BatchAnswer,
@@ -48,54 +44,12 @@ from service.switching import (
     Served,
     SwitchBusyError,
     SwitchError,
-    list_workers,
     open_server_folder,
 )
 
 SECONDS_TO_SAY_SO = 5
 
 settings = ServiceSettings()
-
-
-async def show_model(_: Request) -> JSONResponse:
-    """Answer `GET /model` with the card of the model."""
-    service = bentoml.get_current_service()
-    served = service.switch.current
-    return JSONResponse({"version": served.version, **asdict(served.predictor.bundle.card)})
-
-
-async def show_health(_: Request) -> JSONResponse:
-    """Answer `GET /health` with what works and what does not."""
-    service = bentoml.get_current_service()
-    log: PredictionLog | None = service.log
-    sound = True
-    state: object = "off"
-    if log is not None:
-        status = log.read_status()
-        sound = status.is_sound and not log.is_failing
-        state = {**asdict(status), "takes_entries": not log.is_failing}
-    return JSONResponse(
-        {
-            "status": "ok" if sound else "degraded",
-            "model_version": service.switch.current.version,
-            "prediction_log": state,
-        }
-    )
-
-
-async def show_metrics(_: Request) -> Response:
-    """Answer `GET /metrics` with what all workers counted."""
-    service = bentoml.get_current_service()
-    served, log = service.switch.current, service.log
-    status = log.read_status() if log else None
-    text = await asyncio.to_thread(
-        service.metrics.render,
-        served.version,
-        served.predictor.bundle.card,
-        status,
-        partial(list_workers, service.home),
-    )
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @cache
@@ -110,28 +64,13 @@ def open_metrics() -> Metrics:
     return Metrics(find_home() / "metrics")
 
 
-async def show_description(_: Request) -> JSONResponse:
-    """Answer `GET /docs.json` with the description of the API."""
-    return JSONResponse(describe_api())
-
-
-pages = Starlette(
-    routes=[
-        Route("/model", show_model),
-        Route("/health", show_health),
-        Route("/metrics", show_metrics),
-        Route("/docs.json", show_description),
-    ]
-)
-
-
 # BentoML's own metrics have a label for each path that anybody asks for, so that they grow for ever.
 @bentoml.service(
     name="sentigate",
     traffic={"timeout": settings.timeout_seconds + SECONDS_TO_SAY_SO},
     metrics={"enabled": False},
 )
-@bentoml.asgi_app(pages, path="/")
+@bentoml.asgi_app(readings, path="/")
 class SentimentService:
     """Sentiment of texts in English, from a model that passed the gate."""
 
