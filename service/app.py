@@ -1,10 +1,10 @@
 """The BentoML service: it opens the model, batches texts into calls and answers over HTTP."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import cache, partial
 from http import HTTPStatus
 from pathlib import Path
@@ -48,6 +48,7 @@ from service.switching import (
 )
 
 SECONDS_TO_SAY_SO = 5
+EVERYTHING = ".*"
 
 settings = ServiceSettings()
 
@@ -64,11 +65,15 @@ def open_metrics() -> Metrics:
     return Metrics(find_home() / "metrics")
 
 
-# BentoML's own metrics have a label for each path that anybody asks for, so that they grow for ever.
+# BentoML's own metrics have a label for each path that anybody asks for, so that they grow for ever. Its tracing costs
+# a third of what it needs for a request, sampled or not.
 @bentoml.service(
     name="sentigate",
+    workers=settings.workers or "cpu_count",
     traffic={"timeout": settings.timeout_seconds + SECONDS_TO_SAY_SO},
     metrics={"enabled": False},
+    logging={"access": {"enabled": settings.access_log}},
+    tracing={} if settings.tracing else {"excluded_urls": EVERYTHING},
 )
 @bentoml.asgi_app(readings, path="/")
 class SentimentService:
@@ -80,15 +85,18 @@ class SentimentService:
         self.home = find_home()
         self.metrics = open_metrics()
         initial = Choice("", str(self.model.path), str(self.model.tag.version))
-        self.switch = ModelSwitch(self.home, initial, partial(open_sound_model, threads=settings.engine_threads))
+        self.switch = ModelSwitch(self.home, initial, open_sound_model)
         self.switch.start()
         self.batcher = MicroBatcher(
             self._predict,
             max_texts_per_call=settings.max_texts_per_call,
             max_queued_texts=settings.max_queued_texts,
+            threads=settings.engine_threads,
             watch=self.metrics.note_call,
         )
         self.log = open_log(settings) if settings.log_predictions else None
+        gc.collect()
+        gc.freeze()  # what lives as long as the service need not be looked through again
 
     @bentoml.api
     async def predict(self, text: str) -> Answer:
@@ -202,7 +210,7 @@ class SentimentService:
                 ids = self.log.record(answered, request)
         return [
             Answer(
-                **asdict(item.prediction),
+                **vars(item.prediction),
                 model_version=item.model_version,
                 model_digest=item.model_digest,
                 prediction_id=prediction_id,

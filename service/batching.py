@@ -1,11 +1,12 @@
 """Work-conserving micro-batching: an idle model answers at once, texts that arrive meanwhile share the next call."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 Result = TypeVar("Result")
 
@@ -24,10 +25,10 @@ class Waiting(Generic[Result]):
 
 
 class MicroBatcher(Generic[Result]):
-    """Merges texts of concurrent requests into calls of `answer`, which runs in one thread of its own.
+    """Merges texts of concurrent requests into calls of `answer`, each in one of `threads` threads of its own.
 
-    A call that fails is repeated text by text, so that a bad text fails alone. `watch` hears of each call, with the
-    seconds that each of its texts has waited.
+    What waits is shared between the threads; the bound of a call holds for each. A call that fails is repeated text by
+    text, so that a bad text fails alone. `watch` hears of each call, with the seconds that its texts have waited.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class MicroBatcher(Generic[Result]):
         *,
         max_texts_per_call: int,
         max_queued_texts: int,
+        threads: int = 1,
         watch: Callable[[Sequence[float]], None] = lambda _: None,
     ) -> None:
         self._answer = answer
@@ -43,8 +45,9 @@ class MicroBatcher(Generic[Result]):
         self._max_queued_texts = max_queued_texts
         self._watch = watch
         self._waiting: deque[Waiting[Result]] = deque()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self._worker: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="model")
+        self._max_calls = threads
+        self._calling: set[asyncio.Task[None]] = set()
 
     async def submit(self, texts: Sequence[str]) -> list[Result]:
         """Return one result per text, in order; raises QueueFullError at once when too many wait.
@@ -59,21 +62,22 @@ class MicroBatcher(Generic[Result]):
         now = loop.time()
         items: list[Waiting[Result]] = [Waiting(text, loop.create_future(), now) for text in texts]
         self._waiting.extend(items)
-        if self._worker is None:
-            self._worker = loop.create_task(self._work())
+        for _ in range(min(self._max_calls - len(self._calling), len(items))):
+            self._calling.add(loop.create_task(self._work()))
         return list(await asyncio.gather(*(item.future for item in items)))
 
     def close(self) -> None:
-        """Stop the thread once its call is done."""
-        self._thread.shutdown(wait=False)
+        """Stop the threads once their calls are done."""
+        self._threads.shutdown(wait=False)
 
     async def _work(self) -> None:
         try:
             while self._waiting:
-                size = min(len(self._waiting), self._max_texts_per_call)
+                share = math.ceil(len(self._waiting) / self._max_calls)
+                size = min(share, self._max_texts_per_call)
                 await self._call([self._waiting.popleft() for _ in range(size)])
         finally:
-            self._worker = None
+            self._calling.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _call(self, batch: Sequence["Waiting[Result]"]) -> None:
         batch = [item for item in batch if not item.future.cancelled()]
@@ -84,8 +88,8 @@ class MicroBatcher(Generic[Result]):
         self._watch([now - item.since for item in batch])
         results: list[Result] | Exception
         try:
-            results = await loop.run_in_executor(self._thread, self._try_to_answer, [item.text for item in batch])
-        except RuntimeError as error:  # the thread was closed
+            results = await loop.run_in_executor(self._threads, self._try_to_answer, [item.text for item in batch])
+        except RuntimeError as error:  # the threads were closed
             results = error
         if not isinstance(results, Exception):
             for item, result in zip(batch, results, strict=True):

@@ -58,9 +58,9 @@ def read_production_tag() -> str:
         ) from error
 
 
-def open_sound_model(folder: Path, *, threads: int) -> Predictor:
+def open_sound_model(folder: Path) -> Predictor:
     """Return a predictor that is warm and has answered. Raises BundleError when the bundle is not sound."""
-    predictor = Predictor(open_bundle(folder), threads=threads)
+    predictor = Predictor(open_bundle(folder))
     try:
         sums = predictor.predict_probabilities(WARM_TEXTS).sum(axis=1)
     except GRAPH_ERRORS as error:

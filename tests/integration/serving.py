@@ -118,6 +118,7 @@ def run_service(
         "BENTOML_DO_NOT_TRACK": "True",
         "SENTIMENT_STATE_DIR": str(folder / "state"),
         "SENTIMENT_MODEL_TAG": TAG,
+        "SENTIMENT_WORKERS": "1",
     }
     service = kind(folder, {**inherited, **own, **variables})
     try:

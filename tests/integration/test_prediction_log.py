@@ -518,7 +518,7 @@ def test_a_full_disk_keeps_no_answer_back_where_the_log_is_not_required(store, s
 
 def test_one_of_several_workers_ships(store, tmp_path, record_property):
     """Of two workers that write to one spool one ships; when it is killed another does, and no row is lost."""
-    with run_service(store, tmp_path, BENTOML_CONFIG_OPTIONS="services.sentigate.workers=2") as service:
+    with run_service(store, tmp_path, SENTIMENT_WORKERS="2") as service:
         service.wait_for_workers(2)
         with Load(service, keep_alive=False) as load:
             writers: set[str] = set()

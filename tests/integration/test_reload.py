@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 TEXT = "word " * 30
 FIRST, SECOND, THIRD = 16, 8, 12
 """Tokens that each model reads: what an answer counts in a long text tells which model made it."""
-TWO_WORKERS = "services.sentigate.workers=2"
+TWO_WORKERS = "2"
 SLOW_SECONDS = 14.0
 TIMEOUT_SECONDS = 2
 ANSWERS = 40
@@ -141,7 +141,7 @@ def bundles(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def shared(store, tmp_path_factory) -> Iterator[Service]:
     """A service with two workers."""
-    with run_service(store, tmp_path_factory.mktemp("reload"), BENTOML_CONFIG_OPTIONS=TWO_WORKERS) as service:
+    with run_service(store, tmp_path_factory.mktemp("reload"), SENTIMENT_WORKERS=TWO_WORKERS) as service:
         service.wait_for_workers(2)
         yield service
 
@@ -426,7 +426,7 @@ def test_a_bundle_that_is_too_slow_changes_nothing(store, bundles, tmp_path, rec
     trips = find_trips(tmp_path)
     slow = make_slow_bundle(tmp_path / "slow", trips)
     worse = make_slow_bundle(tmp_path / "worse", trips, labels=("bad", "good"))
-    with run_service(store, tmp_path / "service", BENTOML_CONFIG_OPTIONS=TWO_WORKERS) as service:
+    with run_service(store, tmp_path / "service", SENTIMENT_WORKERS=TWO_WORKERS) as service:
         service.wait_for_workers(2)
         before = ask_all(service)
         refused, seconds = zip(*(time_reload(service, folder) for folder in (slow, worse)), strict=True)

@@ -47,8 +47,10 @@ class ForgetfulModel:
 class Bench:
     """One batcher around one model, and requests that are under way."""
 
-    def __init__(self, model: Callable[[Sequence[str]], list[str]], *, per_call: int = 8, queued: int = 8) -> None:
-        self.batcher = MicroBatcher(model, max_texts_per_call=per_call, max_queued_texts=queued)
+    def __init__(
+        self, model: Callable[[Sequence[str]], list[str]], *, per_call: int = 8, queued: int = 8, threads: int = 1
+    ) -> None:
+        self.batcher = MicroBatcher(model, max_texts_per_call=per_call, max_queued_texts=queued, threads=threads)
         self._model = model
 
     async def start(self, *texts: str) -> "asyncio.Task[list[str]]":
@@ -343,3 +345,38 @@ def test_closing_lets_the_call_under_way_finish():
         return await request
 
     assert run(scenario, Bench(model)) == ["FIRST"]
+
+
+def test_two_threads_answer_side_by_side():
+    """With two threads, a second text does not wait for the first."""
+    model = GatedModel()
+
+    async def scenario(bench):
+        requests = [await bench.start(text) for text in ("a", "b")]
+        while len(model.calls) < 2:
+            await asyncio.sleep(0.001)
+        model.gate.set()
+        return await asyncio.gather(*requests)
+
+    assert run(scenario, Bench(model, threads=2)) == [["A"], ["B"]]
+    assert model.calls == [["a"], ["b"]]
+
+
+def test_a_list_is_shared_between_the_threads():
+    """A lone request with many texts keeps every thread busy."""
+    model = GatedModel(is_open=True)
+
+    answers = run(lambda bench: bench.batcher.submit(["a", "b", "c", "d"]), Bench(model, threads=2))
+
+    assert answers == ["A", "B", "C", "D"]
+    assert model.calls[0] == ["a", "b"]
+
+
+def test_threads_that_were_idle_work_again():
+    """Each of many short bursts is answered, whichever thread was the last to end."""
+    model = GatedModel(is_open=True)
+
+    async def scenario(bench):
+        return [await asyncio.gather(*(bench.batcher.submit([text]) for text in "abcde")) for _ in range(50)]
+
+    assert run(scenario, Bench(model, threads=2)) == [[["A"], ["B"], ["C"], ["D"], ["E"]]] * 50

@@ -326,7 +326,7 @@ def test_a_bundle_elsewhere_is_copied(tiny_bundle, tmp_path, kind):
 
     assert (folder, version) == (tmp_path / "deep" / "r-1", tiny_bundle.card.digest[:12])
     assert sorted(path.name for path in folder.iterdir()) == FILES
-    assert open_sound_model(folder, threads=1).bundle.card == tiny_bundle.card
+    assert open_sound_model(folder).bundle.card == tiny_bundle.card
 
 
 @pytest.mark.parametrize("end", ["/", "//"])
@@ -435,7 +435,7 @@ def test_a_file_that_is_too_large_is_not_fetched(tiny_bundle, tmp_path, monkeypa
 
 def test_a_sound_model_has_answered(tiny_bundle):
     """A model that is handed out is warm."""
-    predictor = open_sound_model(tiny_bundle.folder, threads=1)
+    predictor = open_sound_model(tiny_bundle.folder)
 
     assert [prediction.label for prediction in predictor.predict(["good"])] == ["positive"]
 
@@ -446,7 +446,7 @@ def test_a_model_that_answers_short_texts_alone_is_not_sound(tiny_bundle, tmp_pa
     bundle = make_odd_bundle(tmp_path / "odd", tiny_bundle, *nodes)
 
     with pytest.raises(BundleError):
-        open_sound_model(bundle.folder, threads=1)
+        open_sound_model(bundle.folder)
 
 
 def test_a_model_that_answers_no_numbers_is_not_sound(tiny_bundle, tmp_path):
@@ -458,4 +458,4 @@ def test_a_model_that_answers_no_numbers_is_not_sound(tiny_bundle, tmp_path):
     bundle = make_odd_bundle(tmp_path / "odd", tiny_bundle, *nodes)
 
     with pytest.raises(BundleError):
-        open_sound_model(bundle.folder, threads=1)
+        open_sound_model(bundle.folder)
