@@ -17,6 +17,7 @@ from sentiment.errors import SentimentError
 from sentiment.predictor import Prediction
 from sentiment.state import locate_database, locate_state
 from service.batching import MicroBatcher, QueueFullError
+from service.connections import bound_connections
 from service.edge import Edge, find_problem
 from service.explaining import explain_text
 from service.metrics import Metrics
@@ -189,8 +190,6 @@ class SentimentService:
     async def _answer(self, texts: list[str]) -> list[Answer]:
         results = await self._submit(texts)
         request = CURRENT.get()
-        for prediction, _ in results:
-            self.metrics.note_prediction(prediction)
         answered = [
             Answered(text, prediction, served.version, served.predictor.bundle.card.digest)
             for text, (prediction, served) in zip(texts, results, strict=True)
@@ -200,6 +199,8 @@ class SentimentService:
         else:
             with _refusing_unlogged():
                 ids = self.log.record(answered, request)
+        for prediction, _ in results:
+            self.metrics.note_prediction(prediction)
         return [
             Answer(
                 **asdict(item.prediction),
@@ -246,6 +247,7 @@ def _refusing_unlogged() -> Iterator[None]:
 
 
 quieten_refusals()
+bound_connections(settings.timeout_seconds + SECONDS_TO_SAY_SO)
 service = cast("bentoml.Service[SentimentService]", SentimentService)
 if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
     service.add_asgi_middleware(

@@ -55,6 +55,8 @@ PROBLEMS = {
     HTTPStatus.GATEWAY_TIMEOUT: Problem(code="timeout", message="the answer took too long; send fewer texts at once."),
 }
 EMPTY_BATCH = Problem(code="empty_batch", message="texts is empty; send at least one text.")
+CUT_OFF = Problem(code="cut_off", message="the connection ended before the body did; send it again.")
+LATE_BODY = Problem(code="late_body", message="the body did not arrive in time; send it at once, or send fewer texts.")
 NOT_READY = Problem(code="not_ready", message="the model is not ready yet; ask again in a moment.")
 REFUSED = Problem(code="refused", message="the request was refused.")
 FAILED = Problem(code="internal", message="the service failed to answer; the error is in its log.")
@@ -72,6 +74,9 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a prediction request and pass it on; give every error the same shape."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # no path takes one, and keys are for requests
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -93,14 +98,19 @@ class Edge:
         if barred is not None:
             await _send_refusal(reply, barred)
             return
+        deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
         if scope["method"] == "POST" and scope["path"] in REQUESTS:
             try:
-                body = await _read_body(receive, self._settings.max_body_bytes)
+                async with asyncio.timeout_at(deadline):
+                    body = await _read_body(receive, self._settings.max_body_bytes)
                 if not body and scope["path"] == RELOAD:
                     body = b"{}"
                 _check_body(body, REQUESTS[scope["path"]], self._settings)
             except RefusedError as error:
                 await _send_refusal(reply, error.refusal)
+                return
+            except TimeoutError:
+                await _send_problem(reply, HTTPStatus.REQUEST_TIMEOUT, LATE_BODY, [(b"connection", b"close")])
                 return
             scope = {
                 **scope,
@@ -108,11 +118,11 @@ class Edge:
             }
             receive = _replay(body, receive)
         try:
-            async with asyncio.timeout(self._settings.timeout_seconds):
+            async with asyncio.timeout_at(deadline):
                 await self._app(scope, receive, _ErrorShaper(reply, scope["path"]))
         except TimeoutError:
             if reply.status != NO_ANSWER:
-                raise
+                return  # whoever asked does not read the answer
             await _send_problem(reply, HTTPStatus.GATEWAY_TIMEOUT, PROBLEMS[HTTPStatus.GATEWAY_TIMEOUT])
 
     def _warn_if_exposed(self, scope: Scope) -> None:
@@ -225,6 +235,8 @@ async def _read_body(receive: Receive, limit: int) -> bytes:
     chunks, size, more = [], 0, True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RefusedError(HTTPStatus.BAD_REQUEST, CUT_OFF)
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
