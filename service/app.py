@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from sentiment.errors import SentimentError
 from sentiment.predictor import Prediction
 from sentiment.state import locate_database, locate_state
+from service.access_log import keep_callers_out
 from service.batching import MicroBatcher, QueueFullError
 from service.connections import bound_connections
 from service.edge import Edge, find_problem
@@ -65,11 +66,13 @@ def open_metrics() -> Metrics:
     return Metrics(find_home() / "metrics")
 
 
-# BentoML's own metrics have a label for each path that anybody asks for, so that they grow for ever.
+# BentoML's own metrics have a label for each path that anybody asks for, so that they grow for ever. Its access log
+# fails in the middle of an answer over a content type that is not UTF-8.
 @bentoml.service(
     name="sentigate",
     traffic={"timeout": settings.timeout_seconds + SECONDS_TO_SAY_SO},
     metrics={"enabled": False},
+    logging={"access": {"request_content_type": False}},
 )
 @bentoml.asgi_app(readings, path="/")
 class SentimentService:
@@ -247,6 +250,7 @@ def _refusing_unlogged() -> Iterator[None]:
 
 
 quieten_refusals()
+keep_callers_out()
 bound_connections(settings.timeout_seconds + SECONDS_TO_SAY_SO)
 service = cast("bentoml.Service[SentimentService]", SentimentService)
 if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
