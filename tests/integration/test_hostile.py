@@ -72,7 +72,7 @@ def make_texts(seed: int, count: int) -> list[str]:
         lambda: chance.choice("xé\u4e2d\U0001f600") * chance.randint(1, 9_000),
         lambda: chance.choice(TEMPLATES),
         lambda: pick(SPACES, 40),
-        lambda: chr(chance.choice([*range(0xD800), *range(0xE000, 0x110000)])),
+        lambda: chr(chance.choice([chance.randrange(0xD800), chance.randrange(0xE000, 0x110000)])),
         lambda: "",
     ]
     return [
