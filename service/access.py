@@ -1,17 +1,15 @@
 """Who may pass: a key with the scope of the path, not too often."""
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from ipaddress import ip_address
 
-from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+from limits import parse
 
 from service.keys import KeyRing, Scope, find_key
+from service.rates import RateCounter
 from service.refusals import Refusal
 from service.schemas import Problem
 from service.settings import ServiceSettings
@@ -25,10 +23,16 @@ ANYBODY = "anybody"
 class Access:
     """Says whether a request may pass; without keys everybody may, at the rate that is set for all together."""
 
-    def __init__(self, keys: KeyRing, rate: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        keys: KeyRing,
+        rate: str,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        elapsed: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._keys = keys
-        self._rate: RateLimitItem | None = parse(rate) if rate else None
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._counter = RateCounter(parse(rate), elapsed) if rate else None
         self._clock = clock
 
     @property
@@ -65,15 +69,15 @@ class Access:
         return self._find_excess(name)
 
     def _find_excess(self, name: str) -> Refusal | None:
-        if self._rate is None or self._limiter.hit(self._rate, name):
+        if self._counter is None or not (wait := self._counter.find_wait(name)):
             return None
-        wait = max(1, 1 + math.ceil(self._limiter.get_window_stats(self._rate, name).reset_time - time.time()))
+        rate = self._counter.rate
         return Refusal(
             HTTPStatus.TOO_MANY_REQUESTS,
             Problem(
                 code="too_many_requests",
-                message=f"the limit is {self._rate}; ask again in {wait} s.",
-                limit=self._rate.amount,
+                message=f"the limit is {rate}; ask again in {wait} s.",
+                limit=rate.amount,
             ),
             retry_after_seconds=wait,
         )

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from sentiment.texts import normalise_text
 from service.access import is_loopback, open_access, say_exposed
 from service.metrics import Metrics
-from service.refusals import OVERLOADED, Refusal
+from service.refusals import OVERLOADED, Refusal, RefusedError
 from service.requests import CURRENT, REQUEST_ID_HEADER, RequestContext, choose_request_id
 from service.schemas import BatchPredictRequest, FeedbackRequest, PredictRequest, Problem, ReloadRequest
 from service.settings import ServiceSettings
@@ -54,18 +54,12 @@ PROBLEMS = {
     HTTPStatus.SERVICE_UNAVAILABLE: OVERLOADED,
     HTTPStatus.GATEWAY_TIMEOUT: Problem(code="timeout", message="the answer took too long; send fewer texts at once."),
 }
+EMPTY_BATCH = Problem(code="empty_batch", message="texts is empty; send at least one text.")
+CUT_OFF = Problem(code="cut_off", message="the connection ended before the body did; send it again.")
+LATE_BODY = Problem(code="late_body", message="the body did not arrive in time; send it at once, or send fewer texts.")
 NOT_READY = Problem(code="not_ready", message="the model is not ready yet; ask again in a moment.")
 REFUSED = Problem(code="refused", message="the request was refused.")
 FAILED = Problem(code="internal", message="the service failed to answer; the error is in its log.")
-
-
-class RefusalError(Exception):
-    """A request that is answered without the model."""
-
-    def __init__(self, status: HTTPStatus, code: str, message: str, limit: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.problem = Problem(code=code, message=message, limit=limit)
 
 
 class Edge:
@@ -80,6 +74,9 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a prediction request and pass it on; give every error the same shape."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # no path takes one, and keys are for requests
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -99,16 +96,21 @@ class Edge:
             scope["method"], scope["path"], scope["headers"], (scope.get("client") or ("",))[0]
         )
         if barred is not None:
-            await _send_problem(reply, barred.status, barred.problem, _explain_refusal(barred))
+            await _send_refusal(reply, barred)
             return
+        deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
         if scope["method"] == "POST" and scope["path"] in REQUESTS:
             try:
-                body = await _read_body(receive, self._settings.max_body_bytes)
+                async with asyncio.timeout_at(deadline):
+                    body = await _read_body(receive, self._settings.max_body_bytes)
                 if not body and scope["path"] == RELOAD:
                     body = b"{}"
                 _check_body(body, REQUESTS[scope["path"]], self._settings)
-            except RefusalError as refusal:
-                await _send_problem(reply, refusal.status, refusal.problem)
+            except RefusedError as error:
+                await _send_refusal(reply, error.refusal)
+                return
+            except TimeoutError:
+                await _send_problem(reply, HTTPStatus.REQUEST_TIMEOUT, LATE_BODY, [(b"connection", b"close")])
                 return
             scope = {
                 **scope,
@@ -116,11 +118,11 @@ class Edge:
             }
             receive = _replay(body, receive)
         try:
-            async with asyncio.timeout(self._settings.timeout_seconds):
+            async with asyncio.timeout_at(deadline):
                 await self._app(scope, receive, _ErrorShaper(reply, scope["path"]))
         except TimeoutError:
             if reply.status != NO_ANSWER:
-                raise
+                return  # whoever asked does not read the answer
             await _send_problem(reply, HTTPStatus.GATEWAY_TIMEOUT, PROBLEMS[HTTPStatus.GATEWAY_TIMEOUT])
 
     def _warn_if_exposed(self, scope: Scope) -> None:
@@ -129,15 +131,6 @@ class Edge:
         if not self._warned and self._access.is_open and not is_loopback(host):
             self._warned = True
             logger.warning("%s", say_exposed(host))
-
-
-def _explain_refusal(refusal: Refusal) -> list[tuple[bytes, bytes]]:
-    headers = []
-    if refusal.retry_after_seconds is not None:
-        headers.append((b"retry-after", str(refusal.retry_after_seconds).encode()))
-    if refusal.status == HTTPStatus.UNAUTHORIZED:
-        headers.append((b"www-authenticate", b"Bearer"))
-    return headers
 
 
 class _Reply:
@@ -205,29 +198,27 @@ def _check_body(body: bytes, shape: type[BaseModel], settings: ServiceSettings) 
         if problem is not None:
             too_long = problem.limit is not None
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if too_long else HTTPStatus.UNPROCESSABLE_ENTITY
-            raise RefusalError(status, problem.code, problem.message, problem.limit)
+            raise RefusedError(status, problem)
     elif isinstance(request, BatchPredictRequest):
         _check_batch(request.texts, settings.max_batch_texts)
 
 
 def _check_batch(texts: list[str], limit: int) -> None:
     if not texts:
-        raise RefusalError(HTTPStatus.UNPROCESSABLE_ENTITY, "empty_batch", "texts is empty; send at least one text.")
+        raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, EMPTY_BATCH)
     if len(texts) > limit:
-        raise RefusalError(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            "batch_too_large",
-            f"texts has {len(texts):,} entries, the limit is {limit:,}; send them in several requests.",
-            limit,
-        )
+        said = f"texts has {len(texts):,} entries, the limit is {limit:,}; send them in several requests."
+        problem = Problem(code="batch_too_large", message=said, limit=limit)
+        raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, problem)
 
 
-def _refuse_invalid(error: ValidationError, shape: type[BaseModel]) -> RefusalError:
+def _refuse_invalid(error: ValidationError, shape: type[BaseModel]) -> RefusedError:
     """Return the refusal for a body of the wrong shape, without a word of what it said."""
     mistake = error.errors(include_url=False, include_input=False, include_context=False)[0]
     wanted = WANTED[shape]
     if mistake["type"] == "json_invalid":
-        return RefusalError(HTTPStatus.BAD_REQUEST, "malformed", f"the body is not JSON in UTF-8; wanted {wanted}.")
+        problem = Problem(code="malformed", message=f"the body is not JSON in UTF-8; wanted {wanted}.")
+        return RefusedError(HTTPStatus.BAD_REQUEST, problem)
     place = ".".join(str(part) for part in mistake["loc"]) or "the body"
     reasons = {
         "missing": f"{place} is missing",
@@ -236,22 +227,22 @@ def _refuse_invalid(error: ValidationError, shape: type[BaseModel]) -> RefusalEr
         "string_pattern_mismatch": f"{place} is not an id that a prediction answered with",
     }
     reason = reasons.get(mistake["type"], f"{place} has the wrong type")
-    return RefusalError(HTTPStatus.UNPROCESSABLE_ENTITY, "wrong_type", f"{reason}; wanted {wanted}.")
+    problem = Problem(code="wrong_type", message=f"{reason}; wanted {wanted}.")
+    return RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, problem)
 
 
 async def _read_body(receive: Receive, limit: int) -> bytes:
     chunks, size, more = [], 0, True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RefusedError(HTTPStatus.BAD_REQUEST, CUT_OFF)
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
-            raise RefusalError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                "body_too_large",
-                f"the body is over the limit of {limit:,} bytes; send shorter or fewer texts.",
-                limit,
-            )
+            said = f"the body is over the limit of {limit:,} bytes; send shorter or fewer texts."
+            problem = Problem(code="body_too_large", message=said, limit=limit)
+            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, problem)
         chunks.append(chunk)
         more = message.get("more_body", False)
     return b"".join(chunks)
@@ -268,6 +259,15 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return replay
+
+
+async def _send_refusal(reply: _Reply, refusal: Refusal) -> None:
+    headers = []
+    if refusal.retry_after_seconds is not None:
+        headers.append((b"retry-after", str(refusal.retry_after_seconds).encode()))
+    if refusal.status == HTTPStatus.UNAUTHORIZED:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await _send_problem(reply, refusal.status, refusal.problem, headers)
 
 
 async def _send_problem(

@@ -105,24 +105,34 @@ class KeyRing:
         self._clock = clock
         self._looked = clock()
         self._stamp, self._from_file = _read_file(file) if file else ((0, 0), ())
+        self._complaint: tuple[tuple[int, int] | None, str] | None = None
 
     @property
     def keys(self) -> tuple[ApiKey, ...]:
         """The keys that hold now."""
         if self._file and self._clock() - self._looked >= SECONDS_BETWEEN_LOOKS:
             self._looked = self._clock()
-            try:
-                if _stamp(self._file) != self._stamp:
-                    self._stamp, self._from_file = _read_file(self._file)
-                    logger.info("%d API keys read from %s", len(self._from_file), self._file)
-            except (OSError, ConfigError) as error:
-                logger.warning("the API keys stay as they were: %s", error)
+            self._look(self._file)
         return (*self._given, *self._from_file)
 
     @property
     def is_open(self) -> bool:
         """Whether everybody may ask, because no keys were set up."""
         return self._file is None and not self._given
+
+    def _look(self, file: Path) -> None:
+        """Read the file where it is not as it was, and say once what is wrong with it."""
+        stamp: tuple[int, int] | None = None
+        try:
+            stamp = _stamp(file)
+            if stamp != self._stamp:
+                self._stamp, self._from_file = _read_file(file)
+                logger.info("%d API keys read from %s", len(self._from_file), file)
+            self._complaint = None
+        except (OSError, ConfigError) as error:
+            if self._complaint != (complaint := (stamp, str(error))):
+                logger.warning("the API keys stay as they were: %s", error)
+            self._complaint = complaint
 
 
 def _read_fields(fields: Sequence[str]) -> ApiKey:

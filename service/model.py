@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import bentoml
 import yaml
@@ -18,6 +19,7 @@ from sentiment.text_graph import GRAPH_ERRORS
 from service.schemas import ReloadRequest
 
 MAX_BUNDLE_BYTES = 2_000_000_000
+CHUNK_BYTES = 1_000_000
 VERSION_LENGTH = 12
 MAX_SUM_GAP = 1e-3
 REGISTERED = "sentiment"
@@ -123,6 +125,17 @@ def _copy_from(origin: Path) -> Callable[[str, Path], object]:
     return copy
 
 
+def _copy_bounded(source: BinaryIO, name: str, destination: Path) -> None:
+    """Copy a file whose size nobody promised. Raises BundleError once it is over the limit."""
+    copied = 0
+    with destination.open("wb") as target:
+        while chunk := source.read(CHUNK_BYTES):
+            copied += len(chunk)
+            if copied > MAX_BUNDLE_BYTES:
+                raise BundleError(f"{name} has over {MAX_BUNDLE_BYTES:,} bytes, the limit; name another bundle.")
+            target.write(chunk)
+
+
 def _download_from(uri: str) -> Callable[[str, Path], object]:
     from fsspec.core import url_to_fs
 
@@ -132,7 +145,9 @@ def _download_from(uri: str) -> Callable[[str, Path], object]:
             size = filesystem.info(f"{path}/{name}").get("size") or 0
             if size > MAX_BUNDLE_BYTES:
                 raise BundleError(f"{name} has {size:,} bytes, the limit is {MAX_BUNDLE_BYTES:,}; name another bundle.")
-            filesystem.get_file(f"{path}/{name}", str(destination))
+            # Without blocks a web server is read as it sends, so that it need not know ranges or name a size.
+            with filesystem.open(f"{path}/{name}", "rb", block_size=0) as source:
+                _copy_bounded(source, name, destination)
         except (OSError, ValueError, ImportError) as error:
             raise BundleError(
                 f"{name} cannot be fetched from the URI ({type(error).__name__}); wanted a folder that this service"

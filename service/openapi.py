@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
+from sentiment.bundle import Card
 from service.schemas import (
     Answer,
     BatchAnswer,
@@ -15,11 +16,13 @@ from service.schemas import (
     Explanation,
     FeedbackAnswer,
     FeedbackRequest,
+    Health,
     PredictRequest,
     Problem,
     ReloadAnswer,
     ReloadRequest,
 )
+from service.settings import ServiceSettings
 
 REFERENCE = "#/components/schemas/{model}"
 TITLE, VERSION = "Sentigate", "1"
@@ -41,6 +44,7 @@ PROBLEMS: Mapping[int, str] = {
     400: "The body is not JSON.",
     401: "There is no API key, or it is not known or has expired.",
     403: "The key has not the scope.",
+    408: "The body did not come in time.",
     413: "A text, the batch or the body is over its limit, which is named.",
     422: "The body has another shape, or what it names is not there.",
     429: "Too many requests for this key.",
@@ -49,6 +53,7 @@ PROBLEMS: Mapping[int, str] = {
     504: "The answer took too long.",
 }
 RETRIED = (429, 503)
+A_WORD = r"[^\s\x1c-\x1f\x85\u200b\u200c\u2060\ufeff]"
 REQUEST_ID = {"X-Request-ID": {"description": "The id of the request.", "schema": {"type": "string"}}}
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 
@@ -140,20 +145,33 @@ ROUTES = (
         {409: "Another reload is under way."},
     ),
 )
+NAME = {
+    "name": "X-Request-ID",
+    "in": "header",
+    "description": "A name for the request, up to 128 letters, digits and `_ . : -`; another is replaced.",
+    "schema": {"type": "string"},
+}
 READS = {
     "/model": "The card of the model that answers",
     "/health": "What works and what does not",
     "/livez": "Whether the process lives",
     "/readyz": "Whether the model is ready",
     "/metrics": "For Prometheus",
+    "/docs.json": "This description",
+}
+MODEL, HEALTH = "ModelCard", "Health"
+READ_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+    "/model": {"$ref": REFERENCE.format(model=MODEL)},
+    "/health": {"$ref": REFERENCE.format(model=HEALTH)},
 }
 WITHOUT_KEY = ("/livez", "/readyz")
 PLAIN = ("/livez", "/readyz", "/metrics")
 
 
-def describe_api() -> dict[str, Any]:
-    """Return the OpenAPI 3.1 description."""
-    models = {model for route in ROUTES for model in (route.request, route.answer)} | {Problem}
+def describe_api(settings: ServiceSettings) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 description, with the limits of the settings."""
+    models: set[type[BaseModel]] = {model for route in ROUTES for model in (route.request, route.answer)}
+    models |= {Problem, Health}
     ordered = sorted(models, key=lambda model: model.__name__)
     _, schemas = models_json_schema([(model, "validation") for model in ordered], ref_template=REFERENCE)
     return {
@@ -164,7 +182,7 @@ def describe_api() -> dict[str, Any]:
             **{path: {"get": _describe_read(path, summary)} for path, summary in READS.items()},
         },
         "components": {
-            "schemas": schemas["$defs"],
+            "schemas": {**_bound_requests(schemas["$defs"], settings), MODEL: _describe_card()},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -174,12 +192,33 @@ def describe_api() -> dict[str, Any]:
     }
 
 
+def _bound_requests(schemas: Mapping[str, Any], settings: ServiceSettings) -> Mapping[str, Any]:
+    """Add what the edge asks of texts, beyond their types."""
+    text = {"minLength": 1, "maxLength": settings.max_text_chars, "pattern": A_WORD}
+    schemas[PredictRequest.__name__]["properties"]["text"] |= text
+    schemas[BatchPredictRequest.__name__]["properties"]["texts"] |= {
+        "minItems": 1,
+        "maxItems": settings.max_batch_texts,
+    }
+    return schemas
+
+
+def _describe_card() -> dict[str, Any]:
+    card = TypeAdapter(Card).json_schema()
+    properties = {"version": {"type": "string"}, **card["properties"]}
+    return {**card, "title": MODEL, "properties": properties, "required": list(properties)}
+
+
 def _describe_route(route: Route) -> dict[str, Any]:
     problems = {**PROBLEMS, **route.problems}
     return {
         "summary": route.summary,
         "operationId": route.path.strip("/"),
-        "requestBody": {"required": True, "content": _describe_content(route.request, route.example)},
+        "parameters": [NAME],
+        "requestBody": {
+            "required": bool(route.request.model_json_schema().get("required")),
+            "content": _describe_content(route.request, route.example),
+        },
         "responses": {
             "200": {
                 "description": HTTPStatus.OK.phrase,
@@ -200,14 +239,18 @@ def _describe_route(route: Route) -> dict[str, Any]:
 
 def _describe_read(path: str, summary: str) -> dict[str, Any]:
     kind = "text/plain" if path in PLAIN else "application/json"
-    schema = {"type": "string"} if path in PLAIN else {"type": "object"}
+    schema = {"type": "string"} if path in PLAIN else READ_SCHEMAS.get(path, {"type": "object"})
     responses: dict[str, Any] = {
         "200": {"description": HTTPStatus.OK.phrase, "headers": REQUEST_ID, "content": {kind: {"schema": schema}}}
     }
     if path not in WITHOUT_KEY:
         for status in (401, 403, 429):
             responses[str(status)] = {"description": PROBLEMS[status], "content": _describe_content(Problem, None)}
-    described: dict[str, Any] = {"summary": summary, "operationId": path.strip("/"), "responses": responses}
+    described: dict[str, Any] = {
+        "summary": summary,
+        "operationId": path.strip("/").split(".")[0],
+        "responses": responses,
+    }
     return {**described, "security": []} if path in WITHOUT_KEY else described
 
 

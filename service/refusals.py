@@ -1,4 +1,4 @@
-"""Refusals from within the service: an error that is not one, answered with a problem and without a traceback."""
+"""Refusals: requests that end with a problem on purpose, and without a traceback."""
 
 import logging
 from dataclasses import dataclass
@@ -28,11 +28,12 @@ class Refusal:
 
 
 class RefusedError(BentoMLException):
-    """Ends a request with a status and a problem."""
+    """Ends a request with a refusal, wherever it is raised: before the model is asked or after."""
 
     def __init__(self, status: HTTPStatus, problem: Problem) -> None:
         super().__init__(problem.message)
         self.error_code = status
+        self.refusal = Refusal(status, problem)
         CURRENT.get().problem = problem
 
 

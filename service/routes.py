@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from service.openapi import describe_api
 from service.prediction_log.log import PredictionLog
+from service.settings import ServiceSettings
 from service.switching import list_workers
 
 
@@ -58,7 +59,7 @@ async def show_metrics(_: Request) -> Response:
 
 async def show_description(_: Request) -> JSONResponse:
     """Answer `GET /docs.json` with the description of the API."""
-    return JSONResponse(describe_api())
+    return JSONResponse(describe_api(ServiceSettings()))
 
 
 readings = Starlette(

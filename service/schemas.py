@@ -94,6 +94,24 @@ class Answer(BaseModel):
     request_id: str
 
 
+class LogHealth(BaseModel):
+    """How the prediction log is doing; `lag_seconds` is the age of the oldest entry that waits for the database."""
+
+    database: Literal["ok", "unreachable", "unknown"]
+    lag_seconds: float = Field(ge=0)
+    shipped: int = Field(ge=0)
+    rejected: int = Field(ge=0)
+    takes_entries: bool
+
+
+class Health(BaseModel):
+    """What works and what does not; without a prediction log there is no word on it but `off`."""
+
+    status: Literal["ok", "degraded"]
+    model_version: str
+    prediction_log: LogHealth | Literal["off"]
+
+
 class WordWeight(BaseModel):
     """Characters `start` to `end` of the text, and what they add to the probability of the label."""
 

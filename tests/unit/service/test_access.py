@@ -25,11 +25,17 @@ WANTED = (403, "key_required", "from elsewhere this wants an API key, and the op
 class Desk:
     """Access with a key of each name, and what it says to them."""
 
-    def __init__(self, rate: str = "", now: datetime = datetime(2027, 1, 1, tzinfo=UTC), **scopes: list[Scope]) -> None:
+    def __init__(
+        self,
+        rate: str = "",
+        now: datetime = datetime(2027, 1, 1, tzinfo=UTC),
+        elapsed: Callable[[], float] = time.monotonic,
+        **scopes: list[Scope],
+    ) -> None:
         made = {name: make_key(name, wanted, LAST_DAY) for name, wanted in scopes.items()}
         self.keys = {name: key for name, (key, _) in made.items()}
         ring = KeyRing(None, ";".join(write_key(kept) for _, kept in made.values()))
-        self.access = Access(ring, rate, clock=lambda: now)
+        self.access = Access(ring, rate, clock=lambda: now, elapsed=elapsed)
 
     def ask(self, name: str = "", path: str = "/predict", method: str = "POST", client: str = ELSEWHERE) -> int:
         """Return the status that a key is refused with, or 0."""
@@ -53,11 +59,9 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch) -> Clock:
+def clock() -> Clock:
     """The time that rates are kept by."""
-    made = Clock()
-    monkeypatch.setattr(time, "time", made)
-    return made
+    return Clock()
 
 
 @pytest.fixture
@@ -362,7 +366,7 @@ def test_without_a_rate_there_is_none():
 
 def test_a_rate_is_over_when_its_time_is(clock):
     """A key that was refused may ask again after a while."""
-    desk = Desk("2/minute")
+    desk = Desk("2/minute", elapsed=clock)
     clock.seconds = 600.0
     first = count_passes(desk.ask, 3)
     clock.seconds += 121
@@ -374,7 +378,7 @@ def test_a_rate_is_over_when_its_time_is(clock):
 @pytest.mark.parametrize("rate", ["1/second", "2/minute", "10/minute", "600/minute", "5/hour"])
 def test_who_waits_as_long_as_was_said_may_ask(clock, rate, begun):
     """The seconds of `Retry-After` suffice: a client that keeps to them is not refused again."""
-    desk = Desk(rate)
+    desk = Desk(rate, elapsed=clock)
     clock.seconds = begun
     while (refusal := desk.access.find_refusal("POST", "/predict", (), HERE)) is None:
         pass

@@ -435,14 +435,62 @@ def test_other_requests_pass_unread(method, path):
     assert (app.bodies, app.scopes[0]["headers"]) == ([b"not JSON"], headers)
 
 
-@pytest.mark.parametrize("kind", ["lifespan", "websocket"])
-def test_what_is_not_http_passes(kind):
+def test_a_websocket_is_closed_unheard():
+    """No path takes a websocket, so that none passes without a key."""
+    app, reply = InnerApp(), Reply()
+
+    asyncio.run(Edge(app, LIMITS)({"type": "websocket", "path": "/"}, Caller([b"hello"]).receive, reply.send))
+
+    assert (app.scopes, reply.messages) == ([], [{"type": "websocket.close"}])
+
+
+class Silent(Caller):
+    """Begins a body and then neither goes on nor leaves."""
+
+    async def receive(self) -> dict[str, Any]:
+        return {**await super().receive(), "more_body": True} if self.read < len(self._chunks) else await sleep_on()
+
+
+async def sleep_on() -> dict[str, Any]:
+    await asyncio.sleep(60)
+    return {"type": "http.disconnect"}
+
+
+def hear(caller: Caller, settings: ServiceSettings = LIMITS) -> tuple[Reply, InnerApp]:
+    """Send the request of a caller through the edge."""
+    app, reply = InnerApp(), Reply()
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": NAMED}
+    asyncio.run(Edge(app, settings)(scope, caller.receive, reply.send))
+    return reply, app
+
+
+def test_a_body_that_does_not_come_in_time_is_given_up():
+    """Who sends half a body and waits is told so, and the connection is closed."""
+    reply, app = hear(Silent([b'{"text": "good"}']), ServiceSettings(timeout_seconds=1))
+
+    assert (reply.status, reply.problem["code"], reply.headers[b"connection"]) == (408, "late_body", b"close")
+    assert app.scopes == []
+
+
+def test_a_body_that_ends_with_its_connection_is_no_request():
+    """What a caller sent who left in the middle is not answered, even where it could be read."""
+
+    class Leaving(Caller):
+        async def receive(self) -> dict[str, Any]:
+            return {**await super().receive(), "more_body": True}
+
+    reply, app = hear(Leaving([b'{"text": "good"}']))
+
+    assert (reply.status, reply.problem["code"], app.scopes) == (400, "cut_off", [])
+
+
+def test_the_life_of_the_server_passes():
     """The start and the end of the server reach the service as they are."""
     app, reply = InnerApp(), Reply()
 
-    asyncio.run(Edge(app, LIMITS)({"type": kind}, Caller([b"hello"]).receive, reply.send))
+    asyncio.run(Edge(app, LIMITS)({"type": "lifespan"}, Caller([b"hello"]).receive, reply.send))
 
-    assert app.scopes == [{"type": kind}]
+    assert app.scopes == [{"type": "lifespan"}]
     assert reply.messages == [{"type": "http.request", "body": b"hello", "more_body": False}]
 
 

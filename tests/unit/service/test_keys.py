@@ -481,6 +481,23 @@ def test_a_file_that_broke_leaves_the_keys_as_they_were(file, damage, reason, ca
     assert caplog.messages == [f"the API keys stay as they were: {reason.format(file)}"]
 
 
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: change(file, "marmalade\n")], ids=["removed", "damaged"])
+def test_what_is_wrong_with_a_file_is_said_once_for_each_change(file, damage, caplog):
+    """A file that stays broken does not fill the log; one that breaks in another way is said again."""
+    file.write_text(f"{LINE}\n")
+    clock = Clock()
+    ring = KeyRing(file, "", clock=clock)
+    damage(file)
+    for _ in range(100):
+        clock.seconds += 1
+        assert read_names(ring) == ["dashboard"]
+    change(file, "quince\n")
+    clock.seconds += 1
+
+    assert read_names(ring) == ["dashboard"]
+    assert len(caplog.messages) == 2
+
+
 def test_a_file_that_was_mended_is_read_again(file):
     """A file that broke counts again once it is whole."""
     file.write_text(f"{LINE}\n")

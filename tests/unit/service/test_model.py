@@ -3,6 +3,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
@@ -101,6 +102,23 @@ class Quiet(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+class Endless(BaseHTTPRequestHandler):
+    """A server that names no size and does not stop."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        with suppress(OSError):
+            while True:
+                self.wfile.write(b" " * 65_536)
+
+    def log_message(self, *words: object) -> None:
+        """Say nothing."""
+
+
 def serve(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     with HTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -108,6 +126,12 @@ def serve(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def endless_server() -> Iterator[str]:
+    """A web server whose files have no size and no end."""
+    yield from serve(Endless)
 
 
 @pytest.fixture
@@ -431,6 +455,16 @@ def test_a_file_that_is_too_large_is_not_fetched(tiny_bundle, tmp_path, monkeypa
         f"tokenizer.json has {size:,} bytes, the limit is {size - 1:,}; name another bundle."
     )
     assert not (tmp_path / "r-1" / "tokenizer.json").exists()
+
+
+def test_a_file_of_unknown_size_is_fetched_up_to_the_limit(endless_server, tmp_path, monkeypatch):
+    """A server that names no size does not fill the disk either."""
+    monkeypatch.setattr(service.model, "MAX_BUNDLE_BYTES", 3_000_000)
+
+    assert refuse(tmp_path / "r-1", uri=endless_server) == (
+        "card.json has over 3,000,000 bytes, the limit; name another bundle."
+    )
+    assert not (tmp_path / "r-1").exists()
 
 
 def test_a_sound_model_has_answered(tiny_bundle):

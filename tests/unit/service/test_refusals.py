@@ -1,4 +1,4 @@
-"""Refusals from within the service."""
+"""Refusals: a value, and the error that ends a request with it."""
 
 import logging
 from http import HTTPStatus
@@ -67,6 +67,11 @@ def test_a_refusal_ends_its_request(request_context, status):
 
     assert isinstance(error, BentoMLException)
     assert (error.error_code, str(error), request_context.problem) == (status, UNLOGGED.message, UNLOGGED)
+
+
+def test_an_error_carries_its_refusal(request_context):
+    """Whoever catches the error knows how the request ends."""
+    assert RefusedError(HTTPStatus.CONFLICT, LOG_OFF).refusal == Refusal(HTTPStatus.CONFLICT, LOG_OFF)
 
 
 def test_a_refusal_leaves_other_requests_alone(request_context):
