@@ -1,7 +1,6 @@
 """What the prediction log knows, in queries that stay fast with ten million rows: rollups, indexes, bounded scans."""
 
 import re
-import string
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -293,15 +292,15 @@ def _contain(text: str, dialect: str) -> sa.ColumnElement[bool]:
         return PREDICTIONS.c.text.ilike(f"%{escaped}%", escape="\\")
     # Beyond ASCII a database may not know which letters are the same in both cases.
     if dialect == "sqlite":
-        return PREDICTIONS.c.text.op("GLOB")(f"*{''.join(_match_sign(sign, '[{}]') for sign in text)}*")
-    return PREDICTIONS.c.text.op("~")("".join(_match_sign(sign, "\\{}") for sign in text))
+        quoted = re.sub(r"([*?[])", r"[\1]", text)
+        return PREDICTIONS.c.text.op("GLOB")(f"*{_spell(quoted)}*")
+    return PREDICTIONS.c.text.op("~")(_spell(re.sub(r"([][.^$*+?(){}|\\])", r"\\\1", text)))
 
 
-def _match_sign(sign: str, quoted: str) -> str:
-    """Return a pattern for a sign, a letter in both cases; `quoted` is how the signs of patterns are written."""
-    if sign.isalpha():
-        return f"[{''.join(sorted({case for case in (sign, sign.lower(), sign.upper()) if len(case) == 1}))}]"
-    return quoted.format(sign) if sign in string.punctuation and sign != "]" else sign
+def _spell(pattern: str) -> str:
+    """Return a pattern that takes each of its letters in both cases."""
+    cases = ((sign, {case for case in (sign, sign.lower(), sign.upper()) if len(case) == 1}) for sign in pattern)
+    return "".join(f"[{''.join(sorted(both))}]" if sign.isalpha() else sign for sign, both in cases)
 
 
 def _read_feedback_labels(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[str]]:
