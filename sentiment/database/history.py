@@ -170,13 +170,10 @@ def search_predictions(engine: sa.Engine, query: PredictionQuery) -> PredictionP
 def read_feedback(engine: sa.Engine, since: datetime, until: datetime) -> list[FeedbackCount]:
     """Return how feedback of a time, at most the newest 100,000, compares with the predictions it is about."""
     newest = _take_newest(FEEDBACK, since, until, MAX_FEEDBACK)
-    labels = (PREDICTIONS.c.label, newest.c.label)
-    query = (
-        sa.select(*labels, sa.func.count())
-        .select_from(newest.join(PREDICTIONS, PREDICTIONS.c.id == newest.c.prediction_id))
-        .group_by(*labels)
-        .order_by(*labels)
-    )
+    # A look at the prediction is dear where it is not in memory, so it is for the few that came before theirs.
+    found = sa.select(PREDICTIONS.c.label).where(PREDICTIONS.c.id == newest.c.prediction_id).scalar_subquery()
+    pairs = sa.select(sa.func.coalesce(newest.c.said, found).label("said"), newest.c.label).subquery()
+    query = sa.select(pairs, sa.func.count()).where(pairs.c.said.is_not(None)).group_by(*pairs.c).order_by(*pairs.c)
     with engine.connect() as connection:
         return [FeedbackCount(*row) for row in connection.execute(query)]
 

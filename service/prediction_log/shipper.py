@@ -174,21 +174,11 @@ class Shipper:
         return True
 
     def _execute(self, kind: Kind, rows: Sequence[dict[str, Any]]) -> None:
-        from sqlalchemy.dialects import postgresql, sqlite
+        from sentiment.database.records import add_feedback, add_predictions, add_shadow_predictions
 
-        from sentiment.database.activity import add_activity
-        from sentiment.database.schema import FEEDBACK, PREDICTIONS, SHADOW_PREDICTIONS
-
-        engine = self._open_engine()
-        insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-        table = {"prediction": PREDICTIONS, "feedback": FEEDBACK, "shadow": SHADOW_PREDICTIONS}[kind]
-        statement = insert(table).on_conflict_do_nothing(index_elements=["id"])
-        with engine.begin() as connection:
-            if kind != "prediction":
-                connection.execute(statement, rows)
-                return
-            added = set(connection.scalars(statement.returning(table.c.id), rows))
-            add_activity(connection, {row["id"]: row for row in rows if row["id"] in added}.values())
+        add = {"prediction": add_predictions, "feedback": add_feedback, "shadow": add_shadow_predictions}[kind]
+        with self._open_engine().begin() as connection:
+            add(connection, rows)
 
     def _reject(self, lines: Sequence[bytes]) -> None:
         """Keep what the database will never take, beside the spool."""

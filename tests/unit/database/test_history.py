@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic.config import Config
 
 from sentiment.database import history as module
-from sentiment.database.activity import MINUTES_KEPT, add_activity, find_latency_bucket, remove_activity, roll_up
+from sentiment.database.activity import MINUTES_KEPT, find_latency_bucket, remove_activity, roll_up
 from sentiment.database.connection import MIGRATIONS, open_database
 from sentiment.database.history import (
     Activity,
@@ -24,6 +24,7 @@ from sentiment.database.history import (
     read_latencies,
     search_predictions,
 )
+from sentiment.database.records import add_feedback, add_predictions
 from sentiment.database.schema import ACTIVITY, FEEDBACK, PREDICTIONS, SHADOW_PREDICTIONS
 from service.prediction_log.entries import make_id
 from tests.integration.postgres import Postgres, run_postgres
@@ -76,8 +77,7 @@ def make_row(number: int = 0, **values: Any) -> dict[str, Any]:
 def store(engine: sa.Engine, *rows: dict[str, Any]) -> None:
     """Store predictions as the shipper does."""
     with engine.begin() as connection:
-        connection.execute(sa.insert(PREDICTIONS), rows)
-        add_activity(connection, rows)
+        add_predictions(connection, rows)
 
 
 def find_numbers(engine: sa.Engine, **values: Any) -> list[str]:
@@ -309,15 +309,16 @@ def test_an_empty_log_answers_every_question(engine):
 
 
 def test_feedback_is_compared_with_what_was_said(engine):
-    """Feedback of the window is counted by the label that was said and the one it should have been."""
+    """Feedback is counted by the label that was said and the one it should have been, even where it came first."""
     rows = [make_row(number) for number in range(3)]
-    store(engine, *rows)
+    store(engine, *rows[:2])
     said = [(rows[0]["id"], "positive"), (rows[1]["id"], "negative"), (rows[2]["id"], "negative"), (make_id(), "x")]
     feedback = [
         {"id": make_id(), "at": NOW, "prediction_id": one, "label": label, "request_id": "f"} for one, label in said
     ]
     with engine.begin() as connection:
-        connection.execute(sa.insert(FEEDBACK), [*feedback, {**feedback[0], "id": make_id(), "at": NOW - DAY}])
+        add_feedback(connection, [*feedback, {**feedback[0], "id": make_id(), "at": NOW - DAY}])
+    store(engine, rows[2])
 
     assert read_feedback(engine, NOW - timedelta(hours=1), NOW + DAY) == [
         FeedbackCount("positive", "negative", 2),
