@@ -169,7 +169,7 @@ def search_predictions(engine: sa.Engine, query: PredictionQuery) -> PredictionP
 
 def read_feedback(engine: sa.Engine, since: datetime, until: datetime) -> list[FeedbackCount]:
     """Return how feedback of a time, at most the newest 100,000, compares with the predictions it is about."""
-    newest = _take_newest(FEEDBACK, since, until, MAX_FEEDBACK)
+    newest = _take_newest(FEEDBACK, ("prediction_id", "label", "said"), since, until, MAX_FEEDBACK)
     # A look at the prediction is dear where it is not in memory, so it is for the few that came before theirs.
     found = sa.select(PREDICTIONS.c.label).where(PREDICTIONS.c.id == newest.c.prediction_id).scalar_subquery()
     pairs = sa.select(sa.func.coalesce(newest.c.said, found).label("said"), newest.c.label).subquery()
@@ -180,8 +180,9 @@ def read_feedback(engine: sa.Engine, since: datetime, until: datetime) -> list[F
 
 def read_agreement(engine: sa.Engine, since: datetime, until: datetime) -> list[AgreementCount]:
     """Return what challengers said beside the champion in a time, over at most the newest 100,000 shadow answers."""
-    newest = _take_newest(SHADOW_PREDICTIONS, since, until, MAX_SHADOW_ANSWERS)
-    keys = (newest.c.model_version, newest.c.champion_label, newest.c.label)
+    names = ("model_version", "champion_label", "label")
+    newest = _take_newest(SHADOW_PREDICTIONS, names, since, until, MAX_SHADOW_ANSWERS)
+    keys = tuple(newest.c)
     query = sa.select(*keys, sa.func.count()).group_by(*keys).order_by(*keys)
     with engine.connect() as connection:
         return [AgreementCount(*row) for row in connection.execute(query)]
@@ -310,9 +311,10 @@ def _read_feedback_labels(connection: sa.Connection, ids: Sequence[str]) -> dict
     return labels
 
 
-def _take_newest(table: sa.Table, since: datetime, until: datetime, limit: int) -> sa.Subquery:
+def _take_newest(table: sa.Table, columns: Sequence[str], since: datetime, until: datetime, limit: int) -> sa.Subquery:
     inside = (table.c.at >= since.astimezone(UTC), table.c.at < until.astimezone(UTC))
-    return sa.select(table).where(*inside).order_by(table.c.at.desc()).limit(limit).subquery()
+    newest = sa.select(*(table.c[name] for name in columns)).where(*inside).order_by(table.c.at.desc())
+    return newest.limit(limit).subquery()
 
 
 def _read_epoch(seconds: int) -> datetime:
