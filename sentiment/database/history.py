@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -170,12 +171,22 @@ def search_predictions(engine: sa.Engine, query: PredictionQuery) -> PredictionP
 def read_feedback(engine: sa.Engine, since: datetime, until: datetime) -> list[FeedbackCount]:
     """Return how feedback of a time, at most the newest 100,000, compares with the predictions it is about."""
     newest = _take_newest(FEEDBACK, ("prediction_id", "label", "said"), since, until, MAX_FEEDBACK)
+    known = sa.select(newest.c.said, newest.c.label, sa.func.count()).where(newest.c.said.is_not(None))
     # A look at the prediction is dear where it is not in memory, so it is for the few that came before theirs.
-    found = sa.select(PREDICTIONS.c.label).where(PREDICTIONS.c.id == newest.c.prediction_id).scalar_subquery()
-    pairs = sa.select(sa.func.coalesce(newest.c.said, found).label("said"), newest.c.label).subquery()
-    query = sa.select(pairs, sa.func.count()).where(pairs.c.said.is_not(None)).group_by(*pairs.c).order_by(*pairs.c)
+    late = (
+        sa.select(PREDICTIONS.c.label, newest.c.label, sa.func.count())
+        .join_from(newest, PREDICTIONS, PREDICTIONS.c.id == newest.c.prediction_id)
+        .where(newest.c.said.is_(None))
+    )
+    counts: Counter[tuple[str, str]] = Counter()
     with engine.connect() as connection:
-        return [FeedbackCount(*row) for row in connection.execute(query)]
+        for query in (
+            known.group_by(newest.c.said, newest.c.label),
+            late.group_by(PREDICTIONS.c.label, newest.c.label),
+        ):
+            for said, should_be, count in connection.execute(query):
+                counts[said, should_be] += count
+    return [FeedbackCount(said, should_be, count) for (said, should_be), count in sorted(counts.items())]
 
 
 def read_agreement(engine: sa.Engine, since: datetime, until: datetime) -> list[AgreementCount]:

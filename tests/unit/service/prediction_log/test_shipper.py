@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
@@ -88,8 +89,9 @@ class FakeEngine:
 
     begin = connect
 
-    def execute(self, *statement: object) -> None:
+    def execute(self, _: object, rows: Sequence[object] = (), **options: object) -> SimpleNamespace:
         """Take anything."""
+        return SimpleNamespace(rowcount=len(rows))
 
     def dispose(self) -> None:
         """Hold nothing."""
