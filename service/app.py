@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,9 @@ from service.schemas import (
     ReloadAnswer,
     ReloadRequest,
 )
+from service.scores import LatestScores, read_scores
 from service.settings import ServiceSettings
+from service.shadow import Shadow, open_challenger
 from service.switching import (
     Choice,
     ModelSwitch,
@@ -53,6 +56,7 @@ SECONDS_TO_SAY_SO = 5
 EVERYTHING = ".*"
 
 settings = ServiceSettings()
+logger = logging.getLogger(__name__)
 
 
 @cache
@@ -98,6 +102,8 @@ class SentimentService:
             watch=self.metrics.note_call,
         )
         self.log = open_log(settings) if settings.log_predictions else None
+        self.scores = LatestScores(read_scores)
+        self.shadow = self._open_shadow()
         gc.collect()
         gc.freeze()  # what lives as long as the service need not be looked through again
 
@@ -194,6 +200,9 @@ class SentimentService:
         """End the model thread, and ship what is in the log."""
         self.batcher.close()
         self.switch.close()
+        self.scores.close()
+        if self.shadow is not None:
+            self.shadow.close()
         if self.log is not None:
             self.log.close()
 
@@ -211,6 +220,8 @@ class SentimentService:
                 ids = self.log.record(answered, request)
         for prediction, _ in results:
             self.metrics.note_prediction(prediction)
+        if self.shadow is not None:
+            self.shadow.offer(answered, ids)
         return [
             Answer(
                 **vars(item.prediction),
@@ -221,6 +232,23 @@ class SentimentService:
             )
             for item, prediction_id in zip(answered, ids, strict=True)
         ]
+
+    def _open_shadow(self) -> Shadow | None:
+        """Return the challenger that the settings name, which is opened behind the service; None without one."""
+        if not settings.shadow_model or not settings.shadow_share:
+            return None
+        if self.log is None:
+            logger.warning("SENTIMENT_SHADOW_MODEL has no effect: its answers go to the prediction log, which is off")
+            return None
+        shadow = Shadow(
+            settings.shadow_share,
+            open_challenger=partial(open_challenger, settings.shadow_model, self.home),
+            read_labels=lambda: self.switch.current.predictor.labels,
+            record=self.log.record_shadow,
+            watch=self.metrics.note_shadow,
+        )
+        shadow.start()
+        return shadow
 
     async def _submit(self, texts: Sequence[str]) -> list[tuple[Prediction, Served]]:
         try:

@@ -104,12 +104,23 @@ class LogHealth(BaseModel):
     takes_entries: bool
 
 
+class ShadowHealth(BaseModel):
+    """How the challenger in the shadow is doing; `reason` is a sentence where it does not answer."""
+
+    model_version: str | None
+    share: float = Field(ge=0, le=1)
+    status: Literal["opening", "ok", "failing", "other_labels", "unavailable"]
+    reason: str
+    waiting: int
+
+
 class Health(BaseModel):
-    """What works and what does not; without a prediction log there is no word on it but `off`."""
+    """What works and what does not; without a prediction log or a challenger there is no word on it but `off`."""
 
     status: Literal["ok", "degraded"]
     model_version: str
     prediction_log: LogHealth | Literal["off"]
+    shadow: ShadowHealth | Literal["off"]
 
 
 class WordWeight(BaseModel):

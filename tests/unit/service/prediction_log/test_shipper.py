@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
@@ -26,7 +27,7 @@ from service.prediction_log import spool as spool_module
 from service.prediction_log.entries import make_id, write_line
 from service.prediction_log.shipper import LOCK_FILE, REJECTED_FILE, STATUS_FILE, LogStatus, Shipper, read_status
 from service.prediction_log.spool import Spool, SpoolError
-from tests.unit.service.prediction_log.conftest import FEEDBACK, PREDICTION, Bench, make_predictions
+from tests.unit.service.prediction_log.conftest import FEEDBACK, PREDICTION, SHADOW, Bench, make_predictions
 
 GUARD_SECONDS = 10
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
@@ -73,6 +74,7 @@ class FakeEngine:
     """A database that counts how often it is asked, and answers unless it is away."""
 
     dialect = sqlite.dialect()
+    scalars = staticmethod(lambda *_: ())
 
     def __init__(self) -> None:
         self.asked = 0
@@ -87,8 +89,9 @@ class FakeEngine:
 
     begin = connect
 
-    def execute(self, *statement: object) -> None:
+    def execute(self, _: object, rows: Sequence[object] = (), **options: object) -> SimpleNamespace:
         """Take anything."""
+        return SimpleNamespace(rowcount=len(rows))
 
     def dispose(self) -> None:
         """Hold nothing."""
@@ -163,6 +166,29 @@ def test_feedback_becomes_a_row(bench):
 
     assert bench.read("label, request_id", "feedback") == [("negative", "r-2")]
     assert bench.read("prediction_id", "feedback") == bench.read("id")
+    assert bench.read("said", "feedback") == ["positive"]
+
+
+def test_feedback_may_come_before_its_prediction(bench):
+    """Segments of two workers come in any order; what a prediction said is then read from its own row."""
+    bench.store(FEEDBACK)
+    bench.store(PREDICTION)
+    bench.make_shipper().tick()
+
+    assert (bench.read("said", "feedback"), bench.read("label")) == ([None], ["positive"])
+
+
+def test_a_shadow_answer_becomes_a_row(bench):
+    """What a challenger says is in a table of its own, once, beside the prediction; the rollup does not count it."""
+    for _ in range(2):
+        bench.store(PREDICTION, SHADOW)
+        bench.make_shipper().tick()
+        bench.close()
+
+    columns = [name for name in asdict(SHADOW) if name not in {"id", "at", "prediction_id", "scores"}]
+    assert bench.read(", ".join(columns), "shadow_predictions") == [tuple(getattr(SHADOW, name) for name in columns)]
+    assert bench.read("prediction_id", "shadow_predictions") == bench.read("id")
+    assert bench.count_activity() == {3600: 1}
 
 
 def test_what_was_shipped_leaves_the_spool(bench):
@@ -205,6 +231,28 @@ def test_a_segment_that_is_shipped_again_adds_nothing(bench):
 
     assert (len(bench.read()), bench.read("label", "feedback")) == (3, ["negative"])
     assert bench.list_sealed() == []
+
+
+def test_the_rollup_counts_each_prediction_once(bench):
+    """A segment that is shipped again, and an id that comes twice, add nothing to the rollup."""
+    rows = make_predictions(3)
+    for entries in (rows, rows, [*rows, rows[0], *make_predictions(1)], [FEEDBACK]):
+        bench.store(*entries)
+        bench.make_shipper().tick()
+        bench.close()
+
+    assert bench.count_activity() == {3600: 4}
+
+
+def test_the_rollup_holds_what_the_rows_hold(bench):
+    """Where a row cannot be stored its neighbours are in the rollup, and it is not."""
+    spoilt = [replace(PREDICTION, id=make_id(), latency_ms=value) for value in (float("nan"), "slow")]
+    bench.store(*make_predictions(2), *spoilt, *make_predictions(2))
+    bench.make_shipper().tick()
+
+    assert bench.count_activity() == {3600: 4}
+    assert len(bench.read()) == 4
+    assert len((bench.folder / REJECTED_FILE).read_bytes().splitlines()) == 2
 
 
 def test_a_segment_of_which_half_was_shipped_is_completed(bench, monkeypatch):
@@ -429,7 +477,7 @@ def test_an_idle_shipper_asks_the_database_now_and_then(bench, engine):
         shipper.tick()
         counts.append(engine.asked)
 
-    assert counts == [1, 1, 2, 2, 3]
+    assert counts == [2, 2, 3, 3, 4]  # tidying up once is a question, too
 
 
 def test_a_database_that_just_took_rows_is_not_asked(bench, engine):
@@ -441,7 +489,7 @@ def test_a_database_that_just_took_rows_is_not_asked(bench, engine):
         clock.seconds += 4
         shipper.tick()
 
-    assert engine.asked == 4
+    assert engine.asked == 5  # tidying up once is a question, too
 
 
 def test_an_idle_shipper_follows_its_database(bench, engine):
@@ -655,6 +703,19 @@ def test_rows_that_are_too_old_are_removed(bench):
     bench.make_shipper(retention_days=90, clock=NOW.timestamp).tick()
 
     assert (bench.read(), bench.read("label", "feedback")) == (["1"], ["young"])
+
+
+def test_the_rollup_by_minute_is_kept_for_two_days(bench):
+    """Minutes go after two days, hours with their rows; where rows stay for ever hours do, too."""
+    ages = {"minutes": timedelta(days=3), "all": timedelta(days=91), "none": timedelta(hours=1)}
+    bench.store(*(replace(PREDICTION, id=make_id(), at=(NOW - age).timestamp()) for age in ages.values()))
+    forever = bench.make_shipper(clock=NOW.timestamp)
+    forever.tick()
+    assert bench.count_activity() == {60: 1, 3600: 3}
+    bench.end(forever)
+
+    bench.make_shipper(retention_days=90, clock=NOW.timestamp).tick()
+    assert bench.count_activity() == {60: 1, 3600: 2}
 
 
 def test_rows_are_kept_for_ever_where_that_is_wanted(bench):
