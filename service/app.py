@@ -43,6 +43,7 @@ from service.schemas import (
 from service.scores import LatestScores, read_scores
 from service.settings import ServiceSettings
 from service.shadow import Shadow, open_challenger
+from service.shortcut import Shortcut
 from service.switching import (
     Choice,
     ModelSwitch,
@@ -110,11 +111,19 @@ class SentimentService:
     @bentoml.api
     async def predict(self, text: str) -> Answer:
         """The sentiment of one text."""
-        return (await self._answer([text]))[0]
+        return await self.answer_text(text)
 
     @bentoml.api
     async def batch_predict(self, texts: list[str]) -> BatchAnswer:
         """The sentiment of each text, in order; a text that cannot be answered carries its own error."""
+        return await self.answer_texts(texts)
+
+    async def answer_text(self, text: str) -> Answer:
+        """Return the answer to one text."""
+        return (await self._answer([text]))[0]
+
+    async def answer_texts(self, texts: list[str]) -> BatchAnswer:
+        """Return an answer or an error for each text."""
         problems = [find_problem(text, settings) for text in texts]
         sound = [text for text, problem in zip(texts, problems, strict=True) if problem is None]
         for problem in problems:
@@ -123,8 +132,7 @@ class SentimentService:
         answers = iter(await self._answer(sound) if sound else [])
         return BatchAnswer(
             predictions=[
-                BatchEntry(error=problem) if problem else BatchEntry(**next(answers).model_dump())
-                for problem in problems
+                BatchEntry(error=problem) if problem else BatchEntry(**vars(next(answers))) for problem in problems
             ]
         )
 
@@ -297,3 +305,10 @@ if origins := [origin.strip() for origin in settings.cors_origins.split(",") if 
         expose_headers=["x-request-id", "retry-after"],
     )
 service.add_asgi_middleware(Edge, settings=settings, open_metrics=open_metrics)
+service.add_asgi_middleware(
+    Shortcut,
+    answering={
+        "/predict": lambda service, asked: service.answer_text(asked.text),
+        "/batch_predict": lambda service, asked: service.answer_texts(asked.texts),
+    },
+)

@@ -105,7 +105,7 @@ class Edge:
                     body = await _read_body(receive, self._settings.max_body_bytes)
                 if not body and scope["path"] == RELOAD:
                     body = b"{}"
-                _check_body(body, REQUESTS[scope["path"]], self._settings)
+                reply.request.asked = _check_body(body, REQUESTS[scope["path"]], self._settings)
             except RefusedError as error:
                 await _send_refusal(reply, error.refusal)
                 return
@@ -188,7 +188,7 @@ def find_problem(text: str, settings: ServiceSettings) -> Problem | None:
     return None
 
 
-def _check_body(body: bytes, shape: type[BaseModel], settings: ServiceSettings) -> None:
+def _check_body(body: bytes, shape: type[BaseModel], settings: ServiceSettings) -> BaseModel:
     try:
         request = shape.model_validate_json(body)
     except ValidationError as error:
@@ -201,6 +201,7 @@ def _check_body(body: bytes, shape: type[BaseModel], settings: ServiceSettings) 
             raise RefusedError(status, problem)
     elif isinstance(request, BatchPredictRequest):
         _check_batch(request.texts, settings.max_batch_texts)
+    return request
 
 
 def _check_batch(texts: list[str], limit: int) -> None:

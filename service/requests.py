@@ -5,6 +5,8 @@ import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from pydantic import BaseModel
+
 from service.prediction_log.entries import make_id
 from service.schemas import Problem
 
@@ -14,10 +16,11 @@ SOUND_ID = re.compile(rb"[\w.:-]{1,128}\Z", re.ASCII)
 
 @dataclass
 class RequestContext:
-    """The request's id, its start, and the problem that an error within is to be answered with."""
+    """The request's id, its start, what it asks once that was checked, and the problem that it ended with."""
 
     id: str
     started: float = field(default_factory=time.perf_counter)
+    asked: BaseModel | None = None
     problem: Problem | None = None
 
     @property

@@ -5,7 +5,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -81,7 +81,7 @@ def make_id() -> str:
 
 def write_line(entry: Entry) -> bytes:
     """Return the entry as one line of the spool."""
-    return json.dumps({"kind": KINDS[type(entry)], **asdict(entry)}, separators=(",", ":")).encode() + b"\n"
+    return json.dumps({"kind": KINDS[type(entry)], **vars(entry)}, separators=(",", ":")).encode() + b"\n"
 
 
 def read_line(line: bytes) -> tuple[Kind, dict[str, Any]]:
@@ -89,7 +89,7 @@ def read_line(line: bytes) -> tuple[Kind, dict[str, Any]]:
     try:
         found = json.loads(line)
         kind: Kind = found.pop("kind")
-        row = asdict(SHAPES[kind](**found))
+        row = vars(SHAPES[kind](**found))
         row["at"] = datetime.fromtimestamp(row["at"], UTC)
     except (AttributeError, KeyError, TypeError, OverflowError, OSError, RecursionError) as error:
         raise ValueError("not an entry of the prediction log") from error

@@ -123,7 +123,7 @@ class Shipper:
         for segment in list_segments(self._folder):
             self._ship(segment)
         self._tidy()
-        if self._clock() - self._asked >= SECONDS_BETWEEN_QUESTIONS:
+        if not 0 <= self._clock() - self._asked < SECONDS_BETWEEN_QUESTIONS:  # the clock may have been set back
             with self._open_engine().connect() as connection:
                 connection.execute(sa.select(1))
             self._note_answer()
@@ -199,7 +199,7 @@ class Shipper:
         from sentiment.database.schema import FEEDBACK, PREDICTIONS, SHADOW_PREDICTIONS
 
         now = self._clock()
-        if now - self._tidied < RETENTION_SECONDS:
+        if 0 <= now - self._tidied < RETENTION_SECONDS:
             return
         kept_seconds = self._retention_days * SECONDS_PER_DAY or now
         limit = datetime.fromtimestamp(max(0.0, now - kept_seconds), UTC)
@@ -245,7 +245,7 @@ def read_status(folder: Path, now: float) -> LogStatus:
     """Return what the shipper of a spool last said, and how long entries wait by now (`now` in seconds since 1970)."""
     try:
         found = json.loads((folder / STATUS_FILE).read_text(encoding="utf-8"))
-        fresh = now - found.pop("at") <= MAX_LAG_SECONDS
+        fresh = abs(now - found.pop("at")) <= MAX_LAG_SECONDS
         status = LogStatus(**found)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         fresh, status = True, LogStatus()

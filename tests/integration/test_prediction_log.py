@@ -529,6 +529,16 @@ def test_a_full_disk_keeps_no_answer_back_where_the_log_is_not_required(store, s
         assert_quiet(service)
 
 
+def test_what_is_refused_is_not_counted_as_an_answer(store, tmp_path):
+    """The metrics count the answers that went out, and none that the log did not take."""
+    with run_service(store, tmp_path, SENTIMENT_SPOOL_MAX_BYTES="1") as service:
+        statuses = [service.post("/predict", {"text": "good"}).status_code for _ in range(400)]
+        counted = re.findall(r"^sentigate_predictions_total\{.*\} (\S+)$", service.get("/metrics").text, re.MULTILINE)
+
+    assert set(statuses) == {200, 507}
+    assert sum(map(float, counted)) == statuses.count(200)
+
+
 def test_one_of_several_workers_ships(store, tmp_path, record_property):
     """Of two workers that write to one spool one ships; when it is killed another does, and no row is lost."""
     with run_service(store, tmp_path, SENTIMENT_WORKERS="2") as service:
