@@ -58,6 +58,8 @@ def server(tmp_path_factory) -> Iterator[Server]:
         "BENTOML_HOME": str(folder / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "True",
         "SENTIMENT_STATE_DIR": str(folder / "state"),
+        "SENTIMENT_ACCESS_LOG": "true",
+        "SENTIMENT_WORKERS": "1",
     }
     subprocess.run([sys.executable, "-c", STORE, str(folder / "tiny")], cwd=CHECKOUT, env=environment, check=True)
     environment |= {"SENTIMENT_MODEL_TAG": TAG, "SENTIMENT_MAX_QUEUED_TEXTS": str(MAX_QUEUED_TEXTS)}
