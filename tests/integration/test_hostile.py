@@ -333,6 +333,16 @@ def test_a_length_that_lies_is_answered(service, told, length, status):
     check_raw(service, request, {status}, told)
 
 
+@pytest.mark.parametrize("path", ["/", "/predict", "/reload", "/nowhere"])
+def test_a_websocket_is_refused(service, path):
+    """No path takes a websocket, with a key or without."""
+    kind = "upgrade: websocket\r\nconnection: upgrade"
+    key = "sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA=="
+    said = send_raw(service, f"GET {path} HTTP/1.1\r\nhost: x\r\n{kind}\r\n{key}\r\n\r\n".encode())
+
+    assert read_answer(said)[0] == 403
+
+
 def test_the_service_is_well_and_nothing_was_said(service, told):
     """After all that every acknowledged answer is in the log, once, with its text, and no text is anywhere else."""
     metrics = service.get("/metrics").raise_for_status().text
