@@ -27,6 +27,7 @@ from benchmarks.servers.contenders import HOST, SCRIPTS, Contender, list_contend
 from benchmarks.servers.figures import Figure, Load
 from benchmarks.servers.plot import plot_serving
 from benchmarks.sides import split_named
+from sentiment.errors import SentimentError
 from sentiment.predictor import Predictor
 from sentiment.state import CHECKOUT
 from steps.bento import find_free_port
@@ -163,9 +164,12 @@ def main(
     """Print a JSON line per measurement."""
     if shutil.which("wrk") is None:
         raise click.ClickException("wrk is not on this machine; install it, for example `apt-get install wrk`.")
-    bundle = find_bundle(model)[0]
+    try:
+        bundle = find_bundle(model)[0]
+        texts = list(split_named(dataset).holdout.frame["text"])[:TEXTS]
+    except SentimentError as error:
+        raise click.ClickException(str(error)) from error
     predictor = Predictor(bundle)
-    texts = list(split_named(dataset).holdout.frame["text"])[:TEXTS]
     singles = [[text] for text in texts]
     lists = [texts[start : start + LIST_SIZE] for start in range(0, len(texts) - LIST_SIZE + 1, LIST_SIZE)]
     counts = [int(count) for count in clients.split(",")]
