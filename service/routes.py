@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from service.openapi import describe_api
+from service.pages.routes import pages
 from service.prediction_log.log import PredictionLog
 from service.switching import list_workers
 
@@ -67,5 +68,6 @@ readings = Starlette(
         Route("/health", show_health),
         Route("/metrics", show_metrics),
         Route("/docs.json", show_description),
+        *pages,
     ]
 )
