@@ -31,7 +31,7 @@ PREDICTIONS = sa.Table(
     METADATA,
     sa.Column("id", sa.Uuid(as_uuid=False), primary_key=True),
     sa.Column("at", sa.DateTime(timezone=True), nullable=False, index=True),
-    sa.Column("request_id", sa.String(128), nullable=False),
+    sa.Column("request_id", sa.String(128), nullable=False, index=True),
     sa.Column("text", sa.Text),
     sa.Column("text_digest", sa.String(64)),
     sa.Column("characters", sa.Integer, nullable=False),
@@ -50,8 +50,38 @@ FEEDBACK = sa.Table(
     "feedback",
     METADATA,
     sa.Column("id", sa.Uuid(as_uuid=False), primary_key=True),
-    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False, index=True),
     sa.Column("prediction_id", sa.Uuid(as_uuid=False), nullable=False, index=True),
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("request_id", sa.String(128), nullable=False),
+)
+
+ACTIVITY = sa.Table(
+    "activity",
+    METADATA,
+    sa.Column("period_seconds", sa.Integer, primary_key=True),
+    sa.Column("start", sa.DateTime(timezone=True), primary_key=True),
+    sa.Column("model_version", sa.Text, primary_key=True),
+    sa.Column("label", sa.Text, primary_key=True),
+    sa.Column("latency_bucket_ms", sa.Float, primary_key=True),
+    sa.Column("predictions", sa.Integer, nullable=False),
+    sa.Column("uncertain", sa.Integer, nullable=False),
+    sa.Column("truncated", sa.Integer, nullable=False),
+    sa.Column("confidence_sum", sa.Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+SHADOW_PREDICTIONS = sa.Table(
+    "shadow_predictions",
+    METADATA,
+    sa.Column("id", sa.Uuid(as_uuid=False), primary_key=True),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False, index=True),
+    sa.Column("prediction_id", sa.Uuid(as_uuid=False), nullable=False, index=True),
+    sa.Column("champion_label", sa.Text, nullable=False),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("confidence", sa.Float, nullable=False),
+    sa.Column("scores", sa.JSON, nullable=False),
+    sa.Column("model_version", sa.Text, nullable=False),
+    sa.Column("model_digest", sa.String(64), nullable=False),
+    sa.Column("latency_ms", sa.Float, nullable=False),
 )

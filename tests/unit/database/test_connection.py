@@ -21,7 +21,7 @@ from sentiment.database.schema import METADATA
 from sentiment.errors import DatabaseError
 from tests.unit.database.test_evaluations import RECORD
 
-TABLES = ["alembic_version", "evaluations", "feedback", "predictions"]
+TABLES = ["activity", "alembic_version", "evaluations", "feedback", "predictions", "shadow_predictions"]
 PROCESSES = 6
 GUARD_SECONDS = 30
 WANTED = "wanted sqlite:///path/to/file.db or postgresql://user:password@host/name."
@@ -111,7 +111,7 @@ def test_a_new_database_has_all_tables(database):
         pass
 
     assert list_tables(database) == TABLES
-    assert read(database, "select version_num from alembic_version") == [("0001",)]
+    assert read(database, "select version_num from alembic_version") == [("0002",)]
 
 
 def test_the_migrations_make_the_schema_that_is_described(database):
@@ -135,7 +135,7 @@ def test_a_migration_that_was_cut_short_is_completed(database, script):
     run(database, script)
 
     assert list_differences(database) == []
-    assert (list_tables(database), read(database, "select * from alembic_version")) == (TABLES, [("0001",)])
+    assert (list_tables(database), read(database, "select * from alembic_version")) == (TABLES, [("0002",)])
 
 
 def test_opening_again_changes_nothing(database):
