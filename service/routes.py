@@ -68,6 +68,9 @@ readings = Starlette(
         Route("/health", show_health),
         Route("/metrics", show_metrics),
         Route("/docs.json", show_description),
+        # Again, for the dashboard: its key need not be one that may predict.
+        Route("/dashboard/model", show_model),
+        Route("/dashboard/health", show_health),
         *pages,
     ]
 )

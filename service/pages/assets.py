@@ -1,4 +1,4 @@
-"""The files that a browser gets: the pages, their style and scripts, and the charting library of an installed package."""
+"""The files that a browser gets: pages, style, scripts, and the charting library out of an installed package."""
 
 import gzip
 from collections.abc import Mapping
