@@ -33,12 +33,11 @@ export function showActivity(answer, hours) {
   drawConfidence(parts[2], answer.rows, laid);
 }
 
-function drawPredictions(element, rows, labels, { span, times }, hours) {
-  const values = (label) => collect(rows, times, (found) => countAll(found.filter((row) => row.label === label)));
+function drawPredictions(element, rows, labels, laid, hours) {
+  const values = (label) => collect(rows, laid, (found) => countAll(found.filter((row) => row.label === label)));
   drawChart(element, {
     kind: "bar",
-    span,
-    times,
+    ...laid,
     series: labels.map((label) => ({ name: label, colour: nameColour(label), values: values(label) })),
     said: `${sayMany(countAll(rows), "text")} answered in the last ${sayWindow(hours)}.`,
     write: sayCount,
@@ -58,16 +57,15 @@ function makeTruncated(rows) {
   return make("p", { class: "soft small below" }, said);
 }
 
-function drawConfidence(element, rows, { span, times }) {
+function drawConfidence(element, rows, laid) {
   const share = (found) => (found.length > 0 ? countUncertain(found) / countAll(found) : null);
   const mean = (found) => (found.length > 0 ? average(found) : null);
   drawChart(element, {
     kind: "line",
-    span,
-    times,
+    ...laid,
     series: [
-      { name: "mean confidence", colour: "--accent", values: collect(rows, times, mean) },
-      { name: "uncertain share", colour: "--negative", values: collect(rows, times, share), dashed: true },
+      { name: "mean confidence", colour: "--accent", values: collect(rows, laid, mean) },
+      { name: "uncertain share", colour: "--negative", values: collect(rows, laid, share), dashed: true },
     ],
     said: `Mean confidence ${sayShare(average(rows))}; ${sayShare(share(rows))} of the answers are uncertain.`,
     write: sayShare,

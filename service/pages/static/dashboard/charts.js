@@ -10,13 +10,14 @@ const charts = new Map();
 /**
  * Draw a chart into an element, or change the one that is there.
  *
- * `series` are `{ name, colour, values, dashed }` with a value for each of `times` (milliseconds), null where there is
- * none; `said` is the sentence below the title, `write` how a value is written, `top` the end of the scale.
+ * `series` are `{ name, colour, values, dashed }` with a value for each period, null where there is none; periods start
+ * at `times` (milliseconds). `said` is the sentence below the title, `write` how a value is written, `top` the end of
+ * the scale.
  */
-export function drawChart(element, { kind, span, times, series, said, write, top }) {
+export function drawChart(element, { kind, span, times, period, series, said, write, top }) {
   if (!charts.has(element)) charts.set(element, makeFigure(element));
   const drawn = charts.get(element);
-  drawn.asked = { kind, span, times, series, said, write, top };
+  drawn.asked = { kind, span, times, period, series, write, top };
   drawn.caption.textContent = said;
   drawn.canvas.setAttribute("aria-label", `${said} The table below has the numbers.`);
   if (drawn.details.open) fillTable(drawn);
@@ -45,13 +46,13 @@ function makeFigure(element) {
 }
 
 function drawPicture(drawn) {
-  const { kind, span, times, series, write, top } = drawn.asked;
+  const { kind, times, period, series } = drawn.asked;
   const datasets = series.map((one) => ({
     label: one.name,
-    data: times.map((time, place) => ({ x: time, y: one.values[place] })),
+    data: times.map((time, place) => ({ x: time + period / 2, y: one.values[place] })),
     ...style(one, kind),
   }));
-  const options = makeOptions(kind, span, write, top);
+  const options = makeOptions(drawn.asked);
   if (drawn.chart) {
     Object.assign(drawn.chart, { options });
     drawn.chart.data.datasets = datasets;
@@ -80,9 +81,9 @@ function style(one, kind) {
   };
 }
 
-function makeOptions(kind, { since, until, hours }, write, top) {
+function makeOptions({ kind, span, times, period, write, top }) {
   const soft = readColour("--soft");
-  const unit = UNITS[hours];
+  const unit = UNITS[span.hours];
   const ticks = { color: soft, maxRotation: 0, autoSkipPadding: 16 };
   return {
     animation: false,
@@ -91,8 +92,8 @@ function makeOptions(kind, { since, until, hours }, write, top) {
     scales: {
       x: {
         type: "time",
-        min: since,
-        max: until,
+        min: span.since,
+        max: times.at(-1) + period,
         stacked: kind === "bar",
         offset: false,
         grid: { display: false },
@@ -114,11 +115,19 @@ function makeOptions(kind, { since, until, hours }, write, top) {
       legend: {
         position: "bottom",
         align: "start",
-        labels: { color: soft, boxWidth: 12, boxHeight: 12, padding: 16 },
+        labels: {
+          color: soft,
+          boxWidth: 12,
+          boxHeight: 12,
+          padding: 16,
+          usePointStyle: kind === "line",
+          pointStyle: "line",
+          pointStyleWidth: 28,
+        },
       },
       tooltip: {
         callbacks: {
-          title: ([item]) => sayMinute(item.parsed.x),
+          title: ([item]) => sayMinute(times[item.dataIndex]),
           label: ({ dataset, parsed }) => `${dataset.label}: ${write(parsed.y)}`,
         },
       },

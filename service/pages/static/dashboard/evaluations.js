@@ -49,21 +49,26 @@ function makeTable(dataset, records, answered, current) {
   const head = COLUMNS.map((name, place) =>
     make("th", { scope: "col", class: numbers.includes(place) ? "number" : null }, name),
   );
-  const rows = best.map((record) => makeRow(record, answered, current));
+  const scale = [
+    Math.floor(10 * Math.min(...best.map((record) => record.macro_f1_low))) / 10,
+    Math.ceil(10 * Math.max(...best.map((record) => record.macro_f1_high))) / 10,
+  ];
+  const rows = best.map((record) => makeRow(record, scale, answered, current));
   const title = make("h3", {}, `${dataset}, ${[...new Set(best.map((one) => sayCount(one.rows)))].join(" or ")} texts`);
   const table = make("table", {}, make("thead", {}, make("tr", {}, head)), make("tbody", {}, rows));
   const scroll = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Models on ${dataset}` }, table);
   return make("div", {}, title, scroll);
 }
 
-function makeRow(record, answered, current) {
+function makeRow(record, [start, end], answered, current) {
   const name = record.version ? `${record.version} · ${record.candidate}` : `${record.model} · ${record.candidate}`;
   const version = [...answered.keys()].find((one) => isVersion(record, one));
   const serves = current && isVersion(record, current);
+  const place = (value) => (value - start) / (end - start);
   const range = make("div", { class: "range", "aria-hidden": "true" });
-  range.style.setProperty("--low", record.macro_f1_low);
-  range.style.setProperty("--high", record.macro_f1_high);
-  range.style.setProperty("--at", record.macro_f1);
+  range.style.setProperty("--low", place(record.macro_f1_low));
+  range.style.setProperty("--high", place(record.macro_f1_high));
+  range.style.setProperty("--at", place(record.macro_f1));
   const interval = `${sayShare(record.macro_f1_low)} to ${sayShare(record.macro_f1_high)}`;
   const number = (value) => make("td", { class: "number" }, value);
   return make(

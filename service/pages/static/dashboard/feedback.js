@@ -22,7 +22,7 @@ export function showFeedback({ rows }, hours) {
   }
   const said = `Of ${sayMany(total, "answer")} that callers judged, ${sayCount(right)} were right (${sayShare(right / total)}).`;
   const pairs = rows.map((row) => [row.said, row.should_be, row.count]);
-  element.replaceChildren(make("p", { class: "soft small" }, said), makePairs("The model said", "should be", pairs));
+  element.replaceChildren(make("p", { class: "soft small" }, said), makePairs("Down: what the model said. Across: what it should be.", pairs));
 }
 
 /** Show an answer of `/dashboard/agreement`, where there is one. */
@@ -35,15 +35,15 @@ export function showAgreement({ rows }) {
     const share = sum(agreed, (row) => row.count) / sum(mine, (row) => row.count);
     const said = `${version} agrees in ${sayShare(share)} of ${sayMany(sum(mine, (row) => row.count), "answer")}.`;
     const pairs = mine.map((row) => [row.champion_label, row.label, row.count]);
-    return [make("p", { class: "soft small" }, said), makePairs("In service", "in the shadow", pairs)];
+    return [make("p", { class: "soft small" }, said), makePairs("Down: the model in service. Across: the one in the shadow.", pairs)];
   });
   find("agreement").querySelector(".content").replaceChildren(...parts.flat());
 }
 
 /** Return a table with a row for each first and a column for each second label of `[first, second, count]`. */
-function makePairs(down, across, pairs) {
+function makePairs(said, pairs) {
   const labels = sortLabels(new Set(pairs.flatMap(([first, second]) => [first, second])));
-  const count = (first, second) => sum(pairs.filter((pair) => pair[0] === first && pair[1] === second), (pair) => pair[2]);
+  const count = (first, second) => pairs.find((pair) => pair[0] === first && pair[1] === second)?.[2] ?? 0;
   const head = labels.map((label) => make("th", { scope: "col" }, makeLabel(label)));
   const rows = labels.map((first) => {
     const cells = labels.map((second) =>
@@ -51,7 +51,7 @@ function makePairs(down, across, pairs) {
     );
     return make("tr", {}, make("th", { scope: "row" }, makeLabel(first)), cells);
   });
-  const corner = make("td", { class: "soft small" }, `${down} ↓ ${across} →`);
-  const table = make("table", { class: "pairs" }, make("thead", {}, make("tr", {}, corner, head)), make("tbody", {}, rows));
-  return make("div", { class: "scroll" }, table);
+  const body = [make("thead", {}, make("tr", {}, make("td"), head)), make("tbody", {}, rows)];
+  const scroll = { class: "scroll", tabindex: "0", role: "region", "aria-label": said };
+  return make("div", scroll, make("table", { class: "pairs" }, make("caption", {}, said), body));
 }

@@ -6,7 +6,7 @@ import { withKey } from "../shared/key.js";
 import { makeLabel, sortLabels } from "../shared/labels.js";
 import { find, make, showProblem } from "../shared/make.js";
 
-const PAGE = 25;
+const PAGE = 15;
 const section = find("history");
 const content = section.querySelector(".content");
 const form = find("search");
@@ -117,7 +117,7 @@ function makeRow(row) {
     "tr",
     {},
     make("td", { class: "when" }, make("time", { datetime: row.at }, sayMinute(row.at))),
-    make("td", { class: "text" }, make("div", { dir: "auto" }, text), makeDetails(row)),
+    make("td", { class: "text" }, make("div", { class: "start", dir: "auto" }, text), makeDetails(row)),
     make("td", { class: "said" }, makeLabel(row.label), make("div", { class: "soft small" }, said)),
     make("td", { class: "short" }, makeFeedback(row)),
     make("td", { class: "short soft small" }, row.model_version),

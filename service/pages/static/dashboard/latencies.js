@@ -13,13 +13,14 @@ export function showLatencies(answer, hours) {
     clearChart(element, `No text was answered in the last ${sayWindow(hours)}.`);
     return;
   }
-  const { span, times } = layOut(answer, hours);
-  const values = (name) => collect(answer.rows, times, ([row]) => row?.[name] ?? null);
+  const laid = layOut(answer, hours);
+  // Percentiles cannot be added up: of several the slowest is shown.
+  const values = (name) =>
+    collect(answer.rows, laid, (rows) => (rows.length > 0 ? Math.max(...rows.map((row) => row[name])) : null));
   const [half, most] = [sayMilliseconds(latest.p50_ms), sayMilliseconds(latest.p95_ms)];
   drawChart(element, {
     kind: "line",
-    span,
-    times,
+    ...laid,
     series: [
       { name: "p95: 95 of 100 take less", colour: "--label-2", values: values("p95_ms"), dashed: true },
       { name: "p50: half take less", colour: "--accent", values: values("p50_ms") },
