@@ -1,6 +1,7 @@
 """The BentoML service: it opens the model, batches texts into calls and answers over HTTP."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,7 +39,9 @@ from service.schemas import (
     ReloadAnswer,
     ReloadRequest,
 )
+from service.scores import LatestScores, read_scores
 from service.settings import ServiceSettings
+from service.shadow import Shadow, open_challenger
 from service.switching import (
     Choice,
     ModelSwitch,
@@ -51,6 +54,7 @@ from service.switching import (
 SECONDS_TO_SAY_SO = 5
 
 settings = ServiceSettings()
+logger = logging.getLogger(__name__)
 
 
 @cache
@@ -91,6 +95,8 @@ class SentimentService:
         )
         self.log = open_log(settings) if settings.log_predictions else None
         self.database = DatabaseReader(locate_database())
+        self.scores = LatestScores(read_scores)
+        self.shadow = self._open_shadow()
 
     @bentoml.api
     async def predict(self, text: str) -> Answer:
@@ -185,6 +191,9 @@ class SentimentService:
         """End the model thread, and ship what is in the log."""
         self.batcher.close()
         self.switch.close()
+        self.scores.close()
+        if self.shadow is not None:
+            self.shadow.close()
         if self.log is not None:
             self.log.close()
 
@@ -202,6 +211,8 @@ class SentimentService:
         else:
             with _refusing_unlogged():
                 ids = self.log.record(answered, request)
+        if self.shadow is not None:
+            self.shadow.offer(answered, ids)
         return [
             Answer(
                 **asdict(item.prediction),
@@ -212,6 +223,23 @@ class SentimentService:
             )
             for item, prediction_id in zip(answered, ids, strict=True)
         ]
+
+    def _open_shadow(self) -> Shadow | None:
+        """Return the challenger that the settings name, which is opened behind the service; None without one."""
+        if not settings.shadow_model or not settings.shadow_share:
+            return None
+        if self.log is None:
+            logger.warning("SENTIMENT_SHADOW_MODEL has no effect: its answers go to the prediction log, which is off")
+            return None
+        shadow = Shadow(
+            settings.shadow_share,
+            open_challenger=partial(open_challenger, settings.shadow_model, self.home),
+            read_labels=lambda: self.switch.current.predictor.labels,
+            record=self.log.record_shadow,
+            watch=self.metrics.note_shadow,
+        )
+        shadow.start()
+        return shadow
 
     async def _submit(self, texts: Sequence[str]) -> list[tuple[Prediction, Served]]:
         try:

@@ -4,13 +4,15 @@ Labels are bounded: routes, status codes, labels of the model, codes of problems
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sentiment.bundle import Card
 from sentiment.predictor import Prediction
 from service.prediction_log.shipper import LogStatus
+from service.scores import EvaluationScores
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -33,7 +35,27 @@ OTHER = "other"
 SECONDS = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16)
 TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 TOKENS = (4, 8, 16, 32, 64, 128, 256, 512)
+EVALUATED = ("macro_f1", "accuracy", "calibration_error")
 CONFIDENCES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model by the version it is called by."""
+
+    version: str
+    card: Card
+
+
+@dataclass(frozen=True)
+class State:
+    """What is read when it is asked for: the models, the newest scores of the champion, the log, living workers."""
+
+    champion: NamedModel
+    challenger: NamedModel | None
+    scores: Sequence[EvaluationScores]
+    log: LogStatus | None
+    workers: int
 
 
 class Metrics:
@@ -62,6 +84,8 @@ class Metrics:
         self._confidence = histogram("confidence", "Confidence of answers.", CONFIDENCES)
         self._tokens = histogram("tokens", "Tokens of a text.", TOKENS)
         self._queue_seconds = histogram("queue_seconds", "How long a text waited for the model.", SECONDS)
+        self._shadow_answers = counter("shadow_answers", "Texts that the challenger answered, too.", "agrees")
+        self._shadow_dropped = counter("shadow_dropped", "Sampled texts without an answer of the challenger.")
         self._texts_per_call = histogram("texts_per_call", "Texts that shared a call of the model.", TEXTS)
 
     def note_request(self, path: str, status: int, seconds: float, problem: str | None) -> None:
@@ -92,14 +116,21 @@ class Metrics:
         for seconds in waits:
             self._queue_seconds.observe(seconds)
 
-    def render(self, version: str, card: Card, log: LogStatus | None, living: Callable[[], Sequence[str]]) -> bytes:
-        """Return what all workers counted, in Prometheus' text format, with the state of model and log."""
+    def note_shadow(self, agrees: bool | None) -> None:
+        """Count an answer of the challenger, which agrees with the champion or not; None is one that is missing."""
+        if agrees is None:
+            self._shadow_dropped.inc()
+        else:
+            self._shadow_answers.labels(str(agrees).lower()).inc()
+
+    def render(self, state: State) -> bytes:
+        """Return what all workers counted, in Prometheus' text format, with the state of models, scores and log."""
         import prometheus_client
         from prometheus_client.multiprocess import MultiProcessCollector
 
         registry = prometheus_client.CollectorRegistry()
         MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
-        registry.register(_State(version, card, log, len(living())))
+        registry.register(_StateCollector(state))
         return prometheus_client.generate_latest(registry)
 
 
@@ -110,32 +141,42 @@ def name_route(path: str) -> str:
     return next((label for folder, label in FOLDERS.items() if path.startswith(folder)), OTHER)
 
 
-class _State:
-    """What is read when it is asked for: the model, its scores on validation, the log, the workers."""
+class _StateCollector:
+    """What is read when it is asked for."""
 
-    def __init__(self, version: str, card: Card, log: LogStatus | None, workers: int) -> None:
-        self._version = version
-        self._card = card
-        self._log = log
-        self._workers = workers
+    def __init__(self, state: State) -> None:
+        self._state = state
 
     def collect(self) -> "Iterator[Metric]":
         """Yield the gauges."""
         from prometheus_client.core import GaugeMetricFamily
 
+        state = self._state
         model = GaugeMetricFamily(
-            "sentigate_model_info", "The model that answers.", labels=("version", "digest", "candidate", "dataset")
+            "sentigate_model_info",
+            "The model that answers, and the challenger in its shadow.",
+            labels=("role", "version", "digest", "candidate", "dataset"),
         )
-        model.add_metric((self._version, self._card.digest, self._card.candidate, self._card.dataset), 1)
+        for role, served in (("champion", state.champion), ("challenger", state.challenger)):
+            if served is not None:
+                card = served.card
+                model.add_metric((role, served.version, card.digest, card.candidate, card.dataset), 1)
         yield model
         scores = GaugeMetricFamily("sentigate_model_score", "Measured before it was promoted.", labels=("score",))
-        for name, value in self._card.metrics.items():
+        for name, value in state.champion.card.metrics.items():
             scores.add_metric((name,), value)
         yield scores
-        yield GaugeMetricFamily("sentigate_workers", "Workers that live.", value=self._workers)
-        if self._log is not None:
+        evaluated = GaugeMetricFamily(
+            "sentigate_evaluation_score", "Measured by its newest evaluation.", labels=("dataset", "score")
+        )
+        for found in state.scores:
+            for name in EVALUATED:
+                evaluated.add_metric((found.dataset, name), getattr(found, name))
+        yield evaluated
+        yield GaugeMetricFamily("sentigate_workers", "Workers that live.", value=state.workers)
+        if state.log is not None:
             yield GaugeMetricFamily(
-                "sentigate_log_lag_seconds", "Age of the oldest entry.", value=self._log.lag_seconds
+                "sentigate_log_lag_seconds", "Age of the oldest entry.", value=state.log.lag_seconds
             )
-            yield GaugeMetricFamily("sentigate_log_sound", "Entries arrive soon.", value=float(self._log.is_sound))
-            yield GaugeMetricFamily("sentigate_log_rejected", "Entries put aside.", value=self._log.rejected)
+            yield GaugeMetricFamily("sentigate_log_sound", "Entries arrive soon.", value=float(state.log.is_sound))
+            yield GaugeMetricFamily("sentigate_log_rejected", "Entries put aside.", value=state.log.rejected)

@@ -60,6 +60,14 @@ def add_activity(connection: sa.Connection, predictions: Iterable[Mapping[str, A
     connection.execute(insert.on_conflict_do_update(index_elements=list(ACTIVITY.primary_key), set_=added), rows)
 
 
+def remove_activity(connection: sa.Connection, before: datetime, now: datetime) -> None:
+    """Remove hours that ended `before` a time, and minutes that are two days old by `now`."""
+    hours = (ACTIVITY.c.period_seconds == HOUR_SECONDS, ACTIVITY.c.start <= before - timedelta(seconds=HOUR_SECONDS))
+    minutes = (ACTIVITY.c.period_seconds == MINUTE_SECONDS, ACTIVITY.c.start < now - MINUTES_KEPT)
+    for old in (hours, minutes):
+        connection.execute(sa.delete(ACTIVITY).where(*old))
+
+
 def floor_time(moment: datetime, seconds: int) -> datetime:
     """Return the start, in UTC, of the period of so many seconds that a moment is in."""
     whole = int(moment.timestamp())

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 
-from sentiment.database.connection import open_database
+from sentiment.database.connection import create_engine, open_database
 from sentiment.database.schema import EVALUATIONS
 
 
@@ -47,7 +47,27 @@ def read_evaluations(url: str) -> list[EvaluationRecord]:
 
 def select_evaluations(engine: sa.Engine) -> list[EvaluationRecord]:
     """Return every record, oldest first."""
-    columns = [column for column in EVALUATIONS.columns if column.name != "id"]
     with engine.connect() as connection:
-        rows = connection.execute(sa.select(*columns).order_by(EVALUATIONS.c.id)).mappings()
-        return [EvaluationRecord(**row) for row in rows]
+        return _read(connection)
+
+
+def read_newest_evaluations(url: str, bundle_digest: str) -> list[EvaluationRecord]:
+    """Return the last record of a bundle on each dataset, by the dataset's name.
+
+    Raises sqlalchemy's errors where there is no such table: nothing is made.
+    """
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            newest = {
+                record.dataset: record for record in _read(connection, EVALUATIONS.c.bundle_digest == bundle_digest)
+            }
+    finally:
+        engine.dispose()
+    return [newest[dataset] for dataset in sorted(newest)]
+
+
+def _read(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[EvaluationRecord]:
+    columns = [column for column in EVALUATIONS.columns if column.name != "id"]
+    rows = connection.execute(sa.select(*columns).where(*conditions).order_by(EVALUATIONS.c.id)).mappings()
+    return [EvaluationRecord(**row) for row in rows]

@@ -1,7 +1,6 @@
 """What the prediction log knows, in queries that stay fast with ten million rows: rollups, indexes, bounded scans."""
 
 import re
-import string
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -171,13 +170,10 @@ def search_predictions(engine: sa.Engine, query: PredictionQuery) -> PredictionP
 def read_feedback(engine: sa.Engine, since: datetime, until: datetime) -> list[FeedbackCount]:
     """Return how feedback of a time, at most the newest 100,000, compares with the predictions it is about."""
     newest = _take_newest(FEEDBACK, since, until, MAX_FEEDBACK)
-    labels = (PREDICTIONS.c.label, newest.c.label)
-    query = (
-        sa.select(*labels, sa.func.count())
-        .select_from(newest.join(PREDICTIONS, PREDICTIONS.c.id == newest.c.prediction_id))
-        .group_by(*labels)
-        .order_by(*labels)
-    )
+    # A look at the prediction is dear where it is not in memory, so it is for the few that came before theirs.
+    found = sa.select(PREDICTIONS.c.label).where(PREDICTIONS.c.id == newest.c.prediction_id).scalar_subquery()
+    pairs = sa.select(sa.func.coalesce(newest.c.said, found).label("said"), newest.c.label).subquery()
+    query = sa.select(pairs, sa.func.count()).where(pairs.c.said.is_not(None)).group_by(*pairs.c).order_by(*pairs.c)
     with engine.connect() as connection:
         return [FeedbackCount(*row) for row in connection.execute(query)]
 
@@ -293,15 +289,15 @@ def _contain(text: str, dialect: str) -> sa.ColumnElement[bool]:
         return PREDICTIONS.c.text.ilike(f"%{escaped}%", escape="\\")
     # Beyond ASCII a database may not know which letters are the same in both cases.
     if dialect == "sqlite":
-        return PREDICTIONS.c.text.op("GLOB")(f"*{''.join(_match_sign(sign, '[{}]') for sign in text)}*")
-    return PREDICTIONS.c.text.op("~")("".join(_match_sign(sign, "\\{}") for sign in text))
+        quoted = re.sub(r"([*?[])", r"[\1]", text)
+        return PREDICTIONS.c.text.op("GLOB")(f"*{_spell(quoted)}*")
+    return PREDICTIONS.c.text.op("~")(_spell(re.sub(r"([][.^$*+?(){}|\\])", r"\\\1", text)))
 
 
-def _match_sign(sign: str, quoted: str) -> str:
-    """Return a pattern for a sign, a letter in both cases; `quoted` is how the signs of patterns are written."""
-    if sign.isalpha():
-        return f"[{''.join(sorted({case for case in (sign, sign.lower(), sign.upper()) if len(case) == 1}))}]"
-    return quoted.format(sign) if sign in string.punctuation and sign != "]" else sign
+def _spell(pattern: str) -> str:
+    """Return a pattern that takes each of its letters in both cases."""
+    cases = ((sign, {case for case in (sign, sign.lower(), sign.upper()) if len(case) == 1}) for sign in pattern)
+    return "".join(f"[{''.join(sorted(both))}]" if sign.isalpha() else sign for sign, both in cases)
 
 
 def _read_feedback_labels(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[str]]:

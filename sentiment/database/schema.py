@@ -54,6 +54,7 @@ FEEDBACK = sa.Table(
     sa.Column("prediction_id", sa.Uuid(as_uuid=False), nullable=False, index=True),
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("request_id", sa.String(128), nullable=False),
+    sa.Column("said", sa.Text),  # the label of the prediction, where that was shipped before
 )
 
 ACTIVITY = sa.Table(

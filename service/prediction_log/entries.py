@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-Kind = Literal["prediction", "feedback"]
+Kind = Literal["prediction", "feedback", "shadow"]
 
 RANDOM_BITS = 74
 MILLISECOND_NS = 1_000_000
@@ -50,7 +50,25 @@ class FeedbackEntry:
     request_id: str
 
 
-Entry = PredictionEntry | FeedbackEntry
+@dataclass(frozen=True)
+class ShadowEntry:
+    """What the challenger says to the text of a prediction, in how long; the text is with the prediction."""
+
+    id: str
+    at: float
+    prediction_id: str
+    champion_label: str
+    label: str
+    confidence: float
+    scores: Mapping[str, float]
+    model_version: str
+    model_digest: str
+    latency_ms: float
+
+
+Entry = PredictionEntry | FeedbackEntry | ShadowEntry
+SHAPES: dict[Kind, type[Entry]] = {"prediction": PredictionEntry, "feedback": FeedbackEntry, "shadow": ShadowEntry}
+KINDS = {shape: kind for kind, shape in SHAPES.items()}
 
 
 def make_id() -> str:
@@ -63,8 +81,7 @@ def make_id() -> str:
 
 def write_line(entry: Entry) -> bytes:
     """Return the entry as one line of the spool."""
-    kind: Kind = "prediction" if isinstance(entry, PredictionEntry) else "feedback"
-    return json.dumps({"kind": kind, **asdict(entry)}, separators=(",", ":")).encode() + b"\n"
+    return json.dumps({"kind": KINDS[type(entry)], **asdict(entry)}, separators=(",", ":")).encode() + b"\n"
 
 
 def read_line(line: bytes) -> tuple[Kind, dict[str, Any]]:
@@ -72,8 +89,7 @@ def read_line(line: bytes) -> tuple[Kind, dict[str, Any]]:
     try:
         found = json.loads(line)
         kind: Kind = found.pop("kind")
-        shape = {"prediction": PredictionEntry, "feedback": FeedbackEntry}[kind]
-        row = asdict(shape(**found))
+        row = asdict(SHAPES[kind](**found))
         row["at"] = datetime.fromtimestamp(row["at"], UTC)
     except (AttributeError, KeyError, TypeError, OverflowError, OSError, RecursionError) as error:
         raise ValueError("not an entry of the prediction log") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sentiment.predictor import Prediction
-from service.prediction_log.entries import FeedbackEntry, PredictionEntry, make_id, write_line
+from service.prediction_log.entries import FeedbackEntry, PredictionEntry, ShadowEntry, make_id, write_line
 from service.prediction_log.redaction import KeptText, keep_text
 from service.prediction_log.shipper import LogStatus, Shipper, read_status
 from service.prediction_log.spool import Spool, SpoolError
@@ -90,6 +90,10 @@ class PredictionLog:
         entry = FeedbackEntry(make_id(), time.time(), prediction_id, label, request.id)
         self._append([write_line(entry)])
         return entry.id
+
+    def record_shadow(self, entry: ShadowEntry) -> None:
+        """Keep what a challenger says. Raises SpoolError as the class says."""
+        self._append([write_line(entry)])
 
     def read_status(self) -> LogStatus:
         """Return how the log is doing, whichever worker ships."""

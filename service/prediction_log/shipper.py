@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from service.locks import lock_file
-from service.prediction_log.entries import Kind, read_line
+from service.prediction_log.entries import SHAPES, Kind, read_line
 from service.prediction_log.spool import SEALED, Spool, list_segments
 from service.ticking import Ticker
 
@@ -129,7 +129,7 @@ class Shipper:
             self._note_answer()
 
     def _ship(self, segment: Path) -> None:
-        rows: dict[Kind, list[dict[str, Any]]] = {"prediction": [], "feedback": []}
+        rows: dict[Kind, list[dict[str, Any]]] = {kind: [] for kind in SHAPES}
         damaged = []
         for line in segment.read_bytes().splitlines(keepends=True):
             try:
@@ -155,7 +155,7 @@ class Shipper:
         rejected: list[dict[str, Any]] = []
         try:
             self._execute(kind, rows)
-        except sa.exc.StatementError as error:
+        except (sa.exc.StatementError, ValueError, TypeError) as error:
             if not _blames_row(error):
                 raise
             rejected = [row for row in rows if not self._try_to_execute(kind, row)]
@@ -167,22 +167,18 @@ class Shipper:
 
         try:
             self._execute(kind, [row])
-        except sa.exc.StatementError as error:
+        except (sa.exc.StatementError, ValueError, TypeError) as error:
             if not _blames_row(error):
                 raise
             return False
         return True
 
     def _execute(self, kind: Kind, rows: Sequence[dict[str, Any]]) -> None:
-        from sqlalchemy.dialects import postgresql, sqlite
+        from sentiment.database.records import add_feedback, add_predictions, add_shadow_predictions
 
-        from sentiment.database.schema import FEEDBACK, PREDICTIONS
-
-        engine = self._open_engine()
-        insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-        table = {"prediction": PREDICTIONS, "feedback": FEEDBACK}[kind]
-        with engine.begin() as connection:
-            connection.execute(insert(table).on_conflict_do_nothing(index_elements=["id"]), rows)
+        add = {"prediction": add_predictions, "feedback": add_feedback, "shadow": add_shadow_predictions}[kind]
+        with self._open_engine().begin() as connection:
+            add(connection, rows)
 
     def _reject(self, lines: Sequence[bytes]) -> None:
         """Keep what the database will never take, beside the spool."""
@@ -199,13 +195,17 @@ class Shipper:
         """Remove rows that are older than they may become, once an hour."""
         import sqlalchemy as sa
 
-        from sentiment.database.schema import FEEDBACK, PREDICTIONS
+        from sentiment.database.activity import remove_activity
+        from sentiment.database.schema import FEEDBACK, PREDICTIONS, SHADOW_PREDICTIONS
 
         now = self._clock()
-        if not self._retention_days or now - self._tidied < RETENTION_SECONDS:
+        if now - self._tidied < RETENTION_SECONDS:
             return
-        limit = datetime.fromtimestamp(max(0.0, now - self._retention_days * SECONDS_PER_DAY), UTC)
-        for table in (PREDICTIONS, FEEDBACK):
+        kept_seconds = self._retention_days * SECONDS_PER_DAY or now
+        limit = datetime.fromtimestamp(max(0.0, now - kept_seconds), UTC)
+        with self._open_engine().begin() as connection:
+            remove_activity(connection, limit, datetime.fromtimestamp(now, UTC))
+        for table in (PREDICTIONS, FEEDBACK, SHADOW_PREDICTIONS) if self._retention_days else ():
             old = sa.select(table.c.id).where(table.c.at < limit).limit(ROWS_PER_DELETION)
             removed = ROWS_PER_DELETION
             while removed == ROWS_PER_DELETION:
@@ -255,7 +255,7 @@ def read_status(folder: Path, now: float) -> LogStatus:
     return replace(status, lag_seconds=lag, database=status.database if fresh else "unknown")
 
 
-def _blames_row(error: "sa.exc.StatementError") -> bool:
+def _blames_row(error: Exception) -> bool:
     """Return whether what a statement failed of is its rows, and not the database."""
     import sqlalchemy as sa
 

@@ -26,7 +26,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from sentiment.database.connection import MIGRATION_LOCK, create_engine, open_database
-from sentiment.database.schema import FEEDBACK, METADATA, PREDICTIONS
+from sentiment.database.schema import ACTIVITY, FEEDBACK, METADATA, PREDICTIONS
 from sentiment.state import CHECKOUT
 from service.prediction_log.entries import PredictionEntry, make_id, write_line
 from service.prediction_log.shipper import LOCK_FILE, ROWS_PER_DELETION, Shipper, read_status
@@ -104,6 +104,19 @@ class LoggingService(Service):
         assert {number: sorted(logged[number]) for number in load.acknowledged} == load.acknowledged
         assert {len(logged[number]) for number in load.asked} <= {0, 1, Load.BATCH}
         assert load.acknowledged
+        self.check_rollup()
+
+    def check_rollup(self) -> None:
+        """See that each row of the log is in the rollup by hour and by minute, once."""
+        sums = (
+            sa.select(sa.func.sum(ACTIVITY.c.predictions)).where(ACTIVITY.c.period_seconds == period).scalar_subquery()
+            for period in (60, 3600)
+        )
+        rows = sa.select(sa.func.count()).select_from(PREDICTIONS).scalar_subquery()
+        engine = create_engine(self.database)
+        with engine.connect() as connection:
+            assert len(set(connection.execute(sa.select(rows, *sums)).one())) == 1
+        engine.dispose()
 
     def find_missing(self, load: "Load") -> set[str]:
         return {one for ids in load.acknowledged.values() for one in ids} - set(self.read_rows())

@@ -18,16 +18,21 @@ for path in ("/predict", "/predict", "/x" + sys.argv[2], "/reload/../" + sys.arg
     metrics.note_request(path, 200, 0.01, None)
 metrics.note_request("/predict", 422, 0.01, "empty_text")
 metrics.note_prediction(Prediction("positive", 0.75, {"positive": 0.75, "negative": 0.25}, True, 5, False))
+for agrees in (True, False, False, None):
+    metrics.note_shadow(agrees)
 metrics.note_call([0.001, 0.002])
 """
 RENDER = """
 import sys
 from pathlib import Path
-from service.metrics import Metrics
+from service.metrics import Metrics, NamedModel, State
 from service.prediction_log.shipper import LogStatus
+from service.scores import EvaluationScores
 from tests.conftest import make_card
 status = LogStatus("ok", 1.5, 7, 2)
-print(Metrics(Path(sys.argv[1])).render("3-abc", make_card(), status, lambda: ["1", "2"]).decode())
+champion, challenger = NamedModel("3-abc", make_card()), NamedModel("4-def", make_card())
+state = State(champion, challenger, [EvaluationScores("youtube", 0.75, 0.5, 0.25)], status, 2)
+print(Metrics(Path(sys.argv[1])).render(state).decode())
 """
 
 
@@ -56,6 +61,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         "sentigate_queue_seconds_count 4.0",
         "sentigate_texts_per_call_sum 4.0",
         "sentigate_workers 2.0",
+        'sentigate_shadow_answers_total{agrees="true"} 2.0',
+        'sentigate_shadow_answers_total{agrees="false"} 4.0',
+        "sentigate_shadow_dropped_total 2.0",
+        'sentigate_evaluation_score{dataset="youtube",score="macro_f1"} 0.75',
+        'sentigate_evaluation_score{dataset="youtube",score="calibration_error"} 0.25',
         "sentigate_log_lag_seconds 1.5",
         "sentigate_log_sound 1.0",
         "sentigate_log_rejected 2.0",
@@ -71,11 +81,12 @@ def test_no_label_is_what_a_caller_made_up(page: list[str]):
     assert not [line for line in page if "/x" in line or ".." in line]
 
 
-def test_the_model_that_answers_is_named(page: list[str]):
-    """Its version, digest, candidate and dataset stand on one gauge."""
-    (line,) = [line for line in page if line.startswith("sentigate_model_info{")]
-    assert 'version="3-abc"' in line
-    assert line.endswith(" 1.0")
+def test_the_models_that_answer_are_named(page: list[str]):
+    """Version, digest, candidate and dataset of champion and challenger stand on one gauge, by their role."""
+    champion, challenger = [line for line in page if line.startswith("sentigate_model_info{")]
+    assert 'role="champion",version="3-abc"' in champion
+    assert 'role="challenger",version="4-def"' in challenger
+    assert {line.rpartition(" ")[2] for line in (champion, challenger)} == {"1.0"}
 
 
 def test_counting_needs_no_folder_that_is_there(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Rollups by minute and hour, shadow answers, and the indexes that history is read by.
+"""Rollups by minute and hour, shadow answers, what feedback is about, and the indexes that history is read by.
 
 Predictions that are there are rolled up once, all of them by hour and those of the last two days by minute. What was
 done in part is done again: the rollup starts from nothing.
@@ -60,8 +60,11 @@ def upgrade() -> None:
         ("feedback", "at"),
     ):
         op.create_index(f"ix_{table}_{column}", table, [column], if_not_exists=True)
-    op.execute("delete from activity")
     connection = op.get_bind()
+    if "said" not in {column["name"] for column in sa.inspect(connection).get_columns("feedback")}:
+        op.add_column("feedback", sa.Column("said", sa.Text))
+    op.execute("update feedback set said = (select label from predictions where predictions.id = prediction_id)")
+    op.execute("delete from activity")
     since = {60: datetime.now(UTC) - timedelta(days=2), 3600: datetime.fromtimestamp(0, UTC)}
     for period, start in STARTS[connection.dialect.name].items():
         # Numbers and column names of this file alone; what is bound is the time.
@@ -77,6 +80,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop the rollups and the shadow answers, and the indexes."""
+    op.drop_column("feedback", "said")
     op.drop_index("ix_feedback_at", "feedback")
     op.drop_index("ix_predictions_request_id", "predictions")
     op.drop_table("shadow_predictions")

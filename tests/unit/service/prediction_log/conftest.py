@@ -79,6 +79,13 @@ class Bench:
         connection.close()
         return rows if "," in columns else [value for (value,) in rows]
 
+    def count_activity(self) -> dict[int, int]:
+        """Return the predictions in the rollup by its period in seconds."""
+        connection = sqlite3.connect(self.database)
+        rows = connection.execute("select period_seconds, sum(predictions) from activity group by 1").fetchall()
+        connection.close()
+        return dict(rows)
+
     def end(self, shipper: Shipper) -> None:
         """End a shipper: its lock and its connections are given back."""
         self._shippers.remove(shipper)

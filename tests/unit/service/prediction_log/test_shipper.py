@@ -73,6 +73,7 @@ class FakeEngine:
     """A database that counts how often it is asked, and answers unless it is away."""
 
     dialect = sqlite.dialect()
+    scalars = staticmethod(lambda *_: ())
 
     def __init__(self) -> None:
         self.asked = 0
@@ -205,6 +206,28 @@ def test_a_segment_that_is_shipped_again_adds_nothing(bench):
 
     assert (len(bench.read()), bench.read("label", "feedback")) == (3, ["negative"])
     assert bench.list_sealed() == []
+
+
+def test_the_rollup_counts_each_prediction_once(bench):
+    """A segment that is shipped again, and an id that comes twice, add nothing to the rollup."""
+    rows = make_predictions(3)
+    for entries in (rows, rows, [*rows, rows[0], *make_predictions(1)], [FEEDBACK]):
+        bench.store(*entries)
+        bench.make_shipper().tick()
+        bench.close()
+
+    assert bench.count_activity() == {3600: 4}
+
+
+def test_the_rollup_holds_what_the_rows_hold(bench):
+    """Where a row cannot be stored its neighbours are in the rollup, and it is not."""
+    spoilt = [replace(PREDICTION, id=make_id(), latency_ms=value) for value in (float("nan"), "slow")]
+    bench.store(*make_predictions(2), *spoilt, *make_predictions(2))
+    bench.make_shipper().tick()
+
+    assert bench.count_activity() == {3600: 4}
+    assert len(bench.read()) == 4
+    assert len((bench.folder / REJECTED_FILE).read_bytes().splitlines()) == 2
 
 
 def test_a_segment_of_which_half_was_shipped_is_completed(bench, monkeypatch):
@@ -429,7 +452,7 @@ def test_an_idle_shipper_asks_the_database_now_and_then(bench, engine):
         shipper.tick()
         counts.append(engine.asked)
 
-    assert counts == [1, 1, 2, 2, 3]
+    assert counts == [2, 2, 3, 3, 4]  # tidying up once is a question, too
 
 
 def test_a_database_that_just_took_rows_is_not_asked(bench, engine):
@@ -441,7 +464,7 @@ def test_a_database_that_just_took_rows_is_not_asked(bench, engine):
         clock.seconds += 4
         shipper.tick()
 
-    assert engine.asked == 4
+    assert engine.asked == 5  # tidying up once is a question, too
 
 
 def test_an_idle_shipper_follows_its_database(bench, engine):
@@ -655,6 +678,19 @@ def test_rows_that_are_too_old_are_removed(bench):
     bench.make_shipper(retention_days=90, clock=NOW.timestamp).tick()
 
     assert (bench.read(), bench.read("label", "feedback")) == (["1"], ["young"])
+
+
+def test_the_rollup_by_minute_is_kept_for_two_days(bench):
+    """Minutes go after two days, hours with their rows; where rows stay for ever hours do, too."""
+    ages = {"minutes": timedelta(days=3), "all": timedelta(days=91), "none": timedelta(hours=1)}
+    bench.store(*(replace(PREDICTION, id=make_id(), at=(NOW - age).timestamp()) for age in ages.values()))
+    forever = bench.make_shipper(clock=NOW.timestamp)
+    forever.tick()
+    assert bench.count_activity() == {60: 1, 3600: 3}
+    bench.end(forever)
+
+    bench.make_shipper(retention_days=90, clock=NOW.timestamp).tick()
+    assert bench.count_activity() == {60: 1, 3600: 2}
 
 
 def test_rows_are_kept_for_ever_where_that_is_wanted(bench):

@@ -1,0 +1,36 @@
+"""Rows of the prediction log on their way into the database: each is there once, however often it is added."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from sentiment.database.activity import add_activity
+from sentiment.database.schema import FEEDBACK, PREDICTIONS, SHADOW_PREDICTIONS
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def add_predictions(connection: sa.Connection, rows: Rows) -> None:
+    """Add predictions, and to the rollup those that were not there."""
+    added = set(connection.scalars(_insert_new(connection, PREDICTIONS).returning(PREDICTIONS.c.id), rows))
+    add_activity(connection, {row["id"]: row for row in rows if row["id"] in added}.values())
+
+
+def add_feedback(connection: sa.Connection, rows: Rows) -> None:
+    """Add feedback, with what its prediction said where that is there."""
+    about = sa.bindparam("about", type_=PREDICTIONS.c.id.type)
+    said = sa.select(PREDICTIONS.c.label).where(PREDICTIONS.c.id == about).scalar_subquery()
+    statement = _insert_new(connection, FEEDBACK).values(said=said)
+    connection.execute(statement, [{**row, "about": row["prediction_id"]} for row in rows])
+
+
+def add_shadow_predictions(connection: sa.Connection, rows: Rows) -> None:
+    """Add what challengers said."""
+    connection.execute(_insert_new(connection, SHADOW_PREDICTIONS), rows)
+
+
+def _insert_new(connection: sa.Connection, table: sa.Table) -> Any:
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return insert(table).on_conflict_do_nothing(index_elements=["id"])
