@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Query = TypeVar("Query", bound=BaseModel)
 
 MAX_HOURS = 24 * 366
+REASONS = {"string_pattern_mismatch": "it is not the cursor of a page"}
 UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 
 
@@ -70,7 +71,7 @@ def check_query(shape: type[Query], asked: Mapping[str, str]) -> Query:
         reason = (
             f"there is a parameter that is not known here; wanted {known}."
             if mistake["type"] == "extra_forbidden"
-            else f"{mistake['loc'][0]} cannot be read: {mistake['msg'].lower()}."
+            else f"{mistake['loc'][0]} cannot be read: {REASONS.get(mistake['type'], mistake['msg'].lower())}."
         )
         problem = Problem(code="bad_query", message=reason)
         raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, problem) from None

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
@@ -60,7 +61,10 @@ class DatabaseReader:
         loop = asyncio.get_running_loop()
         future: Future[Result] = Future()
         future.set_running_or_notify_cancel()
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._places.release))
+
+        def release(_: Future[Result]) -> None:
+            with suppress(RuntimeError):  # the service has ended meanwhile
+                loop.call_soon_threadsafe(self._places.release)
 
         def run() -> None:
             try:
@@ -68,6 +72,7 @@ class DatabaseReader:
             except Exception as error:  # noqa: BLE001 - it is raised where the result is waited for
                 future.set_exception(error)
 
+        future.add_done_callback(release)
         # A daemon: the service ends even while a database hangs.
         threading.Thread(target=run, name="dashboard", daemon=True).start()
         return future
