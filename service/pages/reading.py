@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
 from sentiment.errors import SentimentError
+from service.loading import load_database
 from service.refusals import RefusedError
 from service.schemas import Problem
 
@@ -27,6 +28,10 @@ UNAVAILABLE = Problem(
 )
 
 logger = logging.getLogger(__name__)
+
+
+class AwayError(Exception):
+    """The database cannot be read."""
 
 
 class DatabaseReader:
@@ -49,10 +54,10 @@ class DatabaseReader:
             async with asyncio.timeout(self._seconds):
                 await self._places.acquire()
                 result = await asyncio.wrap_future(self._start(query))
-        except Exception as error:
-            if not _is_away(error):
-                raise
-            self._note_failure(error)
+        except (TimeoutError, AwayError) as error:
+            if not self._failing:
+                logger.warning("the dashboard cannot read the database (%s)", str(error) or "no answer in time")
+            self._failing = True
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, UNAVAILABLE) from None
         self._failing = False
         return result
@@ -70,7 +75,7 @@ class DatabaseReader:
             try:
                 future.set_result(query(self._open()))
             except Exception as error:  # noqa: BLE001 - it is raised where the result is waited for
-                future.set_exception(error)
+                future.set_exception(_explain(error))
 
         future.add_done_callback(release)
         # A daemon: the service ends even while a database hangs.
@@ -78,6 +83,7 @@ class DatabaseReader:
         return future
 
     def _open(self) -> "sa.Engine":
+        load_database()
         from sentiment.database.connection import create_engine, open_database
 
         with self._opening:
@@ -86,13 +92,6 @@ class DatabaseReader:
                     self._engine = create_engine(self._url)
                 bound_statements(self._engine, self._seconds)
             return self._engine
-
-    def _note_failure(self, error: Exception) -> None:
-        if not self._failing:
-            # Of the database's own errors only the kind: they repeat what was looked for.
-            said = str(error) if isinstance(error, SentimentError) else type(error).__name__
-            logger.warning("the dashboard cannot read the database (%s)", said)
-        self._failing = True
 
 
 def bound_statements(engine: "sa.Engine", seconds: float) -> None:
@@ -118,8 +117,10 @@ def bound_statements(engine: "sa.Engine", seconds: float) -> None:
         sa.event.listen(engine, "do_connect", give_up_dead_hosts)
 
 
-def _is_away(error: Exception) -> bool:
-    """Return whether an error is the database's, and not a mistake in a query's own code."""
+def _explain(error: Exception) -> Exception:
+    """Return an error of the database as AwayError, without what was looked for; any other as it is."""
     import sqlalchemy as sa
 
-    return isinstance(error, sa.exc.SQLAlchemyError | SentimentError | OSError)
+    if isinstance(error, SentimentError):
+        return AwayError(str(error))
+    return AwayError(type(error).__name__) if isinstance(error, sa.exc.SQLAlchemyError | OSError) else error

@@ -32,13 +32,14 @@ export function clearChart(element, said) {
 }
 
 function makeFigure(element) {
+  const title = element.parentElement.querySelector("h2").textContent;
   const drawn = {
     caption: make("figcaption"),
     canvas: make("canvas", { role: "img" }),
     table: make("table", { class: "small" }),
     chart: null,
   };
-  const body = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Numbers" }, drawn.table);
+  const body = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${title}, as a table` }, drawn.table);
   drawn.details = make("details", { ontoggle: () => fillTable(drawn) }, make("summary", {}, "Show as a table"), body);
   const picture = make("div", { class: "chart" }, drawn.canvas);
   element.replaceChildren(make("figure", {}, drawn.caption, picture, drawn.details));
