@@ -146,6 +146,12 @@ READS = {
     "/livez": "Whether the process lives",
     "/readyz": "Whether the model is ready",
     "/metrics": "For Prometheus",
+    "/dashboard/activity": "How much was answered per period, version and label",
+    "/dashboard/latencies": "How long answers took per period",
+    "/dashboard/feedback": "What was said against what it should have been",
+    "/dashboard/agreement": "What models in the shadow said against the one in service",
+    "/dashboard/predictions": "The prediction history, newest first",
+    "/dashboard/evaluations": "What evaluations measured",
 }
 WITHOUT_KEY = ("/livez", "/readyz")
 PLAIN = ("/livez", "/readyz", "/metrics")
@@ -207,7 +213,7 @@ def _describe_read(path: str, summary: str) -> dict[str, Any]:
     if path not in WITHOUT_KEY:
         for status in (401, 403, 429):
             responses[str(status)] = {"description": PROBLEMS[status], "content": _describe_content(Problem, None)}
-    described: dict[str, Any] = {"summary": summary, "operationId": path.strip("/"), "responses": responses}
+    described: dict[str, Any] = {"summary": summary, "operationId": path.strip("/").replace("/", "_"), "responses": responses}
     return {**described, "security": []} if path in WITHOUT_KEY else described
 
 

@@ -21,7 +21,7 @@ const SECTIONS = {
   agreement: { path: "dashboard/agreement", timed: true, show: showAgreement },
   evaluations: { path: "dashboard/evaluations" },
 };
-const clock = new Intl.DateTimeFormat("en", { timeStyle: "medium" });
+const clock = new Intl.DateTimeFormat("en", { timeStyle: "medium", hourCycle: "h23" });
 let turn = 0;
 
 function readHours() {
