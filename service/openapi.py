@@ -213,7 +213,8 @@ def _describe_read(path: str, summary: str) -> dict[str, Any]:
     if path not in WITHOUT_KEY:
         for status in (401, 403, 429):
             responses[str(status)] = {"description": PROBLEMS[status], "content": _describe_content(Problem, None)}
-    described: dict[str, Any] = {"summary": summary, "operationId": path.strip("/").replace("/", "_"), "responses": responses}
+    name = path.strip("/").replace("/", "_")
+    described: dict[str, Any] = {"summary": summary, "operationId": name, "responses": responses}
     return {**described, "security": []} if path in WITHOUT_KEY else described
 
 

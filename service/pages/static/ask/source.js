@@ -5,7 +5,7 @@ import { find, make, showProblem } from "../shared/make.js";
 import { parseTable, splitLines } from "./texts.js";
 
 const MAX_BYTES = 20_000_000;
-const NAMES = ["text", "texts", "comment", "review", "verified_reviews", "content", "message", "body", "tweet", "sentence"];
+const NAMES = ["text", "texts", "comment", "review", "verified_reviews", "content", "message", "tweet", "sentence"];
 
 /** Call `use` with `{ texts }` of each file that is given, and with null when it is taken away. */
 export function takeFiles(use) {

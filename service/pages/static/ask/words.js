@@ -23,7 +23,8 @@ export function makeReasons(answer, text) {
 
 function makeMarked(words, text, label) {
   const strongest = Math.max(...words.map((word) => Math.abs(word.weight)), 1e-9);
-  const detail = make("p", { class: "soft small", "aria-hidden": "true" }, "Point at a word, or move with the arrow keys.");
+  const hint = "Point at a word, or move with the arrow keys.";
+  const detail = make("p", { class: "soft small", "aria-hidden": "true" }, hint);
   const buttons = words.map((word) => makeWord(word, strongest, label, detail));
   const marked = make("p", { class: "words", dir: "auto" }, weave(buttons, words, text));
   marked.addEventListener("keydown", (event) => moveFocus(event, buttons));

@@ -39,7 +39,8 @@ function makeFigure(element) {
     table: make("table", { class: "small" }),
     chart: null,
   };
-  const body = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${title}, as a table` }, drawn.table);
+  const scroll = { class: "scroll", tabindex: "0", role: "region", "aria-label": `${title}, as a table` };
+  const body = make("div", scroll, drawn.table);
   drawn.details = make("details", { ontoggle: () => fillTable(drawn) }, make("summary", {}, "Show as a table"), body);
   const picture = make("div", { class: "chart" }, drawn.canvas);
   element.replaceChildren(make("figure", {}, drawn.caption, picture, drawn.details));
@@ -65,7 +66,8 @@ function drawPicture(drawn) {
 
 function style(one, kind) {
   const colour = readColour(one.colour);
-  if (kind === "bar") return { backgroundColor: colour, categoryPercentage: 0.86, barPercentage: 1, maxBarThickness: 48 };
+  const bar = { backgroundColor: colour, categoryPercentage: 0.86, barPercentage: 1, maxBarThickness: 48 };
+  if (kind === "bar") return bar;
   const alone = ({ dataset, dataIndex: place }) => {
     const has = (at) => dataset.data[at]?.y !== null && dataset.data[at] !== undefined;
     return has(place - 1) || has(place + 1) ? 0 : 3;

@@ -56,8 +56,8 @@ function makeTable(dataset, records, answered, current) {
   const rows = best.map((record) => makeRow(record, scale, answered, current));
   const title = make("h3", {}, `${dataset}, ${[...new Set(best.map((one) => sayCount(one.rows)))].join(" or ")} texts`);
   const table = make("table", {}, make("thead", {}, make("tr", {}, head)), make("tbody", {}, rows));
-  const scroll = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Models on ${dataset}` }, table);
-  return make("div", {}, title, scroll);
+  const scroll = { class: "scroll", tabindex: "0", role: "region", "aria-label": `Models on ${dataset}` };
+  return make("div", {}, title, make("div", scroll, table));
 }
 
 function makeRow(record, [start, end], answered, current) {

@@ -16,13 +16,17 @@ export function showFeedback({ rows }, hours) {
   const element = find("feedback").querySelector(".content");
   const { total, right } = countRight(rows);
   if (total === 0) {
-    const said = `No feedback in the last ${sayWindow(hours)}. Callers give it with POST /feedback, or on the page to try it.`;
+    const said = `No feedback in the last ${sayWindow(hours)}. It is given with POST /feedback, or on the first page.`;
     element.replaceChildren(make("p", { class: "nothing" }, said));
     return;
   }
-  const said = `Of ${sayMany(total, "answer")} that callers judged, ${sayCount(right)} were right (${sayShare(right / total)}).`;
-  const pairs = rows.map((row) => [row.said, row.should_be, row.count]);
-  element.replaceChildren(make("p", { class: "soft small" }, said), makePairs("Down: what the model said. Across: what it should be.", pairs));
+  const share = sayShare(right / total);
+  const said = `Of ${sayMany(total, "answer")} that callers judged, ${sayCount(right)} were right (${share}).`;
+  const table = makePairs(
+    "Down: what the model said. Across: what it should be.",
+    rows.map((row) => [row.said, row.should_be, row.count]),
+  );
+  element.replaceChildren(make("p", { class: "soft small" }, said), table);
 }
 
 /** Show an answer of `/dashboard/agreement`, where there is one. */
@@ -35,7 +39,8 @@ export function showAgreement({ rows }) {
     const share = sum(agreed, (row) => row.count) / sum(mine, (row) => row.count);
     const said = `${version} agrees in ${sayShare(share)} of ${sayMany(sum(mine, (row) => row.count), "answer")}.`;
     const pairs = mine.map((row) => [row.champion_label, row.label, row.count]);
-    return [make("p", { class: "soft small" }, said), makePairs("Down: the model in service. Across: the one in the shadow.", pairs)];
+    const table = makePairs("Down: the model in service. Across: the one in the shadow.", pairs);
+    return [make("p", { class: "soft small" }, said), table];
   });
   find("agreement").querySelector(".content").replaceChildren(...parts.flat());
 }

@@ -78,7 +78,8 @@ function showPage(page) {
   else body.append(...rows);
   const count = body.childElementCount;
   find("found").textContent = `${sayMany(count, "prediction")} shown.`;
-  content.replaceChildren(...(count > 0 ? [makeTable()] : [make("p", { class: "nothing" }, sayNone(page))]), makeMore(page));
+  const shown = count > 0 ? makeTable() : make("p", { class: "nothing" }, sayNone(page));
+  content.replaceChildren(shown, makeMore(page));
 }
 
 function sayNone(page) {

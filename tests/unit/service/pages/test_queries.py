@@ -1,5 +1,7 @@
 """What callers may ask of the dashboard's data."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from service.pages.queries import Everything, Search, Window, check_query
@@ -8,10 +10,11 @@ from service.requests import CURRENT, RequestContext
 
 
 @pytest.fixture
-def request_context() -> RequestContext:
+def request_context() -> Iterator[RequestContext]:
     context = RequestContext("mine")
-    CURRENT.set(context)
-    return context
+    token = CURRENT.set(context)
+    yield context
+    CURRENT.reset(token)
 
 
 def test_what_is_left_out_or_empty_has_its_default():

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -22,10 +23,11 @@ def url(tmp_path) -> str:
 
 
 @pytest.fixture(autouse=True)
-def request_context() -> RequestContext:
+def request_context() -> Iterator[RequestContext]:
     context = RequestContext("mine")
-    CURRENT.set(context)
-    return context
+    token = CURRENT.set(context)
+    yield context
+    CURRENT.reset(token)
 
 
 def count_evaluations(engine: sa.Engine) -> int:
