@@ -85,7 +85,8 @@ function showPage(page) {
 function sayNone(page) {
   if (page.before) return `None of the newest ${sayCount(page.looked_at)} predictions fits.`;
   const isSearched = [...new FormData(form).values()].some((value) => value);
-  return isSearched ? "No prediction fits. Ask for less, or for other words." : "Nothing was predicted yet. Try it on the first page.";
+  if (isSearched) return "No prediction fits. Ask for less, or for other words.";
+  return "Nothing was predicted yet. Try it on the first page.";
 }
 
 function makeTable() {

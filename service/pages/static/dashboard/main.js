@@ -57,7 +57,8 @@ function conclude(answers, problems, hours) {
   showProblem(find("problem"), problems[0]);
   showTiles(answers, hours);
   if (evaluations) showEvaluations(evaluations, activity, model?.version);
-  const versions = new Set([...(model ? [model.version] : []), ...(activity?.rows ?? []).map((row) => row.model_version)]);
+  const answered = (activity?.rows ?? []).map((row) => row.model_version);
+  const versions = new Set([...(model ? [model.version] : []), ...answered]);
   offerChoices(model?.labels ?? [], versions);
   if (problems.length === 0) {
     find("updated").textContent = `As of ${clock.format(new Date())}; read again every ${SECONDS_BETWEEN} seconds.`;

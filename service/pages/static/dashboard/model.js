@@ -35,7 +35,12 @@ function makeScores(metrics) {
     const head = make("th", { scope: "row" }, name, make("span", { class: "soft small" }, meaning));
     return make("tr", {}, head, make("td", { class: "number" }, format.format(metrics[key])));
   });
-  const head = make("tr", {}, make("th", { scope: "col" }, "On texts it was not trained on"), make("th", { class: "number" }, "Score"));
+  const head = make(
+    "tr",
+    {},
+    make("th", { scope: "col" }, "On texts it was not trained on"),
+    make("th", { scope: "col", class: "number" }, "Score"),
+  );
   return make("table", { class: "scores" }, make("thead", {}, head), make("tbody", {}, rows));
 }
 

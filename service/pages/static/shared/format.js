@@ -3,7 +3,8 @@
 const whole = new Intl.NumberFormat("en");
 const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
 const moment = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
-const minute = new Intl.DateTimeFormat("en", { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const day = { month: "short", day: "numeric" };
+const minute = new Intl.DateTimeFormat("en", { ...day, hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 export const sayCount = (count) => whole.format(count);
 export const sayShare = (share) => percent.format(share);
