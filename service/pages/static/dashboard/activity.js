@@ -21,7 +21,7 @@ export function showActivity(answer, hours) {
   const parts = ["predictions", "shares", "confidence"].map((id) => find(id).querySelector(".content"));
   const total = countAll(answer.rows);
   if (total === 0) {
-    clearChart(parts[0], `No text was answered in the last ${sayWindow(hours)}. Choose a longer time, or try it.`);
+    clearChart(parts[0], `No text was answered in the last ${sayWindow(hours)}. Choose a longer time, or try it on the first page.`);
     clearChart(parts[1], "Nothing to share out yet.");
     clearChart(parts[2], "Nothing was answered yet.");
     return;

@@ -5,7 +5,7 @@ import { find, make } from "../shared/make.js";
 
 const COLUMNS = ["Model", "Macro F1", "95% interval", "Accuracy", "Calibration error", "Answered", "Measured"];
 const EMPTY =
-  "No evaluation yet. `make evaluate MODELS=production,previous` measures models on the same texts and puts them here.";
+  "No evaluation yet. To have models here, run: make evaluate MODELS=production,previous";
 
 /** Show the newest evaluation of each model on each dataset; `activity` says what each has answered. */
 export function showEvaluations(records, activity, current) {

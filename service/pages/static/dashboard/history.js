@@ -79,7 +79,7 @@ function showPage(page) {
   const count = body.childElementCount;
   find("found").textContent = `${sayMany(count, "prediction")} shown.`;
   const shown = count > 0 ? makeTable() : make("p", { class: "nothing" }, sayNone(page));
-  content.replaceChildren(shown, makeMore(page));
+  content.replaceChildren(shown, count > 0 || page.before ? makeMore(page) : "");
 }
 
 function sayNone(page) {
