@@ -28,8 +28,8 @@ def tiny_bundle(tmp_path: Path) -> Bundle:
     return make_tiny_bundle(tmp_path / "tiny")
 
 
-def make_tiny_bundle(folder: Path, labels: tuple[str, ...] = LABELS) -> Bundle:
-    """Write and seal a bundle of a few kilobytes with the real tokenizer."""
+def make_tiny_bundle(folder: Path, labels: tuple[str, ...] = LABELS, slope: float = 0.1) -> Bundle:
+    """Write and seal a bundle of a few kilobytes with the real tokenizer; below zero its slope turns its answers."""
     folder.mkdir(parents=True)
     width = len(LABELS)
     nodes = [
@@ -43,7 +43,7 @@ def make_tiny_bundle(folder: Path, labels: tuple[str, ...] = LABELS) -> Bundle:
     outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", width])]
     constants = [
         numpy_helper.from_array(np.array([1], dtype=np.int64), "axis"),
-        numpy_helper.from_array(np.linspace(-0.1, 0.1, width, dtype=np.float32)[None, :], "slopes"),
+        numpy_helper.from_array(np.linspace(-slope, slope, width, dtype=np.float32)[None, :], "slopes"),
     ]
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])

@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -169,19 +170,30 @@ def search_predictions(engine: sa.Engine, query: PredictionQuery) -> PredictionP
 
 def read_feedback(engine: sa.Engine, since: datetime, until: datetime) -> list[FeedbackCount]:
     """Return how feedback of a time, at most the newest 100,000, compares with the predictions it is about."""
-    newest = _take_newest(FEEDBACK, since, until, MAX_FEEDBACK)
+    newest = _take_newest(FEEDBACK, ("prediction_id", "label", "said"), since, until, MAX_FEEDBACK)
+    known = sa.select(newest.c.said, newest.c.label, sa.func.count()).where(newest.c.said.is_not(None))
     # A look at the prediction is dear where it is not in memory, so it is for the few that came before theirs.
-    found = sa.select(PREDICTIONS.c.label).where(PREDICTIONS.c.id == newest.c.prediction_id).scalar_subquery()
-    pairs = sa.select(sa.func.coalesce(newest.c.said, found).label("said"), newest.c.label).subquery()
-    query = sa.select(pairs, sa.func.count()).where(pairs.c.said.is_not(None)).group_by(*pairs.c).order_by(*pairs.c)
+    late = (
+        sa.select(PREDICTIONS.c.label, newest.c.label, sa.func.count())
+        .join_from(newest, PREDICTIONS, PREDICTIONS.c.id == newest.c.prediction_id)
+        .where(newest.c.said.is_(None))
+    )
+    counts: Counter[tuple[str, str]] = Counter()
     with engine.connect() as connection:
-        return [FeedbackCount(*row) for row in connection.execute(query)]
+        for query in (
+            known.group_by(newest.c.said, newest.c.label),
+            late.group_by(PREDICTIONS.c.label, newest.c.label),
+        ):
+            for said, should_be, count in connection.execute(query):
+                counts[said, should_be] += count
+    return [FeedbackCount(said, should_be, count) for (said, should_be), count in sorted(counts.items())]
 
 
 def read_agreement(engine: sa.Engine, since: datetime, until: datetime) -> list[AgreementCount]:
     """Return what challengers said beside the champion in a time, over at most the newest 100,000 shadow answers."""
-    newest = _take_newest(SHADOW_PREDICTIONS, since, until, MAX_SHADOW_ANSWERS)
-    keys = (newest.c.model_version, newest.c.champion_label, newest.c.label)
+    names = ("model_version", "champion_label", "label")
+    newest = _take_newest(SHADOW_PREDICTIONS, names, since, until, MAX_SHADOW_ANSWERS)
+    keys = tuple(newest.c)
     query = sa.select(*keys, sa.func.count()).group_by(*keys).order_by(*keys)
     with engine.connect() as connection:
         return [AgreementCount(*row) for row in connection.execute(query)]
@@ -310,9 +322,10 @@ def _read_feedback_labels(connection: sa.Connection, ids: Sequence[str]) -> dict
     return labels
 
 
-def _take_newest(table: sa.Table, since: datetime, until: datetime, limit: int) -> sa.Subquery:
+def _take_newest(table: sa.Table, columns: Sequence[str], since: datetime, until: datetime, limit: int) -> sa.Subquery:
     inside = (table.c.at >= since.astimezone(UTC), table.c.at < until.astimezone(UTC))
-    return sa.select(table).where(*inside).order_by(table.c.at.desc()).limit(limit).subquery()
+    newest = sa.select(*(table.c[name] for name in columns)).where(*inside).order_by(table.c.at.desc())
+    return newest.limit(limit).subquery()
 
 
 def _read_epoch(seconds: int) -> datetime:

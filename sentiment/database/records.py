@@ -8,14 +8,30 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from sentiment.database.activity import add_activity
 from sentiment.database.schema import FEEDBACK, PREDICTIONS, SHADOW_PREDICTIONS
+from sentiment.errors import DatabaseError
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 def add_predictions(connection: sa.Connection, rows: Rows) -> None:
-    """Add predictions, and to the rollup those that were not there."""
-    added = set(connection.scalars(_insert_new(connection, PREDICTIONS).returning(PREDICTIONS.c.id), rows))
-    add_activity(connection, {row["id"]: row for row in rows if row["id"] in added}.values())
+    """Add predictions, and to the rollup those that were not there.
+
+    Raises DatabaseError, for the transaction to be done again, when another process adds one of them just now.
+    """
+    known = set(
+        connection.scalars(sa.select(PREDICTIONS.c.id).where(PREDICTIONS.c.id.in_([row["id"] for row in rows])))
+    )
+    new = list({row["id"]: row for row in reversed(rows) if row["id"] not in known}.values())[::-1]
+    if not new:
+        return
+    # Four times as fast in PostgreSQL as to have it return what it inserted.
+    counted = {"preserve_rowcount": True}
+    added = connection.execute(_insert_new(connection, PREDICTIONS), new, execution_options=counted).rowcount
+    if added != len(new):
+        raise DatabaseError(
+            f"another process added {len(new) - added} of {len(new)} predictions; they are added again."
+        )
+    add_activity(connection, new)
 
 
 def add_feedback(connection: sa.Connection, rows: Rows) -> None:

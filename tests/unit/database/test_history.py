@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from alembic.config import Config
 
 from sentiment.database import history as module
+from sentiment.database import records
 from sentiment.database.activity import MINUTES_KEPT, find_latency_bucket, remove_activity, roll_up
 from sentiment.database.connection import MIGRATIONS, open_database
 from sentiment.database.history import (
@@ -26,6 +27,7 @@ from sentiment.database.history import (
 )
 from sentiment.database.records import add_feedback, add_predictions
 from sentiment.database.schema import ACTIVITY, FEEDBACK, PREDICTIONS, SHADOW_PREDICTIONS
+from sentiment.errors import DatabaseError
 from service.prediction_log.entries import make_id
 from tests.integration.postgres import Postgres, run_postgres
 
@@ -344,3 +346,23 @@ def test_shadow_answers_are_compared_with_the_champion(engine, monkeypatch):
         AgreementCount("5", "positive", "negative", 1),
         AgreementCount("5", "positive", "positive", 2),
     ]
+
+
+def test_a_prediction_that_another_process_adds_just_now_counts_once(engine):
+    """Of two that add one row at once, one starts again, so that the rollup counts the row once."""
+    row = make_row()
+    insert_new = records._insert_new
+
+    def insert_late(connection: sa.Connection, table: sa.Table) -> Any:
+        monkeypatch.undo()
+        with engine.begin() as other:
+            add_predictions(other, [row])
+        return insert_new(connection, table)
+
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(records, "_insert_new", insert_late)
+    with pytest.raises(DatabaseError, match="another process added 1 of 2 predictions"), engine.begin() as connection:
+        add_predictions(connection, [row, make_row(1)])
+    store(engine, row, make_row(1))
+    found = read_activity(engine, NOW - DAY, NOW + DAY, clock=lambda: NOW)
+    assert [one.predictions for one in found] == [2]

@@ -164,6 +164,19 @@ def test_access_and_explanations_are_as_published(name, value):
     assert getattr(ServiceSettings(), name) == value
 
 
+def test_no_challenger_answers_unless_one_is_named():
+    """Without a variable there is no shadow; with one it answers a tenth of the texts."""
+    assert (ServiceSettings().shadow_model, ServiceSettings().shadow_share) == ("", 0.1)
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1.1", "10%", "nan", ""])
+def test_a_share_that_is_none_is_refused(value, monkeypatch):
+    """A share is a number from 0 to 1."""
+    monkeypatch.setenv("SENTIMENT_SHADOW_SHARE", value)
+    with pytest.raises(ValidationError, match="shadow_share"):
+        ServiceSettings()
+
+
 def test_the_file_of_keys_is_named_by_a_variable(monkeypatch):
     """The keys are where the operator put them."""
     monkeypatch.setenv("SENTIMENT_API_KEY_FILE", "/run/secrets/keys.txt")

@@ -76,6 +76,8 @@ def upgrade() -> None:
             from predictions where at >= :since group by 1, 2, 3, 4, 5
         """  # noqa: S608
         connection.execute(sa.text(fill).bindparams(sa.bindparam("since", since[period], sa.DateTime(timezone=True))))
+    if connection.dialect.name == "postgresql":
+        op.execute("analyze feedback, activity")
 
 
 def downgrade() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.prediction_log.entries import Entry, FeedbackEntry, PredictionEntry, make_id, write_line
+from service.prediction_log.entries import Entry, FeedbackEntry, PredictionEntry, ShadowEntry, make_id, write_line
 from service.prediction_log.shipper import Shipper
 from service.prediction_log.spool import Spool
 
@@ -36,6 +36,18 @@ FEEDBACK = FeedbackEntry(
     prediction_id=PREDICTION.id,
     label="negative",
     request_id="r-2",
+)
+SHADOW = ShadowEntry(
+    id="01890a5d-ac96-774b-bcce-b302099a8059",
+    at=1_700_000_000.5,
+    prediction_id=PREDICTION.id,
+    champion_label="positive",
+    label="negative",
+    confidence=0.75,
+    scores={"negative": 0.75, "positive": 0.25},
+    model_version="8",
+    model_digest="e" * 64,
+    latency_ms=3.5,
 )
 
 

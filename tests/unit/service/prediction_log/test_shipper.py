@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
@@ -26,7 +27,7 @@ from service.prediction_log import spool as spool_module
 from service.prediction_log.entries import make_id, write_line
 from service.prediction_log.shipper import LOCK_FILE, REJECTED_FILE, STATUS_FILE, LogStatus, Shipper, read_status
 from service.prediction_log.spool import Spool, SpoolError
-from tests.unit.service.prediction_log.conftest import FEEDBACK, PREDICTION, Bench, make_predictions
+from tests.unit.service.prediction_log.conftest import FEEDBACK, PREDICTION, SHADOW, Bench, make_predictions
 
 GUARD_SECONDS = 10
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
@@ -88,8 +89,9 @@ class FakeEngine:
 
     begin = connect
 
-    def execute(self, *statement: object) -> None:
+    def execute(self, _: object, rows: Sequence[object] = (), **options: object) -> SimpleNamespace:
         """Take anything."""
+        return SimpleNamespace(rowcount=len(rows))
 
     def dispose(self) -> None:
         """Hold nothing."""
@@ -164,6 +166,29 @@ def test_feedback_becomes_a_row(bench):
 
     assert bench.read("label, request_id", "feedback") == [("negative", "r-2")]
     assert bench.read("prediction_id", "feedback") == bench.read("id")
+    assert bench.read("said", "feedback") == ["positive"]
+
+
+def test_feedback_may_come_before_its_prediction(bench):
+    """Segments of two workers come in any order; what a prediction said is then read from its own row."""
+    bench.store(FEEDBACK)
+    bench.store(PREDICTION)
+    bench.make_shipper().tick()
+
+    assert (bench.read("said", "feedback"), bench.read("label")) == ([None], ["positive"])
+
+
+def test_a_shadow_answer_becomes_a_row(bench):
+    """What a challenger says is in a table of its own, once, beside the prediction; the rollup does not count it."""
+    for _ in range(2):
+        bench.store(PREDICTION, SHADOW)
+        bench.make_shipper().tick()
+        bench.close()
+
+    columns = [name for name in asdict(SHADOW) if name not in {"id", "at", "prediction_id", "scores"}]
+    assert bench.read(", ".join(columns), "shadow_predictions") == [tuple(getattr(SHADOW, name) for name in columns)]
+    assert bench.read("prediction_id", "shadow_predictions") == bench.read("id")
+    assert bench.count_activity() == {3600: 1}
 
 
 def test_what_was_shipped_leaves_the_spool(bench):
