@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from limits import parse
 
@@ -14,9 +15,12 @@ from service.refusals import Refusal
 from service.schemas import Problem
 from service.settings import ServiceSettings
 
-OPEN_PATHS = ("/livez", "/readyz", "/healthz")
+OPEN_PATHS = ("/livez", "/readyz", "/healthz", "/", "/dashboard")
+OPEN_FOLDER = "/static/"
 ADMIN_PATHS = ("/reload",)
+ADMIN_FOLDER = "/dashboard/"
 BEARER = b"bearer "
+SAME_ORIGIN = b"same-origin"
 ANYBODY = "anybody"
 
 
@@ -43,19 +47,19 @@ class Access:
     def find_refusal(
         self, method: str, path: str, headers: Sequence[tuple[bytes, bytes]], client: str
     ) -> Refusal | None:
-        """Return why a request may not pass, or None; probes and preflights always may.
+        """Return why a request may not pass, or None; probes, preflights and the files of the pages always may.
 
         Without keys, what wants the scope admin is for callers on this machine.
         """
-        if method == "OPTIONS" or path in OPEN_PATHS:
+        if method == "OPTIONS" or path in OPEN_PATHS or path.startswith(OPEN_FOLDER):
             return None
         name = ANYBODY
-        if self._keys.is_open and path in ADMIN_PATHS and not is_loopback(client):
+        scope = find_scope(path)
+        if self._keys.is_open and scope == "admin" and not is_from_here(client, dict(headers)):
             return ADMIN_WANTS_KEYS
         if not self._keys.is_open:
             presented = read_presented(dict(headers))
             key = find_key(self._keys.keys, presented) if presented else None
-            scope: Scope = "admin" if path in ADMIN_PATHS else "predict"
             if key is None:
                 return UNKNOWN if presented else MISSING
             if key.is_expired(self._clock()):
@@ -87,6 +91,30 @@ def open_access(settings: ServiceSettings) -> Access:
     """Return the access that the settings describe. Raises ConfigError when a key cannot be read."""
     ring = KeyRing(settings.api_key_file, settings.api_keys.get_secret_value())
     return Access(ring, settings.rate_limit)
+
+
+def find_scope(path: str) -> Scope:
+    """Return what a key must be good for: admin where other callers' texts can be read, or the model changed."""
+    return "admin" if path in ADMIN_PATHS or path.startswith(ADMIN_FOLDER) else "predict"
+
+
+def is_from_here(client: str, headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether a request was made on this machine, and by no page of another site in a browser on it.
+
+    Browsers name the site of the page in `Sec-Fetch-Site` and `Origin`, and the name that led them here in `Host`.
+    """
+    host = headers.get(b"host", b"localhost")
+    try:
+        name = urlsplit(b"//" + host).hostname or b""
+    except ValueError:
+        return False
+    origin = headers.get(b"origin", b"http://" + host)
+    return (
+        is_loopback(client)
+        and is_loopback(name.decode("latin-1"))
+        and headers.get(b"sec-fetch-site", SAME_ORIGIN) in (SAME_ORIGIN, b"none")
+        and origin.partition(b"//")[2] == host
+    )
 
 
 def is_loopback(host: str) -> bool:

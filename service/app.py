@@ -24,6 +24,7 @@ from service.edge import Edge, find_problem
 from service.explaining import explain_text
 from service.metrics import Metrics
 from service.model import fetch_model, find_model_tag, open_sound_model
+from service.pages.reading import DatabaseReader
 from service.prediction_log.entries import make_id
 from service.prediction_log.log import Answered, PredictionLog
 from service.prediction_log.spool import SpoolError
@@ -103,6 +104,7 @@ class SentimentService:
             watch=self.metrics.note_call,
         )
         self.log = open_log(settings) if settings.log_predictions else None
+        self.database = DatabaseReader(locate_database())
         self.scores = LatestScores(read_scores)
         self.shadow = self._open_shadow()
         gc.collect()

@@ -18,7 +18,19 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-ROUTES = ("/predict", "/batch_predict", "/explain", "/feedback", "/reload", "/model", "/health", "/metrics")
+ROUTES = (
+    "/predict",
+    "/batch_predict",
+    "/explain",
+    "/feedback",
+    "/reload",
+    "/model",
+    "/health",
+    "/metrics",
+    "/",
+    "/dashboard",
+)
+FOLDERS = {"/static/": "/static/*", "/dashboard/": "/dashboard/*"}
 OTHER = "other"
 SECONDS = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16)
 TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -78,7 +90,7 @@ class Metrics:
 
     def note_request(self, path: str, status: int, seconds: float, problem: str | None) -> None:
         """Count a request, and the code of the problem that it ended with."""
-        route = path if path in ROUTES else OTHER
+        route = name_route(path)
         self._requests.labels(route, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
         if problem is not None:
@@ -120,6 +132,13 @@ class Metrics:
         MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
         registry.register(_StateCollector(state))
         return prometheus_client.generate_latest(registry)
+
+
+def name_route(path: str) -> str:
+    """Return the label for a path: itself where it is a route, else one for all of its folder."""
+    if path in ROUTES:
+        return path
+    return next((label for folder, label in FOLDERS.items() if path.startswith(folder)), OTHER)
 
 
 class _StateCollector:

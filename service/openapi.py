@@ -9,6 +9,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from sentiment.bundle import Card
+from service.pages.queries import Everything, Search, Window
 from service.schemas import (
     Answer,
     BatchAnswer,
@@ -158,11 +159,31 @@ READS = {
     "/readyz": "Whether the model is ready",
     "/metrics": "For Prometheus",
     "/docs.json": "This description",
+    "/dashboard/activity": "How much was answered per period, version and label",
+    "/dashboard/latencies": "How long answers took per period",
+    "/dashboard/feedback": "What was said against what it should have been",
+    "/dashboard/agreement": "What models in the shadow said against the one in service",
+    "/dashboard/predictions": "The prediction history, newest first",
+    "/dashboard/evaluations": "What evaluations measured",
 }
 MODEL, HEALTH = "ModelCard", "Health"
 READ_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "/model": {"$ref": REFERENCE.format(model=MODEL)},
     "/health": {"$ref": REFERENCE.format(model=HEALTH)},
+    "/dashboard/evaluations": {"type": "array", "items": {"type": "object"}},
+}
+QUERIES: Mapping[str, type[BaseModel]] = {
+    "/dashboard/activity": Window,
+    "/dashboard/latencies": Window,
+    "/dashboard/feedback": Window,
+    "/dashboard/agreement": Window,
+    "/dashboard/predictions": Search,
+    "/dashboard/evaluations": Everything,
+}
+QUERY_PROBLEMS: Mapping[int, str] = {
+    409: "There is no prediction log.",
+    422: "A parameter is not known or cannot be read.",
+    503: "The database does not answer.",
 }
 WITHOUT_KEY = ("/livez", "/readyz")
 PLAIN = ("/livez", "/readyz", "/metrics")
@@ -244,14 +265,21 @@ def _describe_read(path: str, summary: str) -> dict[str, Any]:
         "200": {"description": HTTPStatus.OK.phrase, "headers": REQUEST_ID, "content": {kind: {"schema": schema}}}
     }
     if path not in WITHOUT_KEY:
-        for status in (401, 403, 429):
-            responses[str(status)] = {"description": PROBLEMS[status], "content": _describe_content(Problem, None)}
-    described: dict[str, Any] = {
-        "summary": summary,
-        "operationId": path.strip("/").split(".")[0],
-        "responses": responses,
-    }
+        problems = {status: PROBLEMS[status] for status in (401, 403, 429)}
+        for status, said in {**problems, **(QUERY_PROBLEMS if path in QUERIES else {})}.items():
+            responses[str(status)] = {"description": said, "content": _describe_content(Problem, None)}
+    name = path.strip("/").split(".")[0].replace("/", "_")
+    described: dict[str, Any] = {"summary": summary, "operationId": name, "responses": responses}
+    if path in QUERIES:
+        described["parameters"] = _describe_query(QUERIES[path])
     return {**described, "security": []} if path in WITHOUT_KEY else described
+
+
+def _describe_query(query: type[BaseModel]) -> list[dict[str, Any]]:
+    properties = query.model_json_schema().get("properties", {})
+    # A parameter has no null: where one would be, it is left out.
+    sound = {name: schema.get("anyOf", [schema])[0] for name, schema in properties.items()}
+    return [{"name": name, "in": "query", "schema": schema} for name, schema in sound.items()]
 
 
 def _describe_content(model: type[BaseModel], example: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from service.metrics import NamedModel, State
 from service.openapi import describe_api
+from service.pages.routes import pages
 from service.prediction_log.log import PredictionLog
 from service.settings import ServiceSettings
 from service.shadow import Shadow
@@ -81,5 +82,9 @@ readings = Starlette(
         Route("/health", show_health),
         Route("/metrics", show_metrics),
         Route("/docs.json", show_description),
+        # Again, for the dashboard: its key need not be one that may predict.
+        Route("/dashboard/model", show_model),
+        Route("/dashboard/health", show_health),
+        *pages,
     ]
 )

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from sentiment.state import locate_database
+from service.loading import load_database
 
 KEPT_SECONDS = 60.0
 PATIENCE_SECONDS = 2.0
@@ -63,6 +64,7 @@ class LatestScores:
 
 def read_scores(digest: str) -> list[EvaluationScores]:
     """Return the newest evaluation of a bundle on each dataset, from the database of `DATABASE_URL`."""
+    load_database()
     from sentiment.database.evaluations import read_newest_evaluations
 
     return [

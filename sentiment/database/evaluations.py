@@ -40,8 +40,14 @@ def append_evaluations(url: str, records: Sequence[EvaluationRecord]) -> None:
 
 
 def read_evaluations(url: str) -> list[EvaluationRecord]:
+    """Return every record of the database at a URL, oldest first."""
+    with open_database(url) as engine:
+        return select_evaluations(engine)
+
+
+def select_evaluations(engine: sa.Engine) -> list[EvaluationRecord]:
     """Return every record, oldest first."""
-    with open_database(url) as engine, engine.connect() as connection:
+    with engine.connect() as connection:
         return _read(connection)
 
 

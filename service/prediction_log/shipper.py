@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from service.loading import load_database
 from service.locks import lock_file
 from service.prediction_log.entries import SHAPES, Kind, read_line
 from service.prediction_log.spool import SEALED, Spool, list_segments
@@ -99,6 +100,7 @@ class Shipper:
         """Ship and tidy up once, where this is the one to do so; raises what keeps it from that."""
         if not self._lead():
             return
+        load_database()
         try:
             self._ship_all()
         except Exception:

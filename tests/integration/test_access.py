@@ -25,7 +25,7 @@ QUESTIONS = [
     ("GET", "/health", None),
     ("GET", "/metrics", None),
     ("GET", "/docs.json", None),
-    ("GET", "/", None),
+    ("GET", "/dashboard/predictions", None),
     ("GET", "/nowhere", None),
     ("POST", "/predict", b'{"text": "good"}'),
     ("POST", "/predict", b'{"text": '),
@@ -128,6 +128,15 @@ def test_without_a_key_nothing_is_answered(service, method, path, body):
 def test_the_probes_want_no_key(service, path):
     """Whoever watches the service needs no key."""
     assert service.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/dashboard", "/static/base.css"])
+def test_the_pages_want_no_key(service, path):
+    """A page comes without a key, and asks for one itself."""
+    answer = service.get(path)
+
+    assert answer.status_code == 200
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
 def test_a_key_is_taken_from_either_header(service, keys):

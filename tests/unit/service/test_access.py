@@ -14,7 +14,9 @@ from service.settings import ServiceSettings
 
 HERE, ELSEWHERE = "127.0.0.1", "192.0.2.7"
 LAST_DAY = date(2027, 1, 31)
-PREDICTIONS = ["/predict", "/batch_predict", "/explain", "/feedback", "/model", "/health", "/docs.json", "/", "/no"]
+PREDICTIONS = ["/predict", "/batch_predict", "/explain", "/feedback", "/model", "/health", "/docs.json", "/no"]
+PAGES = ["/", "/dashboard", "/static/base.css", "/static/ask/main.js"]
+ADMIN = ["/reload", "/dashboard/predictions", "/dashboard/activity", "/dashboard/"]
 OUT_OF_SCOPE = "this key may not do that; {} wants the scope {}."
 MISSING = (401, "key_missing", "there is no API key; send it as the header `Authorization: Bearer KEY`.")
 UNKNOWN = (401, "key_unknown", "this API key is not known here; ask the operator for one.")
@@ -419,3 +421,53 @@ def test_an_exposed_service_is_warned_of_in_a_sentence():
         "this service answers on 0.0.0.0, beyond this machine, and asks for no key: whoever reaches it may use it;"
         " make a key with `python -m service.keys NAME --file keys.txt` and set SENTIMENT_API_KEY_FILE=keys.txt."
     )
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_the_pages_want_no_key(desk, path):
+    """Whoever opens a page gets it, and is asked for a key by the page."""
+    assert desk.ask(path=path, method="GET") == 0
+
+
+@pytest.mark.parametrize("path", ADMIN)
+@pytest.mark.parametrize(("name", "status"), [("", 401), ("predict", 403), ("both", 0), ("admin", 0)])
+def test_what_callers_wrote_wants_the_scope_admin(desk, path, name, status):
+    """The dashboard shows the texts of all callers, so that only an operator's key opens what is behind it."""
+    assert desk.ask(name, path, "GET") == status
+
+
+@pytest.mark.parametrize("path", ADMIN)
+@pytest.mark.parametrize(("client", "status"), [(HERE, 0), (ELSEWHERE, 403)])
+def test_without_keys_the_dashboard_is_for_this_machine(path, client, status):
+    """A service without keys shows what callers wrote to nobody elsewhere."""
+    assert Desk().ask(path=path, method="GET", client=client) == status
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {b"host": b"evil.example"},
+        {b"host": b"["},
+        {b"host": b"127.0.0.1:3000", b"origin": b"https://evil.example"},
+        {b"host": b"127.0.0.1:3000", b"origin": b"null"},
+        {b"host": b"127.0.0.1:3000", b"sec-fetch-site": b"cross-site"},
+        {b"host": b"localhost:3000", b"sec-fetch-site": b"same-site"},
+    ],
+)
+def test_without_keys_the_page_of_another_site_gets_nothing(headers):
+    """A site that is open in a browser on this machine can neither read the dashboard nor change the model."""
+    assert [Desk().say(list(headers.items()), path, client=HERE) for path in ADMIN] == [WANTED] * len(ADMIN)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {b"host": b"localhost:3000"},
+        {b"host": b"[::1]:3000", b"origin": b"http://[::1]:3000", b"sec-fetch-site": b"same-origin"},
+        {b"host": b"127.0.0.1:3000", b"sec-fetch-site": b"none"},
+    ],
+)
+def test_without_keys_the_own_page_and_a_terminal_pass(headers):
+    """The dashboard and curl on this machine need no key."""
+    assert Desk().say(list(headers.items()), "/dashboard/predictions", client=HERE) == (0, "", "")

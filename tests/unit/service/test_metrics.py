@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sentiment.state import CHECKOUT
+from service.metrics import name_route
 
 COUNT = """
 import sys
@@ -93,3 +94,19 @@ def test_counting_needs_no_folder_that_is_there(tmp_path: Path):
     """The folder is made, with those above it."""
     subprocess.run([sys.executable, "-c", COUNT, str(tmp_path / "deep" / "down"), "1"], cwd=CHECKOUT, check=True)
     assert list((tmp_path / "deep" / "down").glob("*.db"))
+
+
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        ("/", "/"),
+        ("/static/ask/main.js", "/static/*"),
+        ("/static/made-up", "/static/*"),
+        ("/dashboard", "/dashboard"),
+        ("/dashboard/activity", "/dashboard/*"),
+        ("/made-up", "other"),
+    ],
+)
+def test_a_path_has_one_of_a_few_names(path, label):
+    """Pages and their files are counted under names that nobody can add to."""
+    assert name_route(path) == label

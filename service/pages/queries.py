@@ -1,0 +1,137 @@
+"""What the dashboard asks the database, as callers of its paths may say it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.refusals import RefusedError
+from service.schemas import Problem
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from sentiment.database.evaluations import EvaluationRecord
+    from sentiment.database.history import PredictionPage
+
+Query = TypeVar("Query", bound=BaseModel)
+
+MAX_HOURS = 24 * 366
+REASONS = {"string_pattern_mismatch": "it is not the cursor of a page"}
+UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+
+
+class Everything(BaseModel):
+    """No conditions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Window(BaseModel):
+    """The last so many hours."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hours: int = Field(24, ge=1, le=MAX_HOURS)
+
+
+class Search(BaseModel):
+    """Which predictions to list; `before` is the cursor of the page before, `id` is of a prediction or a request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field("", max_length=1000)
+    label: str | None = Field(None, max_length=200)
+    version: str | None = Field(None, max_length=200)
+    uncertain: bool | None = None
+    id: str | None = Field(None, max_length=128)
+    before: str | None = Field(None, pattern=UUID)
+    limit: int = Field(50, ge=1, le=200)
+
+
+@dataclass(frozen=True)
+class Series:
+    """What was counted between two times."""
+
+    since: datetime
+    until: datetime
+    rows: Sequence[object]
+
+
+def check_query(shape: type[Query], asked: Mapping[str, str]) -> Query:
+    """Return the query; a parameter that is empty counts as left out. Raises RefusedError with what is wrong."""
+    try:
+        return shape.model_validate({name: value for name, value in asked.items() if value})
+    except ValidationError as error:
+        mistake = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        known = ", ".join(shape.model_fields) or "none"
+        reason = (
+            f"there is a parameter that is not known here; wanted {known}."
+            if mistake["type"] == "extra_forbidden"
+            else f"{mistake['loc'][0]} cannot be read: {REASONS.get(mistake['type'], mistake['msg'].lower())}."
+        )
+        problem = Problem(code="bad_query", message=reason)
+        raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, problem) from None
+
+
+def find_activity(window: Window, engine: "sa.Engine") -> Series:
+    """Return how many texts were answered per period, version and label."""
+    from sentiment.database.history import read_activity
+
+    since, until = _find_span(window)
+    return Series(since, until, read_activity(engine, since, until))
+
+
+def find_latencies(window: Window, engine: "sa.Engine") -> Series:
+    """Return how long answers took per period."""
+    from sentiment.database.history import read_latencies
+
+    since, until = _find_span(window)
+    return Series(since, until, read_latencies(engine, since, until))
+
+
+def find_feedback(window: Window, engine: "sa.Engine") -> Series:
+    """Return how often a label that was said should have been which."""
+    from sentiment.database.history import read_feedback
+
+    since, until = _find_span(window)
+    return Series(since, until, read_feedback(engine, since, until))
+
+
+def find_agreement(window: Window, engine: "sa.Engine") -> Series:
+    """Return how often a model in the shadow said what the one in front said."""
+    from sentiment.database.history import read_agreement
+
+    since, until = _find_span(window)
+    return Series(since, until, read_agreement(engine, since, until))
+
+
+def find_predictions(search: Search, engine: "sa.Engine") -> "PredictionPage":
+    """Return a page of the prediction history."""
+    from sentiment.database.history import PredictionQuery, search_predictions
+
+    query = PredictionQuery(
+        text=search.text,
+        label=search.label,
+        model_version=search.version,
+        uncertain=search.uncertain,
+        identifier=search.id,
+        before=search.before,
+        limit=search.limit,
+    )
+    return search_predictions(engine, query)
+
+
+def find_evaluations(_: Everything, engine: "sa.Engine") -> "list[EvaluationRecord]":
+    """Return what evaluations measured, oldest first."""
+    from sentiment.database.evaluations import select_evaluations
+
+    return select_evaluations(engine)
+
+
+def _find_span(window: Window) -> tuple[datetime, datetime]:
+    until = datetime.now(UTC)
+    return until - timedelta(hours=window.hours), until

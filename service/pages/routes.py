@@ -1,0 +1,99 @@
+"""The two pages and their files, which everybody may have, and what the dashboard shows, which wants a key."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import bentoml
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.pages.assets import HEADERS, list_names, read_asset
+from service.pages.queries import (
+    Everything,
+    Query,
+    Search,
+    Window,
+    check_query,
+    find_activity,
+    find_agreement,
+    find_evaluations,
+    find_feedback,
+    find_latencies,
+    find_predictions,
+)
+from service.refusals import RefusedError
+from service.schemas import Problem
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+LOG_UNREAD = Problem(
+    code="log_off",
+    message="there is no prediction log to show; the operator has turned it off (SENTIMENT_LOG_PREDICTIONS=false).",
+)
+
+TRY_IT, DASHBOARD = "index.html", "dashboard.html"
+
+
+async def show_try_it(request: Request) -> Response:
+    """Answer `GET /` with the page to try the model."""
+    return await _send(request, TRY_IT)
+
+
+async def show_dashboard(request: Request) -> Response:
+    """Answer `GET /dashboard` with the page on how the service is doing."""
+    return await _send(request, DASHBOARD)
+
+
+async def send_file(request: Request) -> Response:
+    """Answer `GET /static/...` with a file of the pages."""
+    return await _send(request, request.path_params["name"])
+
+
+async def _send(request: Request, name: str) -> Response:
+    if name not in list_names():
+        return Response(status_code=HTTPStatus.NOT_FOUND)
+    asset = await asyncio.to_thread(read_asset, name)
+    headers = {**HEADERS, "etag": asset.etag}
+    known = request.headers.get("if-none-match", "")
+    if asset.etag in known or known == "*":
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(asset.compressed, headers={**headers, "content-encoding": "gzip"}, media_type=asset.kind)
+    return Response(asset.content, headers=headers, media_type=asset.kind)
+
+
+def answer_from_database(
+    shape: type[Query], find: "Callable[[Query, sa.Engine], object]", *, of_log: bool = True
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return an endpoint that answers with what is found for the parameters of a request, where there is a log."""
+
+    async def answer(request: Request) -> Response:
+        service = bentoml.get_current_service()
+        if of_log and service.log is None:
+            return Response(status_code=RefusedError(HTTPStatus.CONFLICT, LOG_UNREAD).error_code)
+        try:
+            found = await service.database.read(partial(find, check_query(shape, request.query_params)))
+        except RefusedError as refused:
+            return Response(status_code=refused.error_code)
+        return Response(to_json(found), headers={"cache-control": "no-store"}, media_type="application/json")
+
+    return answer
+
+
+pages = [
+    Route("/", show_try_it),
+    Route("/dashboard", show_dashboard),
+    Route("/static/{name:path}", send_file),
+    Route("/dashboard/activity", answer_from_database(Window, find_activity)),
+    Route("/dashboard/latencies", answer_from_database(Window, find_latencies)),
+    Route("/dashboard/feedback", answer_from_database(Window, find_feedback)),
+    Route("/dashboard/agreement", answer_from_database(Window, find_agreement)),
+    Route("/dashboard/predictions", answer_from_database(Search, find_predictions)),
+    Route("/dashboard/evaluations", answer_from_database(Everything, find_evaluations, of_log=False)),
+]
