@@ -49,6 +49,7 @@ store_model(open_bundle(Path(sys.argv[1])), {TAG!r})
 READY_SECONDS = 120
 WARM_SECONDS = 3
 BURST_CLIENTS = 64
+PAIR_CLIENTS = 32
 SETTLE_SECONDS = 5
 
 
@@ -156,10 +157,19 @@ def say(kind: str, **values: object) -> None:
 @click.option("--only", default="", help="Servers by name, by semicolons; all when empty.")
 @click.option("--seconds", default=6, show_default=True, help="Seconds of one measurement.")
 @click.option("--rounds", default=2, show_default=True)
+@click.option("--pair", default=0, help="Only alternate this often between ours with its log and without, both up.")
 @click.option("--soak", default=0, show_default=True, help="Then so many requests of our service for its memory.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Where to draw the picture.")
 def main(
-    model: str, dataset: str, clients: str, only: str, seconds: int, rounds: int, soak: int, plot: Path | None
+    model: str,
+    dataset: str,
+    clients: str,
+    only: str,
+    seconds: int,
+    rounds: int,
+    pair: int,
+    soak: int,
+    plot: Path | None,
 ) -> None:
     """Print a JSON line per measurement."""
     if shutil.which("wrk") is None:
@@ -190,6 +200,9 @@ def main(
             subprocess.run([sys.executable, *command], env=environment, check=True, capture_output=True)
         wanted = [part.strip() for part in only.split(";") if part.strip()]
         contenders = [one for one in list_contenders(saved) if not wanted or one.name in wanted]
+        if pair:
+            compare_logs(contenders, environment, folder, (singles, lists), seconds, pair)
+            return
         figures: list[Figure] = []
         for number in range(rounds):
             bare_ms, bare_lists = measure_bare(predictor, texts, lists)
@@ -217,6 +230,30 @@ def main(
             soak_service(contenders[0], environment, folder, singles, soak)
     if plot is not None:
         plot_serving(figures, plot)
+
+
+def compare_logs(
+    contenders: Sequence[Contender],
+    environment: dict[str, str],
+    folder: Path,
+    requests: tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]],
+    seconds: int,
+    turns: int,
+) -> None:
+    """Print what the log costs: rates with it in shares of those without, single texts and lists, turn by turn."""
+    with_log, without = contenders[:2]
+    with (
+        run_server(with_log, environment, folder) as (logging, _, _),
+        run_server(without, environment, folder) as (silent, _, _),
+    ):
+        for asked, clients in zip(requests, (PAIR_CLIENTS, LIST_CLIENTS), strict=True):
+            path, bodies = write_bodies(with_log, asked, folder)
+            shares = []
+            for turn in range(turns):
+                order = (logging, silent) if turn % 2 else (silent, logging)
+                rates = {address: press(address, path, bodies, clients, seconds).per_second for address in order}
+                shares.append(round(rates[logging] / rates[silent], 3))
+            say("log", texts=len(asked[0]), clients=clients, median_share=statistics.median(shares), shares=shares)
 
 
 def soak_service(

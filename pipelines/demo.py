@@ -75,6 +75,7 @@ def say_what_next(url: str) -> None:
     click.echo(f"Bento {pointer['bento']}, model {pointer['tag']}")
     curl = f"""curl -s {url}/predict -H 'content-type: application/json' -d '{{"text": "what a day"}}'"""
     for what, how in (
+        ("in a browser", f"{url}/ to try it, {url}/dashboard to see how it is doing"),
         ("ask", curl),
         ("the card", f"curl -s {url}/model"),
         ("runs and models", ".venv/bin/mlflow ui --port 5000"),

@@ -1,11 +1,9 @@
-"""The BentoML service: it opens the model, batches texts into calls and answers over HTTP."""
+"""The BentoML service: its APIs, what it is made of, and what stands before it."""
 
 import asyncio
 import gc
 import logging
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import cache, partial
 from http import HTTPStatus
 from pathlib import Path
@@ -15,26 +13,21 @@ import bentoml
 from starlette.middleware.cors import CORSMiddleware
 
 from sentiment.errors import SentimentError
-from sentiment.predictor import Prediction
 from sentiment.state import locate_database, locate_state
 from service.access_log import keep_callers_out
-from service.batching import MicroBatcher, QueueFullError
+from service.answering import Answering
 from service.connections import bound_connections
-from service.edge import Edge, find_problem
-from service.explaining import explain_text
+from service.edge import Edge
 from service.metrics import Metrics
 from service.model import fetch_model, find_model_tag, open_sound_model
 from service.pages.reading import DatabaseReader
-from service.prediction_log.entries import make_id
-from service.prediction_log.log import Answered, PredictionLog
-from service.prediction_log.spool import SpoolError
-from service.refusals import LOG_OFF, OVERLOADED, RELOADED, UNLOGGED, RefusedError, quieten_refusals
+from service.prediction_log.log import PredictionLog
+from service.refusals import RefusedError, quieten_refusals
 from service.requests import CURRENT
 from service.routes import readings
 from service.schemas import (
     Answer,
     BatchAnswer,
-    BatchEntry,
     Explanation,
     FeedbackAnswer,
     Problem,
@@ -48,7 +41,6 @@ from service.shortcut import Shortcut
 from service.switching import (
     Choice,
     ModelSwitch,
-    Served,
     SwitchBusyError,
     SwitchError,
     open_server_folder,
@@ -96,85 +88,33 @@ class SentimentService:
         initial = Choice("", str(self.model.path), str(self.model.tag.version))
         self.switch = ModelSwitch(self.home, initial, open_sound_model)
         self.switch.start()
-        self.batcher = MicroBatcher(
-            self._predict,
-            max_texts_per_call=settings.max_texts_per_call,
-            max_queued_texts=settings.max_queued_texts,
-            threads=settings.engine_threads,
-            watch=self.metrics.note_call,
-        )
         self.log = open_log(settings) if settings.log_predictions else None
         self.database = DatabaseReader(locate_database())
         self.scores = LatestScores(read_scores)
         self.shadow = self._open_shadow()
+        self.answering = Answering(self.switch, self.metrics, settings, log=self.log, shadow=self.shadow)
         gc.collect()
         gc.freeze()  # what lives as long as the service need not be looked through again
 
     @bentoml.api
     async def predict(self, text: str) -> Answer:
         """The sentiment of one text."""
-        return await self.answer_text(text)
+        return await self.answering.answer_text(text)
 
     @bentoml.api
     async def batch_predict(self, texts: list[str]) -> BatchAnswer:
         """The sentiment of each text, in order; a text that cannot be answered carries its own error."""
-        return await self.answer_texts(texts)
-
-    async def answer_text(self, text: str) -> Answer:
-        """Return the answer to one text."""
-        return (await self._answer([text]))[0]
-
-    async def answer_texts(self, texts: list[str]) -> BatchAnswer:
-        """Return an answer or an error for each text."""
-        problems = [find_problem(text, settings) for text in texts]
-        sound = [text for text, problem in zip(texts, problems, strict=True) if problem is None]
-        for problem in problems:
-            if problem is not None:
-                self.metrics.note_problem(problem.code)
-        answers = iter(await self._answer(sound) if sound else [])
-        return BatchAnswer(
-            predictions=[
-                BatchEntry(error=problem) if problem else BatchEntry(**vars(next(answers))) for problem in problems
-            ]
-        )
+        return await self.answering.answer_texts(texts)
 
     @bentoml.api
     async def explain(self, text: str) -> Explanation:
         """The sentiment of one text, and what each word adds to it."""
-        answer = (await self._answer([text]))[0]
-
-        async def score(texts: Sequence[str]) -> list[float]:
-            results = await self._submit(texts)
-            if any(served.predictor.bundle.card.digest != answer.model_digest for _, served in results):
-                raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, RELOADED)
-            return [prediction.scores[answer.label] for prediction, _ in results]
-
-        base, words = await explain_text(
-            self.switch.current.predictor.cut(text),
-            score,
-            max_parts=settings.explain_max_parts,
-            max_evaluations=settings.explain_max_evaluations,
-            max_words=settings.explain_max_words,
-        )
-        return Explanation(**answer.model_dump(), base=base, words=words)
+        return await self.answering.explain(text)
 
     @bentoml.api
     async def feedback(self, prediction_id: str, label: str) -> FeedbackAnswer:
         """Keep what the answer with this id should have been, beside it in the log."""
-        request, labels = CURRENT.get(), self.switch.current.predictor.labels
-        if label not in labels:
-            raise RefusedError(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                Problem(
-                    code="unknown_label",
-                    message=f"the model does not know this label; wanted one of {', '.join(labels)}.",
-                ),
-            )
-        if self.log is None:
-            raise RefusedError(HTTPStatus.CONFLICT, LOG_OFF)
-        with _refusing_unlogged():
-            feedback_id = self.log.record_feedback(prediction_id, label, request)
-        return FeedbackAnswer(feedback_id=feedback_id, prediction_id=prediction_id, request_id=request.id)
+        return self.answering.take_feedback(prediction_id, label)
 
     @bentoml.api
     async def reload(
@@ -208,40 +148,13 @@ class SentimentService:
     @bentoml.on_shutdown
     def stop(self) -> None:
         """End the model thread, and ship what is in the log."""
-        self.batcher.close()
+        self.answering.close()
         self.switch.close()
         self.scores.close()
         if self.shadow is not None:
             self.shadow.close()
         if self.log is not None:
             self.log.close()
-
-    async def _answer(self, texts: list[str]) -> list[Answer]:
-        results = await self._submit(texts)
-        request = CURRENT.get()
-        answered = [
-            Answered(text, prediction, served.version, served.predictor.bundle.card.digest)
-            for text, (prediction, served) in zip(texts, results, strict=True)
-        ]
-        if self.log is None:
-            ids = [make_id() for _ in texts]
-        else:
-            with _refusing_unlogged():
-                ids = self.log.record(answered, request)
-        for prediction, _ in results:
-            self.metrics.note_prediction(prediction)
-        if self.shadow is not None:
-            self.shadow.offer(answered, ids)
-        return [
-            Answer(
-                **vars(item.prediction),
-                model_version=item.model_version,
-                model_digest=item.model_digest,
-                prediction_id=prediction_id,
-                request_id=request.id,
-            )
-            for item, prediction_id in zip(answered, ids, strict=True)
-        ]
 
     def _open_shadow(self) -> Shadow | None:
         """Return the challenger that the settings name, which is opened behind the service; None without one."""
@@ -260,17 +173,6 @@ class SentimentService:
         shadow.start()
         return shadow
 
-    async def _submit(self, texts: Sequence[str]) -> list[tuple[Prediction, Served]]:
-        try:
-            return await self.batcher.submit(texts)
-        except QueueFullError as error:
-            raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, OVERLOADED) from error
-
-    def _predict(self, texts: Sequence[str]) -> list[tuple[Prediction, Served]]:
-        """Return each prediction with what made it: a reload may come between two calls."""
-        served = self.switch.current
-        return [(prediction, served) for prediction in served.predictor.predict(texts)]
-
 
 def open_log(settings: ServiceSettings) -> PredictionLog:
     """Return the prediction log as the settings want it, in the database of `DATABASE_URL`."""
@@ -283,15 +185,6 @@ def open_log(settings: ServiceSettings) -> PredictionLog:
         sync=settings.log_sync,
         retention_days=settings.log_retention_days,
     )
-
-
-@contextmanager
-def _refusing_unlogged() -> Iterator[None]:
-    """Refuse the request where an entry cannot be made safe."""
-    try:
-        yield
-    except SpoolError as error:
-        raise RefusedError(HTTPStatus.INSUFFICIENT_STORAGE, UNLOGGED) from error
 
 
 quieten_refusals()
@@ -310,7 +203,7 @@ service.add_asgi_middleware(Edge, settings=settings, open_metrics=open_metrics)
 service.add_asgi_middleware(
     Shortcut,
     answering={
-        "/predict": lambda service, asked: service.answer_text(asked.text),
-        "/batch_predict": lambda service, asked: service.answer_texts(asked.texts),
+        "/predict": lambda service, asked: service.answering.answer_text(asked.text),
+        "/batch_predict": lambda service, asked: service.answering.answer_texts(asked.texts),
     },
 )

@@ -60,7 +60,8 @@ def main(host: str, port: int) -> None:
         raise click.ClickException(say_settings(error)) from error
     if access.is_open and not is_loopback(host):
         click.secho(f"warning: {say_exposed(host)}", err=True, bold=True)
-    click.echo(f"serving {tag} on http://{host}:{port}; Ctrl-C stops it")
+    address = f"http://{host}:{port}"
+    click.echo(f"serving {tag}; try it on {address}/, see how it does on {address}/dashboard; Ctrl-C stops it")
     command = [sys.executable, "-m", "bentoml", "serve", str(CHECKOUT), "--host", host, "--port", str(port)]
     os.execv(sys.executable, command)  # noqa: S606
 

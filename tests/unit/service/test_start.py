@@ -126,7 +126,9 @@ def test_a_service_is_served_where_it_was_asked_for(served, free_port):
     """The address and the port go to the server, and the model is said."""
     result = start("--port", free_port)
 
-    assert result.output == f"serving sentiment:3 on http://127.0.0.1:{free_port}; Ctrl-C stops it\n"
+    address = f"http://127.0.0.1:{free_port}"
+    wanted = f"serving sentiment:3; try it on {address}/, see how it does on {address}/dashboard; Ctrl-C stops it\n"
+    assert result.output == wanted
     assert [command[-4:] for command in served] == [["--host", HOST, "--port", str(free_port)]]
 
 
