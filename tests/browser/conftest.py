@@ -28,9 +28,12 @@ class Visit:
         return self.page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, or a skip that says where it was looked for."""
+    """Debian's Chromium, or a skip that says where it was looked for.
+
+    Not of the whole session: while Playwright runs, no other test can have a loop of its own.
+    """
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("there is no `chromium` on PATH; on Debian `apt-get install chromium` has it")
