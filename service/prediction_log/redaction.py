@@ -31,8 +31,12 @@ def redact_text(text: str) -> str:
     A longer number, as of a card or an account, becomes `[number]`. What is written like a date, a sum, a version or an
     address of a machine stays.
     """
-    text = HANDLE.sub("[handle]", EMAIL.sub("[email]", LINK.sub("[link]", text)))
-    return NUMBER.sub(_redact_number, text)
+    # Most texts have none of these: to look for one sign is ten times as fast as to look for what may be around it.
+    if "://" in text or "www." in text.lower():
+        text = LINK.sub("[link]", text)
+    if "@" in text:
+        text = HANDLE.sub("[handle]", EMAIL.sub("[email]", text))
+    return NUMBER.sub(_redact_number, text) if DIGITS.search(text) else text
 
 
 def keep_text(text: str, kept: KeptText) -> tuple[str | None, str | None]:
