@@ -150,7 +150,6 @@ class SentimentService:
         """End the model thread, and ship what is in the log."""
         self.answering.close()
         self.switch.close()
-        self.scores.close()
         if self.shadow is not None:
             self.shadow.close()
         if self.log is not None:

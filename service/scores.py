@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from sentiment.state import locate_database
@@ -36,7 +36,6 @@ class LatestScores:
         self._read = read
         self._patience_seconds = patience_seconds
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="scores")
         self._lock = threading.Lock()
         self._digest = ""
         self._asked = 0.0
@@ -47,7 +46,7 @@ class LatestScores:
         with self._lock:
             old = self._digest != digest or self._clock() - self._asked >= KEPT_SECONDS
             if self._found is None or (old and self._found.done()):
-                self._found = self._thread.submit(self._read, digest)
+                self._found = self._start(digest)
                 self._digest, self._asked = digest, self._clock()
             if self._digest != digest:
                 return ()
@@ -57,9 +56,18 @@ class LatestScores:
         except Exception:  # noqa: BLE001 - whatever keeps the scores away, the counters are there
             return ()
 
-    def close(self) -> None:
-        """Ask no more."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+    def _start(self, digest: str) -> Future[list[EvaluationScores]]:
+        future: Future[list[EvaluationScores]] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(self._read(digest))
+            except Exception as error:  # noqa: BLE001 - it is raised where the result is waited for
+                future.set_exception(error)
+
+        # A daemon: the service ends even while a database hangs.
+        threading.Thread(target=run, name="scores", daemon=True).start()
+        return future
 
 
 def read_scores(digest: str) -> list[EvaluationScores]:

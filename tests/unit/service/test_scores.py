@@ -38,7 +38,6 @@ def desk() -> Iterator[Desk]:
     made = Desk()
     yield made
     made.released.set()
-    made.scores.close()
 
 
 def test_scores_are_asked_for_once_a_minute(desk):
