@@ -277,8 +277,8 @@ def _describe_read(path: str, summary: str) -> dict[str, Any]:
 
 def _describe_query(query: type[BaseModel]) -> list[dict[str, Any]]:
     properties = query.model_json_schema().get("properties", {})
-    # A parameter has no null: where one would be, it is left out.
-    sound = {name: schema.get("anyOf", [schema])[0] for name, schema in properties.items()}
+    # A parameter has no null: it is left out, or empty.
+    sound = {name: {"anyOf": [schema.get("anyOf", [schema])[0], {"const": ""}]} for name, schema in properties.items()}
     return [{"name": name, "in": "query", "schema": schema} for name, schema in sound.items()]
 
 
