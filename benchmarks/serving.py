@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
-import httpx
 import psutil
 
 from benchmarks.servers.contenders import HOST, SCRIPTS, Contender, list_contenders
@@ -30,7 +29,7 @@ from benchmarks.sides import split_named
 from sentiment.errors import SentimentError
 from sentiment.predictor import Predictor
 from sentiment.state import CHECKOUT
-from steps.bento import find_free_port
+from steps.bento import find_free_port, wait_until_ready
 from steps.registry import find_bundle
 
 LOAD = Path(__file__).with_name("servers") / "load.lua"
@@ -46,7 +45,6 @@ from sentiment.bundle import open_bundle
 from steps.bento import store_model
 store_model(open_bundle(Path(sys.argv[1])), {TAG!r})
 """
-READY_SECONDS = 120
 WARM_SECONDS = 3
 BURST_CLIENTS = 64
 PAIR_CLIENTS = 32
@@ -84,10 +82,12 @@ def run_server(contender: Contender, environment: dict[str, str], folder: Path) 
         )
         address = f"http://{HOST}:{port}"
         try:
-            await_ready(f"{address}{contender.ready}", process, Path(said.name))
+            wait_until_ready(address, process, contender.ready)
             yield address, process.pid, time.perf_counter() - started
+        except TimeoutError as error:
+            raise RuntimeError(f"{contender.name}: {error}: {Path(said.name).read_text()[-2000:]}") from error
         finally:
-            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            family = list_family(process.pid) if process.poll() is None else []
             process.terminate()
             _, left = psutil.wait_procs(family, timeout=10)
             for one in left:
@@ -97,15 +97,9 @@ def run_server(contender: Contender, environment: dict[str, str], folder: Path) 
             shutil.rmtree(state, ignore_errors=True)
 
 
-def await_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Return when the path answers. Raises RuntimeError with the end of the log when it never does."""
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with suppress(httpx.HTTPError):
-            if httpx.get(url, timeout=1, trust_env=False).is_success:
-                return
-        time.sleep(0.05)
-    raise RuntimeError(f"{url} did not answer: {log.read_text()[-2000:]}")
+def list_family(process: int) -> list[psutil.Process]:
+    """Return a process and all that it started."""
+    return [psutil.Process(process), *psutil.Process(process).children(recursive=True)]
 
 
 def write_bodies(contender: Contender, requests: Sequence[Sequence[str]], folder: Path) -> tuple[str, Path]:
@@ -126,7 +120,7 @@ def press(address: str, path: str, bodies: Path, clients: int, seconds: int) -> 
 
 def measure_memory(process: int) -> tuple[float, float]:
     """Return the proportional and the resident memory of a process and its children in MB."""
-    family = [psutil.Process(process), *psutil.Process(process).children(recursive=True)]
+    family = list_family(process)
     proportional = sum(one.memory_full_info().pss for one in family)
     return proportional / 1e6, sum(one.memory_info().rss for one in family) / 1e6
 

@@ -72,7 +72,7 @@ class Answering:
 
     async def explain(self, text: str) -> Explanation:
         """Return the answer to one text, and what each word adds to it."""
-        answer = (await self._answer([text]))[0]
+        answer = await self.answer_text(text)
 
         async def score(texts: Sequence[str]) -> list[float]:
             results = await self._submit(texts)

@@ -90,8 +90,8 @@ def find_free_port() -> int:
         return port
 
 
-def wait_until_ready(url: str, process: "subprocess.Popen[Any]") -> None:
-    """Return when the service answers its readiness probe.
+def wait_until_ready(url: str, process: "subprocess.Popen[Any]", probe: str = "/readyz") -> None:
+    """Return when the server answers its readiness probe.
 
     Raises TimeoutError when it ends before, or is not ready within a minute.
     """
@@ -101,7 +101,7 @@ def wait_until_ready(url: str, process: "subprocess.Popen[Any]") -> None:
             if process.poll() is not None:
                 raise TimeoutError(f"the server ended with exit code {process.returncode}")
             with suppress(httpx.TransportError):
-                if client.get("/readyz").status_code == httpx.codes.OK:
+                if client.get(probe).status_code == httpx.codes.OK:
                     return
             time.sleep(0.1)
     raise TimeoutError(f"not ready after {READY_SECONDS:.0f} s")

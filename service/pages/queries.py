@@ -1,10 +1,10 @@
 """What the dashboard asks the database, as callers of its paths may say it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sentiment.database.history import PredictionPage
 
 Query = TypeVar("Query", bound=BaseModel)
+Reading = Literal["read_activity", "read_latencies", "read_feedback", "read_agreement"]
 
 MAX_HOURS = 24 * 366
 REASONS = {"string_pattern_mismatch": "it is not the cursor of a page"}
@@ -77,36 +78,17 @@ def check_query(shape: type[Query], asked: Mapping[str, str]) -> Query:
         raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, problem) from None
 
 
-def find_activity(window: Window, engine: "sa.Engine") -> Series:
-    """Return how many texts were answered per period, version and label."""
-    from sentiment.database.history import read_activity
+def find_in_window(reading: Reading) -> "Callable[[Window, sa.Engine], Series]":
+    """Return what finds, for a window, what a function of the history reads."""
 
-    since, until = _find_span(window)
-    return Series(since, until, read_activity(engine, since, until))
+    def find(window: Window, engine: "sa.Engine") -> Series:
+        from sentiment.database import history
 
+        until = datetime.now(UTC)
+        since = until - timedelta(hours=window.hours)
+        return Series(since, until, getattr(history, reading)(engine, since, until))
 
-def find_latencies(window: Window, engine: "sa.Engine") -> Series:
-    """Return how long answers took per period."""
-    from sentiment.database.history import read_latencies
-
-    since, until = _find_span(window)
-    return Series(since, until, read_latencies(engine, since, until))
-
-
-def find_feedback(window: Window, engine: "sa.Engine") -> Series:
-    """Return how often a label that was said should have been which."""
-    from sentiment.database.history import read_feedback
-
-    since, until = _find_span(window)
-    return Series(since, until, read_feedback(engine, since, until))
-
-
-def find_agreement(window: Window, engine: "sa.Engine") -> Series:
-    """Return how often a model in the shadow said what the one in front said."""
-    from sentiment.database.history import read_agreement
-
-    since, until = _find_span(window)
-    return Series(since, until, read_agreement(engine, since, until))
+    return find
 
 
 def find_predictions(search: Search, engine: "sa.Engine") -> "PredictionPage":
@@ -130,8 +112,3 @@ def find_evaluations(_: Everything, engine: "sa.Engine") -> "list[EvaluationReco
     from sentiment.database.evaluations import select_evaluations
 
     return select_evaluations(engine)
-
-
-def _find_span(window: Window) -> tuple[datetime, datetime]:
-    until = datetime.now(UTC)
-    return until - timedelta(hours=window.hours), until

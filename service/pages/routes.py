@@ -19,11 +19,8 @@ from service.pages.queries import (
     Search,
     Window,
     check_query,
-    find_activity,
-    find_agreement,
     find_evaluations,
-    find_feedback,
-    find_latencies,
+    find_in_window,
     find_predictions,
 )
 from service.refusals import RefusedError
@@ -90,10 +87,10 @@ pages = [
     Route("/", show_try_it),
     Route("/dashboard", show_dashboard),
     Route("/static/{name:path}", send_file),
-    Route("/dashboard/activity", answer_from_database(Window, find_activity)),
-    Route("/dashboard/latencies", answer_from_database(Window, find_latencies)),
-    Route("/dashboard/feedback", answer_from_database(Window, find_feedback)),
-    Route("/dashboard/agreement", answer_from_database(Window, find_agreement)),
+    Route("/dashboard/activity", answer_from_database(Window, find_in_window("read_activity"))),
+    Route("/dashboard/latencies", answer_from_database(Window, find_in_window("read_latencies"))),
+    Route("/dashboard/feedback", answer_from_database(Window, find_in_window("read_feedback"))),
+    Route("/dashboard/agreement", answer_from_database(Window, find_in_window("read_agreement"))),
     Route("/dashboard/predictions", answer_from_database(Search, find_predictions)),
     Route("/dashboard/evaluations", answer_from_database(Everything, find_evaluations, of_log=False)),
 ]
