@@ -1,12 +1,16 @@
 """Texts share calls of like length, and come back in the order they came."""
 
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from sentiment.bundle import Bundle
+from sentiment.state import CHECKOUT
 from sentiment.text_graph import TextGraph, plan_calls
 
 LENGTHS = {
@@ -114,3 +118,14 @@ def test_two_graphs_of_one_bundle_keep_their_own_limit(tiny_bundle: Bundle):
     wide, narrow = open_graph(tiny_bundle, max_tokens=16), open_graph(tiny_bundle, max_tokens=8)
     texts = make_texts([12])
     assert (wide.run(texts).tokens, narrow.run(texts).tokens) == ((14,), (8,))
+
+
+def test_the_engine_reports_to_nobody(tmp_path):
+    """It would keep its reports in a database under the cache folder, and send them to its maker."""
+    told = {"CI", "ORT_RUNNING_UNIT_TESTS", "ORT_DISABLE_TELEMETRY"}
+    environment = {name: value for name, value in os.environ.items() if name not in told}
+    environment.update(HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path), PYTHONPATH=str(CHECKOUT))
+
+    subprocess.run([sys.executable, "-c", "import sentiment.text_graph"], env=environment, check=True)
+
+    assert list(tmp_path.iterdir()) == []
