@@ -11,7 +11,7 @@ import bentoml
 import yaml
 from bentoml.exceptions import BentoMLException
 
-from sentiment.bundle import BUNDLE_FILES, open_bundle
+from sentiment.bundle import BUNDLE_FILES, CARD_FILE, open_bundle, read_card
 from sentiment.errors import BundleError
 from sentiment.predictor import Predictor
 from sentiment.state import MODEL_TAG_VARIABLE, locate_state
@@ -91,7 +91,8 @@ def fetch_model(wanted: ReloadRequest, folder: Path) -> tuple[Path, str]:
     folder.mkdir(parents=True, exist_ok=True)
     fetch = _copy_from(Path(wanted.folder)) if wanted.folder is not None else _download_from(str(wanted.uri))
     try:
-        for name in BUNDLE_FILES:
+        fetch(CARD_FILE, folder / CARD_FILE)
+        for name in read_card(folder).digests:
             fetch(name, folder / name)
         return folder, open_bundle(folder).card.digest[:VERSION_LENGTH]
     except BundleError:

@@ -15,21 +15,21 @@ from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 
 from sentiment.behaviour import BehaviourReport
-from sentiment.bundle import BUNDLE_FILES, Bundle, open_bundle
+from sentiment.bundle import CARD_FILE, Bundle, open_bundle, read_card
 from sentiment.datasets import Dataset
 from sentiment.evaluation import Answers
 from sentiment.gate import Decision
 
 
 class BundleMaterializer(BaseMaterializer):
-    """Keeps the three files of a bundle; a bundle in a local store is opened where it lies."""
+    """Keeps the files of a bundle; a bundle in a local store is opened where it lies."""
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Bundle,)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.MODEL
 
     def save(self, data: Bundle) -> None:
         """Copy the files to the store."""
-        for name in BUNDLE_FILES:
+        for name in data.card.files:
             fileio.copy(str(data.folder / name), os.path.join(self.uri, name), overwrite=True)
 
     def load(self, data_type: type[Bundle]) -> Bundle:  # noqa: ARG002
@@ -37,7 +37,8 @@ class BundleMaterializer(BaseMaterializer):
         if Path(self.uri).is_dir():
             return open_bundle(Path(self.uri))
         folder = Path(tempfile.mkdtemp(prefix="bundle-"))
-        for name in BUNDLE_FILES:
+        fileio.copy(os.path.join(self.uri, CARD_FILE), str(folder / CARD_FILE))
+        for name in read_card(folder).digests:
             fileio.copy(os.path.join(self.uri, name), str(folder / name))
         return open_bundle(folder)
 

@@ -7,10 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
-from sentiment.bundle import Bundle, Card, seal_bundle
+from sentiment.bundle import MODEL_FILE, Bundle, Card, seal_bundle
 from sentiment.calibration import choose_threshold
 from sentiment.candidates.draft import Draft, Recipe, Sides
 from sentiment.config import Candidate
+from sentiment.export import move_weights
 from sentiment.ledger import stamp_time
 
 VERSIONED = ("numpy", "onnxruntime", "scikit-learn", "tokenizers", "torch", "transformers")
@@ -56,4 +57,5 @@ def train_candidate(candidate: Candidate, sides: Sides, recipe: Recipe, folder: 
         metrics=draft.metrics,
         versions={package: version(package) for package in VERSIONED},
     )
+    move_weights(folder / MODEL_FILE)
     return seal_bundle(folder, card)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.bundle import BUNDLE_FILES, Bundle, copy_bundle, digest_file, open_bundle, seal_bundle
+from sentiment.bundle import BUNDLE_FILES, WEIGHTS_FILE, Bundle, copy_bundle, digest_file, open_bundle, seal_bundle
 from sentiment.errors import BundleError
 from tests.conftest import make_card, make_tiny_bundle
 
@@ -159,6 +159,46 @@ def test_a_copied_bundle_is_the_bundle(tiny_bundle: Bundle, tmp_path: Path):
     copy_bundle(tiny_bundle, tmp_path / "copy")
     assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == sorted(BUNDLE_FILES)
     assert open_bundle(tmp_path / "copy").card == tiny_bundle.card
+
+
+def seal_with_weights(bundle: Bundle, weights: bytes) -> Bundle:
+    (bundle.folder / WEIGHTS_FILE).write_bytes(weights)
+    return seal_bundle(bundle.folder, bundle.card)
+
+
+def test_weights_beside_the_graph_are_under_the_seal(tiny_bundle: Bundle):
+    """The same graph with other weights is another model, and weights that changed are refused."""
+    one, other = (seal_with_weights(tiny_bundle, weights).card for weights in (b"one", b"other"))
+    assert one.model_digest == other.model_digest
+    assert len({tiny_bundle.card.digest, one.digest, other.digest}) == 3
+    assert other.size_bytes == tiny_bundle.card.size_bytes + len(b"other")
+    flip_last_byte(tiny_bundle.folder / WEIGHTS_FILE)
+    with pytest.raises(BundleError, match=rf"{WEIGHTS_FILE} in .* was altered"):
+        open_bundle(tiny_bundle.folder)
+
+
+def test_weights_that_are_missing_are_missed(tiny_bundle: Bundle):
+    """A card that seals weights wants them."""
+    sealed = seal_with_weights(tiny_bundle, b"weights")
+    (sealed.folder / WEIGHTS_FILE).unlink()
+    with pytest.raises(BundleError, match=rf"is not a model bundle: it has no {WEIGHTS_FILE}"):
+        open_bundle(sealed.folder)
+
+
+def test_weights_are_copied_with_the_bundle(tiny_bundle: Bundle, tmp_path: Path):
+    """Whoever copies a bundle takes them along."""
+    sealed = seal_with_weights(tiny_bundle, b"weights")
+    (tmp_path / "copy").mkdir()
+    copy_bundle(sealed, tmp_path / "copy")
+    assert open_bundle(tmp_path / "copy").card == sealed.card
+
+
+def test_weights_that_the_card_does_not_know_stay_behind(tiny_bundle: Bundle, tmp_path: Path):
+    """A bundle from before weights lay beside the graph opens, whatever lies beside it."""
+    (tiny_bundle.folder / WEIGHTS_FILE).write_bytes(b"stray")
+    (tmp_path / "copy").mkdir()
+    copy_bundle(open_bundle(tiny_bundle.folder), tmp_path / "copy")
+    assert not (tmp_path / "copy" / WEIGHTS_FILE).exists()
 
 
 def test_measurements_do_not_change_the_digest(tiny_bundle: Bundle):

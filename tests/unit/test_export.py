@@ -11,8 +11,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from sentiment.bundle import WEIGHTS_FILE
 from sentiment.calibration import Calibrator
-from sentiment.export import OPSET, add_calibration, export_module, quantise, quieten_libraries
+from sentiment.export import OPSET, add_calibration, export_module, move_weights, quantise, quieten_libraries
 
 VOCABULARY = 50
 WIDTH = 64
@@ -238,3 +239,26 @@ def test_errors_of_the_libraries_are_heard(caplog: pytest.LogCaptureFixture):
         logging.getLogger("library").warning("a node")
         logging.getLogger("library").error("a fault")
     assert [record.getMessage() for record in caplog.records] == ["a fault"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_graph_answers_alike_with_its_weights_beside_it(exported: Path, tmp_path: Path, precision: str):
+    """To the last bit, and whoever may read the graph may read the weights."""
+    graph = tmp_path / "model.onnx"
+    graph.write_bytes(exported.read_bytes())
+    if precision == "int8":
+        quantise(exported, graph)
+    graph.chmod(0o644)
+    inputs = make_inputs(5, 9)
+    before, size = run_graph(graph, inputs), graph.stat().st_size
+    move_weights(graph)
+    assert (run_graph(graph, inputs) == before).all()
+    assert graph.stat().st_size < size
+    assert (tmp_path / WEIGHTS_FILE).stat().st_mode & 0o777 == 0o644
+
+
+def test_a_graph_of_a_few_numbers_keeps_them(tmp_path: Path):
+    """There is no file of weights where there is nothing to put into it."""
+    onnx.save(make_passthrough(), tmp_path / "model.onnx")
+    move_weights(tmp_path / "model.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sentiment.bundle import BUNDLE_FILES, Bundle, open_bundle
+from sentiment.bundle import BUNDLE_FILES, WEIGHTS_FILE, Bundle, open_bundle
 from sentiment.calibration import OUT_OF_REACH
 from sentiment.candidates.draft import Recipe, Sides
 from sentiment.candidates.training import MAKERS, VERSIONED, train_candidate
@@ -56,8 +56,9 @@ def test_every_candidate_has_a_maker():
 
 
 def test_a_trained_bundle_is_sealed_and_lies_alone(trained: Bundle):
-    """The folder holds the three files of a bundle, and it opens as it was sealed."""
-    assert sorted(path.name for path in trained.folder.iterdir()) == sorted(BUNDLE_FILES)
+    """The folder holds the files of a bundle, its weights beside the graph, and it opens as it was sealed."""
+    assert sorted(path.name for path in trained.folder.iterdir()) == sorted((*BUNDLE_FILES, WEIGHTS_FILE))
+    assert trained.model.stat().st_size < (trained.folder / WEIGHTS_FILE).stat().st_size
     assert open_bundle(trained.folder) == trained
 
 
@@ -104,7 +105,10 @@ def test_too_few_rows_for_a_threshold_leave_every_answer_uncertain(tmp_path: Pat
 def test_the_threshold_is_under_the_seal(trained: Bundle, tmp_path: Path):
     """The same graph with another threshold is another model."""
     other = train(tmp_path, uncertain_precision=1.0)
-    assert other.card.model_digest == trained.card.model_digest
+    assert (other.card.model_digest, other.card.weights_digest) == (
+        trained.card.model_digest,
+        trained.card.weights_digest,
+    )
     assert other.card.uncertain_below != trained.card.uncertain_below
     assert other.card.digest != trained.card.digest
 

@@ -14,7 +14,7 @@ from bentoml.exceptions import BentoMLException, NotFound
 from onnx import TensorProto, helper, numpy_helper
 
 import service.model
-from sentiment.bundle import MODEL_FILE, Bundle, copy_bundle, seal_bundle
+from sentiment.bundle import MODEL_FILE, WEIGHTS_FILE, Bundle, copy_bundle, seal_bundle
 from sentiment.errors import BundleError
 from service.model import fetch_model, find_model_tag, find_version_tag, open_sound_model
 from service.schemas import ReloadRequest
@@ -351,6 +351,17 @@ def test_a_bundle_elsewhere_is_copied(tiny_bundle, tmp_path, kind):
     assert (folder, version) == (tmp_path / "deep" / "r-1", tiny_bundle.card.digest[:12])
     assert sorted(path.name for path in folder.iterdir()) == FILES
     assert open_sound_model(folder).bundle.card == tiny_bundle.card
+
+
+@pytest.mark.parametrize("kind", ["folder", "uri"])
+def test_weights_beside_the_graph_are_fetched_too(tiny_bundle, tmp_path, kind):
+    """The card names them."""
+    (tiny_bundle.folder / WEIGHTS_FILE).write_bytes(b"weights")
+    sealed = seal_bundle(tiny_bundle.folder, tiny_bundle.card)
+
+    folder, _ = fetch_model(ReloadRequest(**name_source(kind, sealed.folder)), tmp_path / "r-1")
+
+    assert (folder / WEIGHTS_FILE).read_bytes() == b"weights"
 
 
 @pytest.mark.parametrize("end", ["/", "//"])
