@@ -5,10 +5,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from sentiment.errors import ConfigError
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 STATE_VARIABLE = "SENTIMENT_STATE_DIR"
 MODEL_TAG_VARIABLE = "SENTIMENT_MODEL_TAG"
 DATABASE_VARIABLE = "DATABASE_URL"
+DATABASE_FILE_VARIABLE = "DATABASE_URL_FILE"
 DEFAULT_FOLDER = ".sentigate"
 
 
@@ -88,8 +91,33 @@ def locate_state() -> State:
 
 
 def locate_database() -> str:
-    """Return the SQLAlchemy URL of our own records: `DATABASE_URL`, else SQLite in the state folder."""
-    return os.environ.get(DATABASE_VARIABLE) or locate_state().database_uri
+    """Return the SQLAlchemy URL of our own records: `DATABASE_URL`, else SQLite in the state folder.
+
+    `DATABASE_URL_FILE` names a file that holds the URL, as secrets are mounted. Raises ConfigError when it cannot be
+    read, or when both are set.
+    """
+    url, file = os.environ.get(DATABASE_VARIABLE), os.environ.get(DATABASE_FILE_VARIABLE)
+    if url and file:
+        raise ConfigError(f"{DATABASE_VARIABLE} and {DATABASE_FILE_VARIABLE} are both set; wanted one of them.")
+    if file:
+        return _read_database_url(Path(file))
+    return url or locate_state().database_uri
+
+
+def _read_database_url(file: Path) -> str:
+    try:
+        url = file.expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise ConfigError(
+            f"{DATABASE_FILE_VARIABLE} names {str(file)!r}, which cannot be read ({reason});"
+            " wanted a file that holds the URL of a database."
+        ) from error
+    if not url:
+        raise ConfigError(
+            f"{DATABASE_FILE_VARIABLE} names {str(file)!r}, which is empty; wanted the URL of a database in it."
+        )
+    return url
 
 
 def make_scratch_folder() -> Path:

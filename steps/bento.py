@@ -40,12 +40,29 @@ def build_bento(model_tag: str, version: str) -> str:
 
     Raises DeployError with the last words of the build when it fails.
     """
-    command = [sys.executable, "-m", "bentoml", "build", "--version", version, "--output", "tag", str(CHECKOUT)]
+    command = [sys.executable, "-m", "bentoml", "build", "--version", version, "--output", "tag"]
+    if revision := find_revision():
+        command += ["--label", f"revision={revision}"]
+    command.append(str(CHECKOUT))
     environment = {**os.environ, MODEL_TAG_VARIABLE: model_tag}
     done = subprocess.run(command, env=environment, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise DeployError(f"the Bento could not be built: {_last_words(done.stderr or done.stdout)}")
     return f"{BENTO}:{version}"
+
+
+def find_revision() -> str:
+    """Return the commit of this checkout, with `-dirty` where files differ from it; empty without git."""
+    return ask_git("describe", "--always", "--match=", "--abbrev=40", "--dirty")
+
+
+def ask_git(*question: str) -> str:
+    """Return what git says of this checkout; empty without git, or where it has no answer."""
+    try:
+        done = subprocess.run(["git", *question], cwd=CHECKOUT, capture_output=True, text=True, check=False)  # noqa: S607
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
 
 
 def smoke_test(bento_tag: str, digest: str) -> None:

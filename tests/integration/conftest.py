@@ -1,0 +1,62 @@
+"""What integration tests share: one small image, and the engine that runs it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from deploy.engines import Engine, find_engine
+from deploy.image import BASE_IMAGE
+from sentiment.errors import DeployError
+from sentiment.state import CHECKOUT
+from tests.integration.serving import TAG, make_store
+
+IMAGE = "localhost/sentigate-test"
+BUILD = "from steps.bento import build_bento; build_bento({tag!r}, {version!r})"
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The engine that runs containers here, or a skip that says why there is none."""
+    try:
+        found = find_engine(among=("docker", "podman"))
+        found.fetch_image(BASE_IMAGE)
+    except DeployError as error:
+        pytest.skip(str(error))
+    return found
+
+
+@pytest.fixture(scope="session")
+def bento_store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a checkout with the Bento of the tiny bundle in its store, and nothing in production."""
+    folder = tmp_path_factory.mktemp("bento")
+    environment = {
+        **os.environ,
+        "BENTOML_HOME": str(make_store(folder)),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "SENTIMENT_STATE_DIR": str(folder / "state"),
+    }
+    build = BUILD.format(tag=TAG, version=TAG.partition(":")[2])
+    subprocess.run([sys.executable, "-c", build], cwd=CHECKOUT, env=environment, check=True)
+    return environment
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine, bento_store: dict[str, str]) -> str:
+    """The name of an image of the service with the tiny bundle in it, as `make image` builds it."""
+    version = TAG.partition(":")[2]
+    build_image(bento_store, "--version", version, "--name", IMAGE, "--backend", engine.name, check=True)
+    return f"{IMAGE}:{version}"
+
+
+def build_image(
+    environment: dict[str, str], *options: str, check: bool = False
+) -> "subprocess.CompletedProcess[str]":
+    """Return what `make image` did with these options."""
+    command = [sys.executable, "-m", "deploy.image", *options]
+    done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
