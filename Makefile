@@ -15,8 +15,13 @@ MODELS ?= production
 DATASETS ?= bundled
 ROWS ?= holdout
 SAMPLE ?= 0
+VERSION ?=
+BACKEND ?= auto
+BASE ?=
+NAME ?= sentigate
+IMAGE ?= sentigate:latest
 
-.PHONY: help setup demo train evaluate serve ledger test check fix lock clean
+.PHONY: help setup demo train evaluate serve ledger image sbom audit test check fix lock clean
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -49,6 +54,15 @@ serve: .sentigate/.ready ## Serve the production model; HOST=127.0.0.1 PORT=3000
 ledger: .sentigate/.ready ## Show decisions, promotions and rollbacks
 	@$(PY) -m pipelines.run ledger
 
+image: .sentigate/.ready ## Build the container image; VERSION=3 BACKEND=podman BASE=python:3.11-slim-bookworm NAME=sentigate, each optional
+	@$(PY) -m deploy.image --backend '$(BACKEND)' --name '$(NAME)' $(if $(VERSION),--version '$(VERSION)') $(if $(BASE),--base '$(BASE)')
+
+sbom: .sentigate/.ready ## List what is in an image as a CycloneDX file; IMAGE=sentigate:latest
+	@$(PY) -m deploy.sbom --backend '$(BACKEND)' '$(IMAGE)'
+
+audit: .sentigate/.ready ## Look the packages of the image up among known vulnerabilities
+	@$(PY) -m deploy.audit
+
 test: check ## Lint, types, import contracts and all tests
 	@.venv/bin/pytest
 
@@ -62,11 +76,12 @@ fix: .sentigate/.ready ## Format and mend what lint can mend
 	@.venv/bin/ruff check --fix --quiet .
 	@.venv/bin/ruff format --quiet .
 
-lock: ## Resolve pyproject.toml anew into requirements.lock
+lock: ## Resolve pyproject.toml anew into requirements.lock, and what the image has of it into service/requirements.lock
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); print(*p['project']['dependencies'], *p['dependency-groups']['dev'], sep='\n')" > .venv-lock/wanted.txt
 	@.venv-lock/bin/pip install --quiet --requirement .venv-lock/wanted.txt
 	@{ echo "# Made by 'make lock' from pyproject.toml."; .venv-lock/bin/pip freeze | sed -E -e 's/^(torch==[0-9.]+)\+cpu$$/\1/' -e "s/^((daal|scikit-learn-intelex|tbb|tcmlib)==.*)/\1; platform_machine == 'x86_64'/"; } > requirements.lock
+	@{ echo "# Made by 'make lock' from service/requirements.txt, for images on x86-64 and aarch64; hf-xet is for downloads alone."; .venv-lock/bin/uv pip compile --quiet service/requirements.txt --constraints requirements.lock --no-emit-package hf-xet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --only-binary :all: --generate-hashes --no-annotate --no-header; } > service/requirements.lock
 	@rm -rf .venv-lock
 
 clean: ## Remove the state of this checkout: models, runs, registry, ledger

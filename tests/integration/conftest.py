@@ -50,13 +50,9 @@ def image(engine: Engine, bento_store: dict[str, str]) -> str:
     return f"{IMAGE}:{version}"
 
 
-def build_image(
-    environment: dict[str, str], *options: str, check: bool = False
-) -> "subprocess.CompletedProcess[str]":
+def build_image(environment: dict[str, str], *options: str, check: bool = False) -> "subprocess.CompletedProcess[str]":
     """Return what `make image` did with these options."""
     command = [sys.executable, "-m", "deploy.image", *options]
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, done.stderr
     return done
-
-
