@@ -109,9 +109,8 @@ def list_labels(bento: BuiltBento, base: str, base_digest: str, source: str) -> 
     return {name: value for name, value in labels.items() if value}
 
 
-def find_source() -> str:
-    """Return the address of the repository for people to open, without whatever password is in it, or nothing."""
-    address = ask_git("config", "--get", "remote.origin.url")
+def read_source(address: str) -> str:
+    """Return where people find the repository that git fetches from, without a password; empty for a local one."""
     if found := SCP_LIKE.match(address):
         return f"https://{found[1]}/{found[2]}"
     return f"https://{found[1]}" if (found := WEB.match(address)) else ""
@@ -162,7 +161,8 @@ def main(version: str | None, backend: str, base: str, name: str) -> None:
         if bento.version == find_production():
             names.append(f"{name}:latest")
         click.echo(f"building {names[0]} with {engine.name}, a minute where nothing is cached", err=True)
-        labels = list_labels(bento, base, base_image.digest, find_source())
+        source = read_source(ask_git("config", "--get", "remote.origin.url"))
+        labels = list_labels(bento, base, base_image.digest, source)
         containerize(engine, bento, base, names, labels)
         image = engine.find_image(names[0])
     except SentimentError as error:

@@ -16,6 +16,7 @@ from sentiment.errors import SentimentError
 from sentiment.state import locate_database, locate_state
 from service.access_log import keep_callers_out
 from service.answering import Answering
+from service.checking import check_settings
 from service.connections import bound_connections
 from service.edge import Edge
 from service.metrics import Metrics
@@ -49,7 +50,7 @@ from service.switching import (
 SECONDS_TO_SAY_SO = 5
 EVERYTHING = ".*"
 
-settings = ServiceSettings()
+settings = check_settings()
 logger = logging.getLogger(__name__)
 
 

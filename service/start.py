@@ -8,13 +8,11 @@ from contextlib import closing
 
 import click
 from bentoml.exceptions import BentoMLException
-from pydantic import ValidationError
 
-from sentiment.errors import ConfigError
 from sentiment.state import CHECKOUT
 from service.access import is_loopback, open_access, say_exposed
+from service.checking import check_settings
 from service.model import find_model_tag
-from service.settings import ServiceSettings
 
 MAX_PORT = 65535
 
@@ -36,14 +34,6 @@ def require_free_port(host: str, port: int) -> None:
             raise click.ClickException(f"{host}:{port} cannot be used ({error.strerror}); {way_out}") from error
 
 
-def say_settings(error: ConfigError | ValidationError) -> str:
-    """Return one sentence on a setting that cannot be used."""
-    if isinstance(error, ConfigError):
-        return str(error)
-    mistake = error.errors(include_url=False, include_input=False)[0]
-    return f"SENTIMENT_{'_'.join(str(part) for part in mistake['loc']).upper()}: {mistake['msg'].lower()}."
-
-
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(1, MAX_PORT), help="Port to listen on.")
@@ -52,12 +42,9 @@ def main(host: str, port: int) -> None:
     require_free_port(host, port)
     try:
         tag = find_model_tag()
+        access = open_access(check_settings())
     except BentoMLException as error:
         raise click.ClickException(str(error)) from error
-    try:
-        access = open_access(ServiceSettings())
-    except (ConfigError, ValidationError) as error:
-        raise click.ClickException(say_settings(error)) from error
     if access.is_open and not is_loopback(host):
         click.secho(f"warning: {say_exposed(host)}", err=True, bold=True)
     address = f"http://{host}:{port}"

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +12,7 @@ import pytest
 from deploy.engines import Engine
 from deploy.image import BASE_IMAGE
 from sentiment.state import CHECKOUT
+from service.keys import make_key, write_key
 from tests.integration.containers import Container, run_container
 from tests.integration.serving import wait_until
 
@@ -41,10 +43,11 @@ workers = [int(p.parent.name) for p in Path("/proc").glob("[0-9]*/cmdline") if b
 os.kill(workers[0], signal.SIGKILL)
 print(workers[0])
 """
-COUNT_ROWS = """
+LIST_ROWS = """
 import sqlite3
-print("\\n".join(i for (i,) in sqlite3.connect("file:/var/lib/sentigate/sentigate.db?mode=ro", uri=True).execute("select id from predictions")))
-"""  # noqa: E501
+database = sqlite3.connect("file:/var/lib/sentigate/sentigate.db?mode=ro", uri=True)
+print(*(found for (found,) in database.execute("select id from predictions")), sep="\\n")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,8 @@ def volume(engine: Engine) -> Iterator[str]:
 
 
 def find_rows(container: Container) -> set[str]:
-    return set(container.execute("python", "-c", COUNT_ROWS).split())
+    """Return the ids of the predictions in the database of a container."""
+    return {str(uuid.UUID(found)) for found in container.execute("python", "-c", LIST_ROWS).split()}
 
 
 def test_a_container_answers(container):
@@ -148,10 +152,8 @@ def test_it_warns_when_everybody_may_ask(container):
 
 def test_keys_come_from_a_file(engine, image, tmp_path):
     """A mounted file of keys closes the service; the probes stay open."""
-    from service.keys import make_key
-
-    key, line = make_key("tests", ("predict",), None)
-    (tmp_path / "keys.txt").write_text(f"{line}\n", encoding="utf-8")
+    presented, key = make_key("tests", ("predict",))
+    (tmp_path / "keys.txt").write_text(f"{write_key(key)}\n", encoding="utf-8")
     mounted = (
         "--volume",
         f"{tmp_path}/keys.txt:/run/secrets/keys:ro",
@@ -160,7 +162,7 @@ def test_keys_come_from_a_file(engine, image, tmp_path):
     )
     with run_container(engine, image, *mounted) as container:
         assert container.post("/predict", {"text": "hm"}).status_code == httpx.codes.UNAUTHORIZED
-        asked = container.post("/predict", {"text": "hm"}, headers={"authorization": f"Bearer {key}"})
+        asked = container.post("/predict", {"text": "hm"}, headers={"authorization": f"Bearer {presented}"})
         assert asked.status_code == httpx.codes.OK
         assert container.get("/readyz").status_code == httpx.codes.OK
 

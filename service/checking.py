@@ -1,0 +1,28 @@
+"""What an operator has set, checked before a worker starts: a sentence, instead of workers that start for ever."""
+
+from bentoml.exceptions import BentoMLException
+from pydantic import ValidationError
+
+from sentiment.errors import ConfigError
+from sentiment.state import locate_database
+from service.access import open_access
+from service.settings import ServiceSettings
+
+
+def check_settings() -> ServiceSettings:
+    """Return the settings. Raises BentoMLException with one sentence when one of them cannot be used."""
+    try:
+        settings = ServiceSettings()
+        open_access(settings)
+        locate_database()
+    except (ConfigError, ValidationError) as error:
+        raise BentoMLException(say_settings(error)) from error
+    return settings
+
+
+def say_settings(error: ConfigError | ValidationError) -> str:
+    """Return one sentence on a setting that cannot be used."""
+    if isinstance(error, ConfigError):
+        return str(error)
+    mistake = error.errors(include_url=False, include_input=False)[0]
+    return f"SENTIMENT_{'_'.join(str(part) for part in mistake['loc']).upper()}: {mistake['msg'].lower()}."

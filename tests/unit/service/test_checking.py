@@ -1,0 +1,56 @@
+"""A setting that cannot be used is one sentence, before any worker starts."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from bentoml.exceptions import BentoMLException
+
+from sentiment.state import CHECKOUT
+from service.checking import check_settings
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch):
+    for variable in ("DATABASE_URL", "DATABASE_URL_FILE", "SENTIMENT_API_KEY_FILE", "SENTIMENT_API_KEYS"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("SENTIMENT_WORKERS", "-1", "SENTIMENT_WORKERS: input should be greater than or equal to 0."),
+        ("SENTIMENT_API_KEY_FILE", "/nowhere/keys", "/nowhere/keys"),
+        ("DATABASE_URL_FILE", "/nowhere/url", "DATABASE_URL_FILE names '/nowhere/url', which cannot be read"),
+    ],
+)
+def test_what_cannot_be_used_is_named(monkeypatch, variable, value, sentence):
+    """The sentence names the setting or the file that is wrong."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(BentoMLException, match=sentence):
+        check_settings()
+
+
+def test_what_can_be_used_is_returned(monkeypatch):
+    """Sound settings pass."""
+    monkeypatch.setenv("SENTIMENT_WORKERS", "3")
+    assert check_settings().workers == 3
+
+
+@pytest.mark.slow
+def test_a_server_that_cannot_work_ends_with_a_sentence():
+    """It does not start workers that fail again and again."""
+    environment = {**os.environ, "SENTIMENT_MODEL_TAG": "sentiment:none", "DATABASE_URL_FILE": "/nowhere/url"}
+    done = subprocess.run(
+        [sys.executable, "-m", "bentoml", "serve", str(CHECKOUT), "--host", "127.0.0.1"],
+        env=environment,
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "DATABASE_URL_FILE names '/nowhere/url', which cannot be read" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
