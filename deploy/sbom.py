@@ -26,13 +26,15 @@ python = [
 query = ["dpkg-query", "--show", "--showformat", "${Package} ${Version} ${Architecture}\n"]
 debian = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
 system = platform.freedesktop_os_release()
-print(json.dumps({"python": python, "debian": debian, "system": f"{system['ID']}-{system['VERSION_ID']}"}))
+print(json.dumps({"python": python, "debian": debian, "system": f"{system['ID']}-{system['VERSION_ID']}",
+    "interpreter": platform.python_version()}))
 """
 
 
 def list_components(installed: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a component for each package, named by its package URL."""
-    components = []
+    interpreter = installed["interpreter"]
+    components = [_name("python", interpreter, f"pkg:generic/python@{interpreter}")]
     for found in sorted(installed["python"], key=lambda found: str(found["name"]).lower()):
         purl = f"pkg:pypi/{canonicalize_name(found['name'])}@{quote(found['version'])}"
         licences = {"licenses": [{"expression": found["license"]}]} if found["license"] else {}
