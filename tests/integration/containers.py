@@ -58,7 +58,7 @@ class Container:
     def stop(self) -> float:
         """Stop it as an engine does, by SIGTERM; return the seconds that took."""
         begun = time.monotonic()
-        self.engine.run("stop", "--time", "30", self.name)
+        self.engine.run("stop", "-t", "30", self.name)
         return time.monotonic() - begun
 
     def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
