@@ -1,6 +1,5 @@
 """The step that decides and acts: gate, register, build, smoke-test, promote, each a function of its own."""
 
-import json
 import logging
 import os
 import tempfile
@@ -25,18 +24,9 @@ from sentiment.plots import plot_confusion
 from sentiment.predictor import Predictor
 from sentiment.reports import Trial, render_comparison, score_model
 from sentiment.state import locate_state
-from steps.bento import build_bento, smoke_test, store_model
 from steps.materializers import RecordMaterializer
-from steps.registry import (
-    MODEL,
-    PRODUCTION,
-    fetch_bundle,
-    find_version,
-    log_bundle,
-    move_production,
-    name_version,
-    register_bundle,
-)
+from steps.promotion import deploy_version, promote_version
+from steps.registry import MODEL, PRODUCTION, fetch_bundle, find_version, log_bundle, register_bundle
 
 logger = logging.getLogger(__name__)
 
@@ -140,31 +130,6 @@ def record_decision(challenger: Bundle, decision: Decision, page: str) -> None:
     for warning in decision.warnings:
         logger.warning("gate: %s.", warning)
     logger.info("gate: %s. %s", decision.outcome, decision.summary)
-
-
-def deploy_version(bundle: Bundle, version: ModelVersion) -> str:
-    """Return the tag of the Bento built with exactly this version, after it has answered a question."""
-    name = name_version(version)
-    store_model(bundle, f"{MODEL}:{name}")
-    bento = build_bento(f"{MODEL}:{name}", name)
-    smoke_test(bento, bundle.card.digest)
-    return bento
-
-
-def promote_version(bundle: Bundle, version: ModelVersion, bento: str) -> None:
-    """Move `production` to a version and the pointer that a local service reads with it."""
-    replaced = move_production(version)
-    state = locate_state()
-    pointer = {"tag": f"{MODEL}:{name_version(version)}", "bento": bento, "digest": bundle.card.digest}
-    scratch = state.production.with_suffix(".part")
-    scratch.write_text(json.dumps(pointer, indent=2) + "\n", encoding="utf-8")
-    scratch.replace(state.production)
-    previous = str(replaced.version) if replaced else None
-    summary = f"version {version.version} is in production, {'after version ' + previous if previous else 'the first'}."
-    _enter(
-        "promotion", str(version.version), summary, {"bento": bento, "previous": previous, "digest": bundle.card.digest}
-    )
-    logger.info("promoted: %s Serve it with `bentoml serve`.", summary)
 
 
 def _measure_champion(
