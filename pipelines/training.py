@@ -28,7 +28,7 @@ def train_and_deploy(
     candidates: list[Candidate],
     training: TrainingSection,
     gate: GateSection,
-    promotion: PromotionSection = PromotionSection(),  # noqa: B008 - frozen
+    promotion: PromotionSection,
 ) -> None:
     """Train the candidates side by side, gate the best one, and deploy it when it passes."""
     raw = ingest(dataset)

@@ -209,7 +209,7 @@ class GateSection(Section):
 class PromotionSection(Section):
     """What happens to a version that passed: `manual` waits for `make approve`."""
 
-    approval: Approval = "none"
+    approval: Approval
 
 
 class TrainingConfig(Section):
@@ -221,7 +221,7 @@ class TrainingConfig(Section):
     candidates: tuple[Candidate, ...] = Field(min_length=1)
     training: TrainingSection
     gate: GateSection
-    promotion: PromotionSection = PromotionSection()
+    promotion: PromotionSection
 
     @field_validator("candidates")
     @classmethod

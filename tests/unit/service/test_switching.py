@@ -199,7 +199,7 @@ def test_a_worker_answers_from_the_first_model(make_switch, folder):
     switch = make_switch(Opener(), follows=False)
 
     assert switch.current == Served("the predictor of initial", "1")
-    assert read(folder / f"{os.getpid()}.status") == {"id": "", "progress": "serving", "reason": ""}
+    assert read(folder / f"{os.getpid()}.status") == {"id": "", "progress": "serving", "reason": "", "serves": ""}
     assert list_workers(folder) == [str(os.getpid())]
 
 
@@ -217,7 +217,8 @@ def test_a_good_model_is_served(make_switch, folder):
     assert switch.current == Served("the predictor of good", "2")
     served = read(folder / SERVED_FILE)
     assert (served["folder"], served["version"]) == ("/bundles/good", "2")
-    assert read(folder / f"{os.getpid()}.status") == {"id": served["id"], "progress": "serving", "reason": ""}
+    status = {"id": served["id"], "progress": "serving", "reason": "", "serves": served["id"]}
+    assert read(folder / f"{os.getpid()}.status") == status
     assert not (folder / CANDIDATE_FILE).exists()
     assert not list(folder.glob("*.part"))
 
@@ -364,7 +365,7 @@ def test_a_candidate_that_is_served_already_is_not_prepared_again(make_switch, f
     (folder / CANDIDATE_FILE).unlink()
     switch.poll()
 
-    assert read(folder / f"{os.getpid()}.status") == {"id": "a", "progress": "serving", "reason": ""}
+    assert read(folder / f"{os.getpid()}.status") == {"id": "a", "progress": "serving", "reason": "", "serves": "a"}
     assert (opener.opened, switch.current.version) == (["initial", "good"], "2")
 
 
