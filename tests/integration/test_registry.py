@@ -129,6 +129,7 @@ def test_promotion_moves_production_and_previous(run_id: str, tmp_path: Path) ->
     assert previous is not None
     assert (int(production.version), int(previous.version)) == (2, 1)
     assert find_version("staging") is None
+    assert production.tags["promotion.by"]
     assert name_version(production) == f"2-{bundle.card.digest[:12]}"
 
 

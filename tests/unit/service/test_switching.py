@@ -25,6 +25,7 @@ from service.switching import (
     Served,
     SwitchBusyError,
     SwitchError,
+    Workers,
     list_workers,
     open_server_folder,
 )
@@ -207,6 +208,19 @@ def test_a_worker_that_cannot_open_its_first_model_does_not_start(folder):
     """A service without a model answers nobody."""
     with pytest.raises(BundleError, match=r"^model\.onnx was altered"):
         ModelSwitch(folder, Choice("", str(BAD), "1"), Opener())
+
+
+def test_workers_that_serve_what_was_chosen_last_are_counted(make_switch, folder):
+    """A worker that has refused a model serves the one before, and one that is still to switch is not current."""
+    switch = make_switch(Opener(), follows=False)
+    assert switch.count_workers() == Workers(living=1, current=1)
+    offer(folder, Choice("a", str(BAD), "2"))
+    switch.poll()
+    assert switch.count_workers() == Workers(living=1, current=1)
+    offer(folder, Choice("b", str(GOOD), "3"), SERVED_FILE)
+    assert switch.count_workers() == Workers(living=1, current=0)
+    switch.poll()
+    assert switch.count_workers() == Workers(living=1, current=1)
 
 
 def test_a_good_model_is_served(make_switch, folder):
