@@ -11,8 +11,8 @@ from zenml.models import PipelineRunResponse
 from pipelines.guarded import GuardedPipeline, say_errors
 from sentiment.config import RollbackConfig, check_parameters, read_parameters
 from sentiment.errors import BusyError
-from steps.promotion import put_into_production, tell_services
-from steps.rollback import roll_back, try_previous
+from steps.promotion import put_into_production
+from steps.rollback import finish_rollback, roll_back, try_previous
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def go_back(
     """Try an earlier version, move it into production, tell running services."""
     move = try_previous(reason, version, services, key_file)
     moved = put_into_production(move)
-    tell_services(moved, services, key_file)
+    finish_rollback(moved, services, key_file)
 
 
 class RollbackPipeline(GuardedPipeline):

@@ -38,10 +38,16 @@ class Move:
     approved: bool = False
 
     @property
+    def is_done(self) -> bool:
+        """Whether the version is in production already, so that services alone are to be told."""
+        return self.replaced == self.version
+
+    @property
     def summary(self) -> str:
         """One sentence for people."""
         if self.event == "rollback":
-            return f"version {self.version} is in production again, instead of version {self.replaced}."
+            instead = f", instead of version {self.replaced}" if self.replaced else ""
+            return f"version {self.version} is in production again{instead}."
         return f"version {self.version} is in production, {say_after(self.replaced)}."
 
     def list_entries(self) -> list[LedgerEntry]:
@@ -94,12 +100,13 @@ def choose_return(entries: Sequence[LedgerEntry], production: str | None, previo
 
     Raises PromotionError where there is none.
     """
-    if production is None:
-        raise PromotionError("nothing is in production, so that there is nothing to roll back; `make train` makes one.")
     stack = read_stack(entries) or tuple(version for version in (previous, production) if version)
+    if not stack:
+        raise PromotionError("nothing is in production, so that there is nothing to roll back; `make train` makes one.")
     if stack[-1] != production and not wanted:
+        place = f"is at version {production}" if production else "points nowhere"
         raise PromotionError(
-            f"the alias 'production' is at version {production}, the ledger put version {stack[-1]} there: somebody"
+            f"the alias 'production' {place}, the ledger put version {stack[-1]} there: somebody"
             f" moved it by hand; name the version to go back to: make rollback VERSION={stack[-1]} REASON=..."
         )
     earlier = stack[:-1] if stack[-1] == production else stack
@@ -111,7 +118,7 @@ def choose_return(entries: Sequence[LedgerEntry], production: str | None, previo
     if wanted and wanted not in earlier:
         known = ", ".join(sorted(set(earlier), key=int))
         raise PromotionError(
-            f"version {wanted} is none that production can go back to from version {production}; wanted one of {known}."
+            f"version {wanted} is none that production can go back to; wanted one of {known}."
             f" `make promote VERSION={wanted}` puts any version there that the gate let pass."
         )
     return wanted or earlier[-1]
@@ -156,13 +163,11 @@ def list_objections(
 def check_promotion(
     entries: Sequence[LedgerEntry], version: str, digest: str, production: str | None, force: str = ""
 ) -> None:
-    """Raise PromotionError when the version is in production already, or something speaks against it and no force."""
+    """Raise PromotionError when something speaks against a promotion and there is no force."""
     if force and len(force.split()) < MIN_REASON_WORDS:
         raise PromotionError(
             f"the reason {force!r} is too short for the ledger; wanted {MIN_REASON_WORDS} words or more that say why."
         )
-    if version == production:
-        raise PromotionError(f"version {version} is in production already; nothing was changed.")
     objections = list_objections(entries, version, digest, production)
     if objections and not force:
         raise PromotionError(

@@ -42,6 +42,9 @@ def make_move(move: Move) -> None:
 
     Raises PromotionError when production is not what the move was planned for.
     """
+    if move.is_done:
+        logger.info("version %s is in production already; services are told again", move.version)
+        return
     with hold_move_lock():
         _finish_move()
         found = read_alias(PRODUCTION)

@@ -60,16 +60,18 @@ def plan_promotion(wanted: str, *, reason: str = "", force: str = "", approve: b
     if approve:
         wanted = choose_waiting(read_alias(STAGING), wanted if wanted != STAGING else "")
     version = identify_version(require_version(wanted))
-    check_version(version, force=force)
-    bento = make_bento(version)
     replaced = read_alias(PRODUCTION)
+    if replaced == str(version.version):
+        return describe_move(version, f"{BENTO}:{name_version(version)}", replaced)
+    check_version(version, replaced, force)
+    bento = make_bento(version)
     return describe_move(version, bento, replaced, reason=reason or force, force=force, approved=approve)
 
 
-def check_version(version: ModelVersion, *, force: str = "") -> None:
+def check_version(version: ModelVersion, production: str | None, force: str = "") -> None:
     """Raise PromotionError when something speaks against a version and no force was given."""
     entries = read_entries(locate_state().ledger)
-    check_promotion(entries, str(version.version), version.tags["digest"], read_alias(PRODUCTION), force)
+    check_promotion(entries, str(version.version), version.tags["digest"], production, force)
 
 
 def describe_move(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from zenml import step
 
-from sentiment.errors import DeployError, PromotionError
+from sentiment.errors import BundleError, DeployError, PromotionError, RegistryError
 from sentiment.ledger import name_actor, read_entries, stamp_time
 from sentiment.promotion import Move, choose_return, find_previous
 from sentiment.state import locate_state
@@ -30,6 +30,7 @@ def roll_back(reason: str, *, version: str = "", services: Sequence[str] = (), k
     move = plan_rollback(reason, version)
     make_move(move)
     switch_services(move, choose_services(services), read_key(key_file))
+    restore_bento(move)
     return move
 
 
@@ -40,14 +41,14 @@ def plan_rollback(reason: str, wanted: str = "") -> Move:
     settle_moves()
     entries, production = read_entries(locate_state().ledger), read_alias(PRODUCTION)
     number = choose_return(entries, production, read_alias(PREVIOUS), wanted)
-    version = identify_version(require_version(number))
-    name, digest = name_version(version), version.tags["digest"]
     try:
+        version = identify_version(require_version(number))
+        name, digest = name_version(version), version.tags["digest"]
         try_model(ensure_stored(version), digest)
-    except DeployError as error:
-        raise DeployError(
-            f"production stays at version {production}: version {number} was tried and {error} Another one:"
-            " make rollback VERSION=... REASON=..."
+    except (BundleError, DeployError, RegistryError) as error:
+        raise PromotionError(
+            f"production was not rolled back to version {number}: {error}"
+            " Another one: make rollback VERSION=... REASON=..."
         ) from error
     return Move(
         event="rollback",
@@ -75,6 +76,13 @@ def restore_bento(move: Move) -> None:
         logger.warning("%s is not in the store, and %s", move.bento, error)
     else:
         logger.info("%s was missing and is built again", move.bento)
+
+
+@step(enable_cache=False)
+def finish_rollback(move: Move, services: list[str], key_file: str) -> None:
+    """End once every worker of every running service answers from the model; then see to its Bento."""
+    switch_services(move, choose_services(services), read_key(key_file))
+    restore_bento(move)
 
 
 @step(enable_cache=False, output_materializers={"move": RecordMaterializer})

@@ -84,7 +84,10 @@ def switch_services(move: Move, urls: Sequence[str], key: str) -> None:
     with ThreadPoolExecutor(len(urls)) as pool:
         complaints = [said for said in pool.map(lambda url: _switch(url, key, move), urls) if said]
     if complaints:
-        raise ServiceError(f"version {move.version} is in production, but {'; '.join(complaints)}.")
+        raise ServiceError(
+            f"version {move.version} is in production, but {'; '.join(complaints)}."
+            f" Tell it again: make promote VERSION={move.version}"
+        )
 
 
 def _switch(url: str, key: str, move: Move) -> str:

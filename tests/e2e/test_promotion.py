@@ -236,10 +236,17 @@ def test_a_service_that_cannot_be_reached_is_told(copy: CheckoutCopy, service: S
     )
     assert said.endswith(
         "Error: version 4 is in production, but http://127.0.0.1:9 cannot be reached ([Errno 111] Connection refused);"
-        " what it answers from is not known."
+        " what it answers from is not known. Tell it again: make promote VERSION=4"
     )
     assert read_version(copy, "production") == "4"
     assert service.get("/health").json()["model_version"].startswith("3-")
+
+
+def test_a_service_is_told_again(copy: CheckoutCopy, service: Service) -> None:
+    """A promotion to what is in production already changes nothing but services that answer from another model."""
+    before = copy.state.ledger.read_bytes()
+    assert act_under_load(copy, service, "promote", "--version", "4") == ("3", "4")
+    assert copy.state.ledger.read_bytes() == before
 
 
 def test_a_previous_model_that_is_gone_changes_nothing(copy: CheckoutCopy, service: Service) -> None:
@@ -250,7 +257,7 @@ def test_a_previous_model_that_is_gone_changes_nothing(copy: CheckoutCopy, servi
     for folder in (copy.state.bentoml / "models" / "sentiment").glob("3-*"):
         (folder / "model.onnx").write_bytes(b"torn")
     said = act(copy, "rollback", "--reason", "it is slow in the evening", fails=True)
-    assert "Error: the files of sentiment version 3 cannot be fetched from" in said
+    assert "Error: production was not rolled back to version 3: the files of sentiment version 3 cannot be" in said
     assert (copy.state.ledger.read_bytes(), copy.state.production.read_bytes()) == before
     assert read_version(copy, "production") == "4"
 

@@ -140,6 +140,7 @@ def test_workers_that_stay_late_are_told(stands, monkeypatch):
     stands.append(Stand(late=10_000))
     assert refuse(stands[0].url) == (
         f"version 7 is in production, but {stands[0].url} is late: 1 of 2 workers, and it shows the model new."
+        " Tell it again: make promote VERSION=7"
     )
 
 
@@ -149,7 +150,7 @@ def test_a_service_without_the_model_is_told(stands):
     assert refuse(stands[0].url) == (
         f"version 7 is in production, but {stands[0].url} does not take it: nothing was changed: this machine has 0"
         " models of version '7-new'; a container has the model of its image alone: start the image of that version;"
-        " it still answers from old."
+        " it still answers from old. Tell it again: make promote VERSION=7"
     )
 
 
@@ -175,7 +176,7 @@ def test_one_that_fails_does_not_stop_the_others(stands):
     said = refuse(nobody, stands[0].url)
     assert said == (
         f"version 7 is in production, but {nobody} cannot be reached ([Errno 111] Connection refused);"
-        " what it answers from is not known."
+        " what it answers from is not known. Tell it again: make promote VERSION=7"
     )
     assert stands[0].digest == NEW
 
