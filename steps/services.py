@@ -56,8 +56,12 @@ def find_services(serving: Path) -> list[str]:
         with suppress(psutil.Error, ValueError):
             server = psutil.Process(int(pid))
             if int(server.create_time() * 1000) == int(started):
-                for worker in server.children():
-                    found |= _list_addresses(worker)
+                addresses = _list_addresses(server)
+                if not addresses:
+                    logger.warning(
+                        "process %s serves from this checkout where it cannot be seen; name it: URL=http://...", pid
+                    )
+                found |= addresses
     return sorted(found)
 
 
@@ -165,9 +169,13 @@ def _read_refusal(answer: httpx.Response) -> str:
     return f"it answered {answer.status_code}"
 
 
-def _list_addresses(worker: psutil.Process) -> set[str]:
+def _list_addresses(server: psutil.Process) -> set[str]:
+    connections = []
+    for worker in server.children():
+        with suppress(psutil.Error):
+            connections += worker.net_connections("tcp")
     addresses = set()
-    for connection in worker.net_connections("tcp"):
+    for connection in connections:
         if connection.status == psutil.CONN_LISTEN:
             host = ip_address(connection.laddr.ip)
             if host.is_unspecified:
