@@ -10,7 +10,12 @@ DATASET ?=
 CANDIDATES ?=
 TRAIN_FRACTION ?=
 FORCE ?=
-export FORCE
+REASON ?=
+export FORCE REASON
+VERSION ?=
+URL ?=
+KEY_FILE ?=
+LIMIT ?=
 MODELS ?= production
 DATASETS ?= bundled
 ROWS ?= holdout
@@ -21,7 +26,7 @@ BASE ?=
 NAME ?= sentigate
 IMAGE ?= sentigate:latest
 
-.PHONY: help setup demo train evaluate serve ledger image sbom audit test check fix lock clean
+.PHONY: help setup demo train evaluate serve promote approve reject rollback ledger image sbom audit test check fix lock clean
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -51,8 +56,23 @@ evaluate: .sentigate/.ready ## Measure and compare; MODELS=production,previous D
 serve: .sentigate/.ready ## Serve the production model; HOST=127.0.0.1 PORT=3000
 	@$(PY) -m service.start --host $(HOST) --port $(PORT)
 
-ledger: .sentigate/.ready ## Show decisions, promotions and rollbacks
-	@$(PY) -m pipelines.run ledger
+REACH = $(if $(REASON),--reason "$$REASON") $(foreach url,$(URL),--url '$(url)') $(if $(KEY_FILE),--key-file '$(KEY_FILE)')
+OF_VERSION = $(if $(VERSION),--version '$(VERSION)')
+
+promote: .sentigate/.ready ## Put a version into production; VERSION=7 REASON="why" FORCE="why in spite of the gate" URL=http://... KEY_FILE=...
+	@$(PY) -m pipelines.run promote $(OF_VERSION) $(REACH) $(if $(FORCE),--force "$$FORCE")
+
+approve: .sentigate/.ready ## Say yes to the version that waits; VERSION=7 REASON="why", both optional
+	@$(PY) -m pipelines.run approve $(OF_VERSION) $(REACH)
+
+reject: .sentigate/.ready ## Say no to the version that waits; REASON="why"
+	@$(PY) -m pipelines.run reject $(OF_VERSION) $(if $(REASON),--reason "$$REASON")
+
+rollback: .sentigate/.ready ## Put the previous version back, in running services too; REASON="why" VERSION=4 URL=http://... KEY_FILE=...
+	@$(PY) -m pipelines.run rollback $(OF_VERSION) $(REACH)
+
+ledger: .sentigate/.ready ## Show decisions, approvals, promotions and rollbacks; VERSION=7 LIMIT=20
+	@$(PY) -m pipelines.run ledger $(OF_VERSION) $(if $(LIMIT),--limit $(LIMIT))
 
 image: .sentigate/.ready ## Build the container image; VERSION=3 BACKEND=podman BASE=python:3.11-slim-bookworm NAME=sentigate, each optional
 	@$(PY) -m deploy.image --backend '$(BACKEND)' --name '$(NAME)' $(if $(VERSION),--version '$(VERSION)') $(if $(BASE),--base '$(BASE)')

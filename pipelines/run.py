@@ -1,6 +1,9 @@
 """The command line of the pipelines: `python -m pipelines.run training --help`."""
 
+import json
 import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +12,24 @@ import yaml
 
 from sentiment.config import read_parameters, read_yaml
 from sentiment.errors import SentimentError
-from sentiment.ledger import read_entries
+from sentiment.ledger import read_entries, render_entry, select_entries
 from sentiment.state import CHECKOUT, locate_state
 
 if TYPE_CHECKING:
     from pipelines.guarded import GuardedPipeline
 
 CONFIG = CHECKOUT / "zenml_config.yaml"
+
+
+def _reach(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a command that reaches running services."""
+    for option in (
+        click.option("--key-file", default="", help="File with a key of the scope admin, where services want one."),
+        click.option("--url", "services", multiple=True, help="A running service; by default those of this checkout."),
+        click.option("--reason", default="", help="Why, for the ledger."),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -92,13 +106,65 @@ def evaluation(config: Path, models: str, datasets: str, rows: str, sample: int)
 
 
 @main.command()
-def ledger() -> None:
-    """Show decisions, promotions and rollbacks, oldest first."""
-    entries = read_entries(locate_state().ledger)
+@click.option("--version", required=True, help="Version of the registry, or an alias.")
+@click.option("--force", default="", metavar="REASON", help="Promote in spite of what speaks against it.")
+@_reach
+def promote(version: str, force: str, reason: str, services: tuple[str, ...], key_file: str) -> None:
+    """Put a registered version into production and into running services."""
+    from pipelines.promotion import promotion_pipeline
+
+    promotion_pipeline(version=version, reason=reason, force=force, services=list(services), key_file=key_file)
+
+
+@main.command()
+@click.option("--version", default="", help="The version that waits; only to be sure.")
+@_reach
+def approve(version: str, reason: str, services: tuple[str, ...], key_file: str) -> None:
+    """Put the version that waits at the alias `staging` into production."""
+    from pipelines.promotion import promotion_pipeline
+
+    wanted = version or "staging"
+    promotion_pipeline(version=wanted, reason=reason, approve=True, services=list(services), key_file=key_file)
+
+
+@main.command()
+@click.option("--version", default="", help="The version that waits; only to be sure.")
+@click.option("--reason", default="", help="Why, for the ledger.")
+def reject(version: str, reason: str) -> None:
+    """Say no to the version that waits."""
+    from pipelines.guarded import say_errors
+    from steps.promotion import reject_version
+
+    with say_errors():
+        number = reject_version(version, reason)
+    click.echo(f"version {number} is rejected; production stays as it is.")
+
+
+@main.command()
+@click.option("--version", default="", help="A version that was in production before; the previous one by default.")
+@_reach
+def rollback(version: str, reason: str, services: tuple[str, ...], key_file: str) -> None:
+    """Put the previous version back into production and into running services."""
+    from pipelines.rollback import rollback_pipeline
+
+    rollback_pipeline(reason=reason, version=version, services=list(services), key_file=key_file)
+
+
+@main.command()
+@click.option("--version", default="", help="Only what concerns this version.")
+@click.option("--limit", type=click.IntRange(0), default=0, help="Only the last so many; 0 for all.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, one object a line.")
+def ledger(version: str, limit: int, as_json: bool) -> None:
+    """Show decisions, approvals, promotions and rollbacks, newest last."""
+    state = locate_state()
+    entries = select_entries(read_entries(state.ledger), version, limit)
     for entry in entries:
-        click.echo(f"{entry.at}  {entry.event:<9}  {entry.summary}")
-    if not entries:
-        click.echo("the ledger is empty; `make train` writes its first line.")
+        click.echo(json.dumps(asdict(entry)) if as_json else render_entry(entry))
+    if not entries and not as_json:
+        of_version = f" has nothing on version {version}" if version else " is empty"
+        click.echo(f"the ledger{of_version}; `make train` writes its first line.")
+    if state.move.exists():
+        click.echo("a promotion or rollback was cut off; the next one finishes it.", err=True)
 
 
 def override_setting(parameters: dict[str, Any], setting: str) -> None:

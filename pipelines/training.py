@@ -10,6 +10,7 @@ from sentiment.config import (
     DatasetSection,
     EncoderSection,
     GateSection,
+    PromotionSection,
     SplitSection,
     TrainingSection,
     read_config,
@@ -27,6 +28,7 @@ def train_and_deploy(
     candidates: list[Candidate],
     training: TrainingSection,
     gate: GateSection,
+    promotion: PromotionSection,
 ) -> None:
     """Train the candidates side by side, gate the best one, and deploy it when it passes."""
     raw = ingest(dataset)
@@ -42,7 +44,7 @@ def train_and_deploy(
         answers.append(answered)
         behaviours.append(behaviour)
     challenger = choose_challenger(bundles, answers)
-    model_deployer(challenger, holdout, bundles, answers, behaviours, validation, gate, training.seed)
+    model_deployer(challenger, holdout, bundles, answers, behaviours, validation, gate, promotion, training.seed)
 
 
 class TrainingPipeline(GuardedPipeline):

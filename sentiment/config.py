@@ -18,6 +18,7 @@ from sentiment.errors import ConfigError, say_unknown
 if TYPE_CHECKING:
     from sentiment.gate import GateRule
 
+Approval = Literal["none", "manual"]
 Candidate = Literal["tfidf", "svm", "svm_smote", "transformer", "lora", "cascade"]
 CANDIDATES: tuple[Candidate, ...] = get_args(Candidate)
 MIN_REASON_WORDS = 3
@@ -205,6 +206,12 @@ class GateSection(Section):
         return GateRule(min_f1=self.min_f1.get(dataset, self.min_f1["default"]), seed=seed, **settings)
 
 
+class PromotionSection(Section):
+    """What happens to a version that passed: `manual` waits for `make approve`."""
+
+    approval: Approval
+
+
 class TrainingConfig(Section):
     """The parameters of the training pipeline, section by section."""
 
@@ -214,6 +221,7 @@ class TrainingConfig(Section):
     candidates: tuple[Candidate, ...] = Field(min_length=1)
     training: TrainingSection
     gate: GateSection
+    promotion: PromotionSection
 
     @field_validator("candidates")
     @classmethod
@@ -240,6 +248,26 @@ class EvaluationConfig(Section):
     sample: Annotated[int, Field(ge=0)]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     split: SplitSection
+
+
+class PromoteConfig(Section):
+    """The parameters of the promotion pipeline: a version or an alias, and why."""
+
+    version: str = "staging"
+    reason: str = ""
+    force: str = ""
+    approve: bool = False
+    services: tuple[str, ...] = ()
+    key_file: str = ""
+
+
+class RollbackConfig(Section):
+    """The parameters of the rollback pipeline: why, and the version where it is not the previous one."""
+
+    reason: str = Field(min_length=1)
+    version: str = ""
+    services: tuple[str, ...] = ()
+    key_file: str = ""
 
 
 def read_config(path: Path) -> TrainingConfig:

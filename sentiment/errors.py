@@ -40,6 +40,14 @@ class DeployError(SentimentError):
     """A Bento could not be built, or did not answer its smoke test."""
 
 
+class PromotionError(SentimentError):
+    """A version may not go into production, or production cannot go back to it."""
+
+
+class ServiceError(SentimentError):
+    """A running service does not answer from the model that it was told to."""
+
+
 class GateBlockedError(SentimentError):
     """The gate blocked the challenger and `gate.strict` asks for a failing exit."""
 

@@ -1,9 +1,10 @@
 """The ledger: an append-only file of decisions, promotions and rollbacks, one JSON object a line."""
 
+import getpass
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import BinaryIO, Literal
 
 logger = logging.getLogger(__name__)
 
-Event = Literal["decision", "promotion", "rollback"]
+Event = Literal["decision", "staging", "approval", "rejection", "promotion", "rollback"]
+ACTOR_VARIABLE = "SENTIMENT_ACTOR"
 
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """One event: when (UTC, ISO 8601), of which model version, in one sentence, with details."""
+    """One event: when (UTC, ISO 8601), of which model version, in one sentence, with details; who did it and why."""
 
     at: str
     event: Event
@@ -24,6 +26,8 @@ class LedgerEntry:
     version: str | None
     summary: str
     details: Mapping[str, object] = field(default_factory=dict)
+    by: str = ""
+    reason: str = ""
 
 
 def append_entry(ledger: Path, entry: LedgerEntry) -> None:
@@ -52,12 +56,35 @@ def read_entries(ledger: Path) -> list[LedgerEntry]:
     return entries
 
 
+def select_entries(entries: Sequence[LedgerEntry], version: str = "", limit: int = 0) -> list[LedgerEntry]:
+    """Return the last `limit` entries, 0 for all; of one version, those that name it and the decisions on its model."""
+    if version:
+        named = [entry for entry in entries if version in {entry.version, entry.details.get("replaced")}]
+        digests = {entry.details.get("digest") for entry in named if entry.version == version}
+        entries = [e for e in entries if e in named or (e.event == "decision" and e.details.get("digest") in digests)]
+    return list(entries[-limit:])
+
+
+def render_entry(entry: LedgerEntry) -> str:
+    """Return a line for people: when, what, who, one sentence, and why."""
+    why = f" Because: {entry.reason}" if entry.reason else ""
+    return f"{entry.at}  {entry.event:<9}  {entry.by or '-':<10}  {entry.summary}{why}"
+
+
 def count_decisions(ledger: Path, holdout_digest: str) -> int:
     """Return how many decisions a holdout has made."""
     return sum(
         entry.event == "decision" and entry.details.get("holdout_digest") == holdout_digest
         for entry in read_entries(ledger)
     )
+
+
+def name_actor() -> str:
+    """Return who acts: `SENTIMENT_ACTOR` where it is set, else the name of the user."""
+    try:
+        return os.environ.get(ACTOR_VARIABLE) or getpass.getuser()
+    except (OSError, KeyError):  # a container may have a user without a name
+        return f"uid {os.getuid()}"
 
 
 def stamp_time(now: datetime) -> str:

@@ -66,6 +66,15 @@ class State:
         return self.folder / "ledger.jsonl"
 
     @property
+    def move(self) -> Path:
+        """What a promotion or rollback is about to write down; gone when it has."""
+        return self.folder / "move.json"
+
+    @property
+    def move_lock(self) -> Path:
+        return self.folder / "move.lock"
+
+    @property
     def run_lock(self) -> Path:
         return self.folder / "run.lock"
 

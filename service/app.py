@@ -13,6 +13,7 @@ import bentoml
 from starlette.middleware.cors import CORSMiddleware
 
 from sentiment.errors import SentimentError
+from sentiment.soundness import open_sound_model
 from sentiment.state import locate_database, locate_state
 from service.access_log import keep_callers_out
 from service.answering import Answering
@@ -20,7 +21,7 @@ from service.checking import check_settings
 from service.connections import bound_connections
 from service.edge import Edge
 from service.metrics import Metrics
-from service.model import fetch_model, find_model_tag, open_sound_model
+from service.model import fetch_model, find_model_tag
 from service.pages.reading import DatabaseReader
 from service.prediction_log.log import PredictionLog
 from service.refusals import RefusedError, quieten_refusals

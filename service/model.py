@@ -13,17 +13,13 @@ from bentoml.exceptions import BentoMLException
 
 from sentiment.bundle import BUNDLE_FILES, CARD_FILE, open_bundle, read_card
 from sentiment.errors import BundleError
-from sentiment.predictor import Predictor
 from sentiment.state import MODEL_TAG_VARIABLE, locate_state
-from sentiment.text_graph import GRAPH_ERRORS
 from service.schemas import ReloadRequest
 
 MAX_BUNDLE_BYTES = 2_000_000_000
 CHUNK_BYTES = 1_000_000
 VERSION_LENGTH = 12
-MAX_SUM_GAP = 1e-3
 REGISTERED = "sentiment"
-WARM_TEXTS = ("good", "a sentence of some length to warm the model with " * 4)
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -58,20 +54,6 @@ def read_production_tag() -> str:
             f"the pointer to the model in production, {pointer}, cannot be read; train again with `make train`,"
             f" or name a model from `bentoml models list` in {MODEL_TAG_VARIABLE}."
         ) from error
-
-
-def open_sound_model(folder: Path) -> Predictor:
-    """Return a predictor that is warm and has answered. Raises BundleError when the bundle is not sound."""
-    predictor = Predictor(open_bundle(folder))
-    try:
-        sums = predictor.predict_probabilities(WARM_TEXTS).sum(axis=1)
-    except GRAPH_ERRORS as error:
-        raise BundleError(
-            f"the graph in {folder} fails over a text ({type(error).__name__}); train and export it again."
-        ) from error
-    if not all(abs(float(total) - 1) < MAX_SUM_GAP for total in sums):
-        raise BundleError(f"the probabilities of the graph in {folder} do not add up to 1; train and export it again.")
-    return predictor
 
 
 def fetch_model(wanted: ReloadRequest, folder: Path) -> tuple[Path, str]:

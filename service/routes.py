@@ -41,6 +41,7 @@ async def show_health(_: Request) -> JSONResponse:
         {
             "status": "ok" if sound else "degraded",
             "model_version": service.switch.current.version,
+            "workers": asdict(service.switch.count_workers()),
             "prediction_log": state,
             "shadow": asdict(shadow.read_status()) if shadow else "off",
         }

@@ -114,11 +114,19 @@ class ShadowHealth(BaseModel):
     waiting: int
 
 
+class WorkersHealth(BaseModel):
+    """How many workers live, and how many of them answer from the model that was chosen last."""
+
+    living: int = Field(ge=0)
+    current: int = Field(ge=0)
+
+
 class Health(BaseModel):
     """What works and what does not; without a prediction log or a challenger there is no word on it but `off`."""
 
     status: Literal["ok", "degraded"]
     model_version: str
+    workers: WorkersHealth
     prediction_log: LogHealth | Literal["off"]
     shadow: ShadowHealth | Literal["off"]
 

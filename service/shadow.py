@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from sentiment.errors import SentimentError
-from service.model import fetch_model, open_sound_model
+from sentiment.soundness import open_sound_model
+from service.model import fetch_model
 from service.prediction_log.entries import ShadowEntry, make_id
 from service.prediction_log.log import Answered
 from service.schemas import ReloadRequest

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -66,11 +66,20 @@ class Served:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """How far a worker is with a reload."""
+    """How far a worker is with a reload, and the id of the one that chose what it serves."""
 
     id: str
     progress: Progress
     reason: str = ""
+    serves: str = ""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many workers of a server live, and how many of them serve what was chosen last."""
+
+    living: int
+    current: int
 
 
 class ModelSwitch:
@@ -127,6 +136,13 @@ class ModelSwitch:
                 self._await("serving", choice.id, SWITCH_SECONDS, threading.Event())
             return len(list_workers(self._folder))
 
+    def count_workers(self) -> Workers:
+        """Return how many workers live, and how many serve what was chosen last."""
+        served = _read_choice(self._folder / SERVED_FILE)
+        wanted = served.id if served else ""
+        statuses = [_read_status(self._folder / f"{worker}{STATUS}") for worker in list_workers(self._folder)]
+        return Workers(len(statuses), sum(status.serves == wanted for status in statuses))
+
     def poll(self) -> None:
         """Prepare the candidate where there is one, and switch to what is served where that is another."""
         # In this order: a candidate that has just gone is what is served by now, or was withdrawn.
@@ -178,7 +194,7 @@ class ModelSwitch:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _report(self, status: WorkerStatus) -> None:
-        _write(self._folder / f"{os.getpid()}{STATUS}", asdict(status))
+        _write(self._folder / f"{os.getpid()}{STATUS}", asdict(replace(status, serves=self._choice.id)))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -14,25 +14,61 @@ from typing import Any
 
 import bentoml
 import httpx
+from bentoml.exceptions import NotFound
 
 from sentiment.bundle import Bundle, copy_bundle
 from sentiment.errors import DeployError
+from sentiment.soundness import SMOKE_TEXT
 from sentiment.state import CHECKOUT, MODEL_TAG_VARIABLE
 
 BENTO = "sentigate"
-SMOKE_TEXT = "I love this, thank you so much!"
 READY_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
 
 
-def store_model(bundle: Bundle, tag: str) -> None:
-    """Copy the bundle into BentoML's model store under an exact tag; a tag that is there already stays."""
-    if any(str(model.tag) == tag for model in bentoml.models.list(tag)):
-        return
+def store_model(bundle: Bundle, tag: str) -> Path:
+    """Copy the bundle into BentoML's model store under an exact tag, unless it is there; return its folder."""
+    if folder := find_stored(tag):
+        return folder
     labels = {"candidate": bundle.card.candidate, "dataset": bundle.card.dataset}
     with bentoml.models.create(tag, labels=labels, metadata={"digest": bundle.card.digest}) as model:
         copy_bundle(bundle, Path(model.path))
+    return Path(bentoml.models.get(tag).path)
+
+
+def remove_stored(tag: str) -> None:
+    """Remove a model from BentoML's store."""
+    bentoml.models.delete(tag)
+
+
+def find_stored(tag: str) -> Path | None:
+    """Return the folder of a model in BentoML's store, or None where it is not there."""
+    try:
+        return Path(bentoml.models.get(tag).path)
+    except NotFound:
+        return None
+
+
+def has_bento(tag: str) -> bool:
+    """Return whether a Bento is in the store."""
+    try:
+        bentoml.bentos.get(tag)
+    except NotFound:
+        return False
+    return True
+
+
+def try_model(folder: Path, digest: str) -> None:
+    """Open a stored model in a process of its own, warm it and ask it. Raises DeployError when it is not sound."""
+    command = [sys.executable, "-m", "sentiment.soundness", str(folder)]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DeployError(f"the model does not answer: {_last_words(done.stderr) or f'exit code {done.returncode}'}")
+    found, label, confidence = done.stdout.split()
+    if found != digest:
+        raise DeployError(f"the model in {folder} is {found[:12]}, wanted {digest[:12]}.")
+    logger.info("test load: %r is %s (%s)", SMOKE_TEXT, label, confidence)
 
 
 def build_bento(model_tag: str, version: str) -> str:

@@ -1,10 +1,8 @@
 """The step that decides and acts: gate, register, build, smoke-test, promote, each a function of its own."""
 
-import json
 import logging
 import os
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -15,28 +13,21 @@ from zenml.types import HTMLString
 
 from sentiment.behaviour import BehaviourReport
 from sentiment.bundle import Bundle
-from sentiment.config import GateSection
+from sentiment.config import Approval, GateSection, PromotionSection
 from sentiment.datasets import Dataset
-from sentiment.errors import BundleError, GateBlockedError, RegistryError
+from sentiment.errors import BundleError, DeployError, GateBlockedError, RegistryError, ServiceError
 from sentiment.evaluation import Answers, answer_rows
 from sentiment.gate import Decision, Measured, decide_gate, write_decision
-from sentiment.ledger import Event, LedgerEntry, append_entry, count_decisions, stamp_time
+from sentiment.ledger import count_decisions
 from sentiment.plots import plot_confusion
 from sentiment.predictor import Predictor
 from sentiment.reports import Trial, render_comparison, score_model
 from sentiment.state import locate_state
-from steps.bento import build_bento, smoke_test, store_model
 from steps.materializers import RecordMaterializer
-from steps.registry import (
-    MODEL,
-    PRODUCTION,
-    fetch_bundle,
-    find_version,
-    log_bundle,
-    move_production,
-    name_version,
-    register_bundle,
-)
+from steps.moves import enter_event, make_move, settle_moves
+from steps.promotion import describe_move, make_bento, stage_version
+from steps.registry import PRODUCTION, fetch_bundle, find_version, log_bundle, register_bundle
+from steps.services import choose_services, read_key, switch_services
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +45,16 @@ def model_deployer(
     behaviours: list[BehaviourReport],
     validation: Dataset,
     gate: GateSection,
+    promotion: PromotionSection,
     seed: int,
 ) -> tuple[Annotated[Decision, "decision"], Annotated[HTMLString, "comparison_report"]]:
     """Return the gate's decision and the report on it; when it passes, the model is in production and served.
 
+    With `promotion.approval: manual` it waits at the alias `staging` instead.
+
     A blocked challenger is a normal end, unless `gate.strict`: then GateBlockedError ends the run.
     """
+    settle_moves()
     behaviour = next(
         found for bundle, found in zip(bundles, behaviours, strict=True) if bundle.card.digest == challenger.card.digest
     )
@@ -80,12 +75,34 @@ def model_deployer(
     decision = trial.decision
     record_decision(challenger, decision, page)
     if decision.passed:
-        version = register_bundle(challenger, log_bundle(challenger), _active_run())
-        bento = deploy_version(challenger, version)
-        promote_version(challenger, version, bento)
+        version = register_bundle(challenger, log_bundle(challenger), _active_run(), decision.outcome)
+        deploy_version(version, decision.champion_version, promotion.approval)
     elif gate.strict:
         raise GateBlockedError(decision.summary)
     return decision, HTMLString(page)
+
+
+def deploy_version(version: ModelVersion, champion: str | None, approval: Approval) -> None:
+    """Build and ask the Bento of a version that passed against a champion; then let it wait, or put it into production.
+
+    A running service that does not take it is told in the log: the promotion holds.
+    """
+    try:
+        bento = make_bento(version)
+    except DeployError as error:
+        raise DeployError(
+            f"version {version.version} passed and is registered, but {error} Build it again:"
+            f" make promote VERSION={version.version}"
+        ) from error
+    if approval == "manual":
+        stage_version(version, bento, champion)
+        return
+    move = describe_move(version, bento, champion)
+    make_move(move)
+    try:
+        switch_services(move, choose_services(()), read_key(""))
+    except ServiceError as error:
+        logger.warning("%s", error)
 
 
 def try_on_holdout(
@@ -136,35 +153,10 @@ def record_decision(challenger: Bundle, decision: Decision, page: str) -> None:
         "warnings": list(decision.warnings),
         "force": decision.force,
     }
-    _enter("decision", None, decision.summary, details)
+    enter_event("decision", None, decision.summary, details, decision.force)
     for warning in decision.warnings:
         logger.warning("gate: %s.", warning)
     logger.info("gate: %s. %s", decision.outcome, decision.summary)
-
-
-def deploy_version(bundle: Bundle, version: ModelVersion) -> str:
-    """Return the tag of the Bento built with exactly this version, after it has answered a question."""
-    name = name_version(version)
-    store_model(bundle, f"{MODEL}:{name}")
-    bento = build_bento(f"{MODEL}:{name}", name)
-    smoke_test(bento, bundle.card.digest)
-    return bento
-
-
-def promote_version(bundle: Bundle, version: ModelVersion, bento: str) -> None:
-    """Move `production` to a version and the pointer that a local service reads with it."""
-    replaced = move_production(version)
-    state = locate_state()
-    pointer = {"tag": f"{MODEL}:{name_version(version)}", "bento": bento, "digest": bundle.card.digest}
-    scratch = state.production.with_suffix(".part")
-    scratch.write_text(json.dumps(pointer, indent=2) + "\n", encoding="utf-8")
-    scratch.replace(state.production)
-    previous = str(replaced.version) if replaced else None
-    summary = f"version {version.version} is in production, {'after version ' + previous if previous else 'the first'}."
-    _enter(
-        "promotion", str(version.version), summary, {"bento": bento, "previous": previous, "digest": bundle.card.digest}
-    )
-    logger.info("promoted: %s Serve it with `bentoml serve`.", summary)
 
 
 def _measure_champion(
@@ -202,9 +194,3 @@ def _answer(bundle: Bundle, holdout: Dataset) -> Answers:
 def _active_run() -> str:
     run = mlflow.active_run()
     return str(run.info.run_id) if run else ""
-
-
-def _enter(event: Event, version: str | None, summary: str, details: dict[str, object]) -> None:
-    append_entry(
-        locate_state().ledger, LedgerEntry(stamp_time(datetime.now(UTC)), event, MODEL, version, summary, details)
-    )

@@ -19,6 +19,7 @@ from sentiment.bundle import CARD_FILE, Bundle, open_bundle, read_card
 from sentiment.datasets import Dataset
 from sentiment.evaluation import Answers
 from sentiment.gate import Decision
+from sentiment.promotion import Move
 
 
 class BundleMaterializer(BaseMaterializer):
@@ -93,7 +94,7 @@ class AnswersMaterializer(BaseMaterializer):
 class RecordMaterializer(BaseMaterializer):
     """Keeps a frozen record as JSON."""
 
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (BehaviourReport, Decision)
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (BehaviourReport, Decision, Move)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
     def save(self, data: Any) -> None:

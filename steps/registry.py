@@ -32,13 +32,28 @@ def find_bundle(model: str) -> tuple[Bundle, str]:
     """
     if "/" in model or Path(model).is_dir():
         return open_bundle(Path(model).expanduser()), ""
-    version = _find_number(model) if model.isdigit() else find_version(model)
-    if version is None:
-        raise RegistryError(
-            f"the registry has no version or alias {model!r} of {MODEL!r}; it has {_list_known()}."
-            " A folder with a bundle works too."
-        )
+    try:
+        version = require_version(model)
+    except RegistryError as error:
+        raise RegistryError(f"{error} A folder with a bundle works too.") from error
     return fetch_bundle(version), str(version.version)
+
+
+def require_version(wanted: str) -> ModelVersion:
+    """Return a version by its number or an alias. Raises RegistryError, which names what there is, without it."""
+    version = _find_number(wanted) if wanted.isdigit() else find_version(wanted)
+    if version is None:
+        raise RegistryError(f"the registry has no version or alias {wanted!r} of {MODEL!r}; it has {_list_known()}.")
+    return version
+
+
+def identify_version(version: ModelVersion) -> ModelVersion:
+    """Return a version that has the tags of its bundle; one that was registered by hand gets them now."""
+    if "digest" in version.tags:
+        return version
+    card = fetch_bundle(version).card
+    tag_version(str(version.version), candidate=card.candidate, dataset=card.dataset, digest=card.digest)
+    return MlflowClient().get_model_version(MODEL, version.version)
 
 
 def fetch_bundle(version: ModelVersion) -> Bundle:
@@ -59,8 +74,8 @@ def log_bundle(bundle: Bundle) -> str:
     return str(mlflow.get_artifact_uri(BUNDLE_FOLDER))
 
 
-def register_bundle(bundle: Bundle, uri: str, run_id: str) -> ModelVersion:
-    """Register a logged bundle as the next version, with the alias `staging`."""
+def register_bundle(bundle: Bundle, uri: str, run_id: str, outcome: str = "") -> ModelVersion:
+    """Register a logged bundle, with what the gate said, as the next version; no alias points to it yet."""
     client = MlflowClient()
     try:
         client.create_registered_model(MODEL)
@@ -68,10 +83,8 @@ def register_bundle(bundle: Bundle, uri: str, run_id: str) -> ModelVersion:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     card = bundle.card
-    tags = {"candidate": card.candidate, "dataset": card.dataset, "digest": card.digest}
-    version = client.create_model_version(MODEL, uri, run_id=run_id, tags=tags)
-    client.set_registered_model_alias(MODEL, STAGING, version.version)
-    return version
+    tags = {"candidate": card.candidate, "dataset": card.dataset, "digest": card.digest, "gate.outcome": outcome}
+    return client.create_model_version(MODEL, uri, run_id=run_id, tags=tags)
 
 
 def name_version(version: ModelVersion) -> str:
@@ -79,15 +92,24 @@ def name_version(version: ModelVersion) -> str:
     return f"{version.version}-{version.tags['digest'][:12]}"
 
 
-def move_production(version: ModelVersion) -> ModelVersion | None:
-    """Point `production` to a version and `previous` to the one that it replaces, which is returned."""
-    client = MlflowClient()
-    replaced = find_version(PRODUCTION)
-    if replaced is not None:
-        client.set_registered_model_alias(MODEL, PREVIOUS, replaced.version)
-    client.set_registered_model_alias(MODEL, PRODUCTION, version.version)
-    client.delete_registered_model_alias(MODEL, STAGING)
-    return replaced
+def point_alias(alias: str, version: str | None) -> None:
+    """Point an alias to a version, or remove it."""
+    if version is None:
+        MlflowClient().delete_registered_model_alias(MODEL, alias)
+    else:
+        MlflowClient().set_registered_model_alias(MODEL, alias, version)
+
+
+def tag_version(version: str, **tags: str) -> None:
+    """Write tags on a version, for those who look at it in MLflow."""
+    for name, value in tags.items():
+        MlflowClient().set_model_version_tag(MODEL, version, name, value)
+
+
+def read_alias(alias: str) -> str | None:
+    """Return the number of the version behind an alias, or None where there is none."""
+    version = find_version(alias)
+    return str(version.version) if version else None
 
 
 def _find_number(number: str) -> ModelVersion | None:

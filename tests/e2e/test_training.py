@@ -175,6 +175,36 @@ def test_forced_model_is_promoted_on_the_record(copy: CheckoutCopy) -> None:
     assert read_version(copy.state, "production") == 3
 
 
+def test_a_model_that_passed_waits_for_a_person(copy: CheckoutCopy) -> None:
+    """With manual approval a training ends at the alias `staging`, its Bento built; a yes puts it into production."""
+    manual = ("--train-fraction", "1.0", "--set", "promotion.approval=manual")
+    output = copy.run("-m", "pipelines.run", "training", "--config", "first.yaml", *manual)
+    assert "version 4 awaits approval. Say yes with `make approve`, or no with `make reject" in " ".join(output.split())
+    assert [entry.event for entry in read_entries(copy.state.ledger)[-2:]] == ["decision", "staging"]
+    assert (read_version(copy.state, "production"), read_version(copy.state, "staging")) == (3, 4)
+    assert any(name.startswith("4-") for name in list_bentos(copy.state))
+    copy.run("-m", "pipelines.run", "approve", "--reason", "read the report")
+    assert (read_version(copy.state, "production"), read_version(copy.state, "previous")) == (4, 3)
+
+
+def test_a_model_whose_bento_fails_is_not_promoted(copy: CheckoutCopy) -> None:
+    """What passed and cannot be built stays registered without an alias; it can be built again by its number."""
+    bentofile = copy.folder / "bentofile.yaml"
+    sound = bentofile.read_text()
+    bentofile.write_text(sound.replace("service/requirements.txt", "service/none.txt"))
+    forced = ("--train-fraction", "0.3", "--force", "to see it fail")
+    done = copy.start("-m", "pipelines.run", "training", "--config", "first.yaml", *forced)
+    bentofile.write_text(sound)
+    said = " ".join(done.stdout.split())
+    assert done.returncode == 1
+    assert "Error: version 5 passed and is registered, but the Bento could not be built:" in said
+    assert said.endswith("Build it again: make promote VERSION=5")
+    aliases = MlflowClient(copy.state.tracking_uri).get_registered_model("sentiment").aliases
+    assert aliases == {"production": 4, "previous": 3}
+    copy.run("-m", "pipelines.run", "promote", "--version", "5")
+    assert read_version(copy.state, "production") == 5
+
+
 def test_typo_in_config_is_told(copy: CheckoutCopy) -> None:
     """ZenML ignores unknown keys; we do not, and say the nearest one."""
     text = (copy.folder / "first.yaml").read_text().replace("parameters:", "parametrs:")

@@ -43,6 +43,7 @@ class Service:
     port: int = field(default_factory=find_free_port)
     process: subprocess.Popen | None = None
     wrapper: tuple[str, ...] = ()
+    checkout: Path = CHECKOUT
 
     @property
     def url(self) -> str:
@@ -60,7 +61,7 @@ class Service:
         serve = [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
         command = [*self.wrapper, *serve]
         with (self.folder / "serve.log").open("a") as said:
-            self.process = subprocess.Popen(command, cwd=CHECKOUT, env=self.environment, stdout=said, stderr=said)
+            self.process = subprocess.Popen(command, cwd=self.checkout, env=self.environment, stdout=said, stderr=said)
         wait_until_ready(self.url, self.process)
 
     def terminate(self) -> int:

@@ -1,33 +1,41 @@
 """Aliases and decisions on a real MLflow registry in SQLite."""
 
+import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import mlflow
 import pandas as pd
 import pytest
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
 from sentiment.behaviour import KINDS, BehaviourReport
 from sentiment.bundle import Bundle, seal_bundle
 from sentiment.config import GateSection, read_config
 from sentiment.datasets import Dataset
-from sentiment.errors import RegistryError
+from sentiment.errors import PromotionError, RegistryError
 from sentiment.gate import Decision
-from sentiment.ledger import LedgerEntry, append_entry
+from sentiment.ledger import LedgerEntry, append_entry, read_entries
+from sentiment.promotion import Move
 from sentiment.reports import Trial
 from sentiment.state import CHECKOUT, STATE_VARIABLE, locate_state
 from steps.deployment import try_on_holdout
+from steps.moves import enter_event, make_move, settle_moves, write_pointer
+from steps.promotion import describe_move, plan_promotion, reject_version, stage_version
 from steps.registry import (
     fetch_bundle,
     find_version,
+    identify_version,
     log_bundle,
-    move_production,
     name_version,
+    point_alias,
+    read_alias,
     register_bundle,
 )
+from steps.rollback import plan_rollback
 from tests.conftest import make_tiny_bundle
 
 pytestmark = pytest.mark.slow
@@ -85,7 +93,17 @@ def make_challenger(folder: Path, **changes: object) -> Bundle:
 
 
 def promote(bundle: Bundle, run_id: str) -> None:
-    move_production(register_bundle(bundle, log_bundle(bundle), run_id))
+    point_alias("production", register_bundle(bundle, log_bundle(bundle), run_id).version)
+
+
+def plan_moves(bundle: Bundle, run_id: str, versions: int = 2) -> list[Move]:
+    """Return promotions of so many versions, each over the one before."""
+    uri, replaced, moves = log_bundle(bundle), None, []
+    for _ in range(versions):
+        version = register_bundle(bundle, uri, run_id)
+        moves.append(describe_move(version, f"sentigate:{name_version(version)}", replaced, reason="for a test"))
+        replaced = str(version.version)
+    return moves
 
 
 def attempt(challenger: Bundle, **gate: object) -> Trial:
@@ -104,15 +122,144 @@ def test_no_model_has_no_alias(run_id: str) -> None:
 def test_promotion_moves_production_and_previous(run_id: str, tmp_path: Path) -> None:
     """After two promotions `production` is the second version and `previous` the first; nothing is staged."""
     bundle = make_tiny_bundle(tmp_path / "bundle")
-    uri = log_bundle(bundle)
-    for _ in range(2):
-        move_production(register_bundle(bundle, uri, run_id))
+    for move in plan_moves(bundle, run_id):
+        make_move(move)
     production, previous = find_version("production"), find_version("previous")
     assert production is not None
     assert previous is not None
     assert (int(production.version), int(previous.version)) == (2, 1)
     assert find_version("staging") is None
+    assert production.tags["promotion.by"]
     assert name_version(production) == f"2-{bundle.card.digest[:12]}"
+
+
+def read_events() -> list[tuple[str, str | None]]:
+    return [(entry.event, entry.version) for entry in read_entries(locate_state().ledger)]
+
+
+def read_pointer() -> dict:
+    return json.loads(locate_state().production.read_text())
+
+
+@pytest.mark.parametrize("written", ["nothing", "previous", "aliases", "pointer", "ledger"])
+def test_a_promotion_that_was_cut_off_is_finished(run_id: str, tmp_path: Path, written: str) -> None:
+    """Wherever a crash cuts a promotion off, the next command finds it finished, and the ledger has it once."""
+    first, second = plan_moves(make_tiny_bundle(tmp_path / "bundle"), run_id)
+    make_move(first)
+    done = ("nothing", "previous", "aliases", "pointer", "ledger").index(written)
+    if done >= 1:
+        point_alias("previous", "1")
+    if done >= 2:
+        point_alias("production", "2")
+    if done >= 3:
+        write_pointer(second.name, second.bento, second.digest)
+    if done >= 4:
+        append_entry(locate_state().ledger, *second.list_entries())
+    locate_state().move.write_text(json.dumps(asdict(second)))
+    settle_moves()
+    assert (read_alias("production"), read_alias("previous")) == ("2", "1")
+    assert read_pointer() == {"tag": f"sentiment:{second.name}", "bento": second.bento, "digest": second.digest}
+    assert read_events() == [("promotion", "1"), ("promotion", "2")]
+    assert not locate_state().move.exists()
+
+
+def test_a_promotion_whose_version_is_gone_is_told(run_id: str, tmp_path: Path) -> None:
+    """What cannot be finished is told with the file that asks for it."""
+    (move,) = plan_moves(make_tiny_bundle(tmp_path / "bundle"), run_id, versions=1)
+    locate_state().folder.mkdir()
+    locate_state().move.write_text(json.dumps(asdict(replace(move, version="9"))))
+    with pytest.raises(RegistryError, match=r"move\.json says cannot be done: .* or remove the file to give it up"):
+        settle_moves()
+
+
+def test_production_that_moved_meanwhile_stops_a_promotion(run_id: str, tmp_path: Path) -> None:
+    """What was planned over one version is not done over another."""
+    first, second, third = plan_moves(make_tiny_bundle(tmp_path / "bundle"), run_id, versions=3)
+    make_move(first)
+    make_move(second)
+    with pytest.raises(PromotionError) as raised:
+        make_move(replace(third, replaced="1"))
+    assert str(raised.value) == (
+        "version 3 was not put into production: version 2 is there by now, and not version 1;"
+        " look at `make ledger` and start again."
+    )
+    assert read_alias("production") == "2"
+
+
+@pytest.mark.parametrize("damage", ["missing", "torn", "another"])
+def test_a_pointer_that_is_wrong_is_mended(run_id: str, tmp_path: Path, damage: str) -> None:
+    """What a service reads when it starts names the version in production again."""
+    first, second = plan_moves(make_tiny_bundle(tmp_path / "bundle"), run_id)
+    make_move(first)
+    make_move(second)
+    before, pointer = read_pointer(), locate_state().production
+    if damage == "missing":
+        pointer.unlink()
+    else:
+        pointer.write_text("{" if damage == "torn" else json.dumps(before | {"tag": "sentiment:1-x"}))
+    settle_moves()
+    assert read_pointer() == before
+
+
+def test_an_alias_that_was_moved_by_hand_stays(run_id: str, tmp_path: Path) -> None:
+    """What a person did in the registry is not undone; a rollback asks which version is meant."""
+    first, second = plan_moves(make_tiny_bundle(tmp_path / "bundle"), run_id)
+    make_move(first)
+    point_alias("production", second.version)
+    settle_moves()
+    assert read_alias("production") == "2"
+    assert read_pointer()["tag"] == f"sentiment:{first.name}"
+    with pytest.raises(PromotionError, match="somebody moved it by hand; name the version to go back to"):
+        plan_rollback("it is bad")
+
+
+def test_a_version_waits_until_a_person_says_no(run_id: str, tmp_path: Path) -> None:
+    """A version that passed waits at `staging`; a rejection takes it from there, on the record."""
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    version = register_bundle(bundle, log_bundle(bundle), run_id)
+    stage_version(version, "sentigate:1-x", champion=None)
+    assert read_alias("staging") == "1"
+    assert reject_version("", "it is rude to users") == "1"
+    assert read_alias("staging") is None
+    assert read_events() == [("staging", "1"), ("rejection", "1")]
+    assert find_number(version).tags["rejected.because"] == "it is rude to users"
+    with pytest.raises(PromotionError, match="nothing waits for approval"):
+        reject_version("", "it is rude to users")
+
+
+def test_a_rejection_wants_a_reason(run_id: str) -> None:
+    """A no without a reason is told, and nothing changes."""
+    with pytest.raises(PromotionError, match='a rejection needs a reason for the ledger: make reject REASON="why"'):
+        reject_version("", " ")
+
+
+def test_approval_of_what_met_another_champion_is_refused(run_id: str, tmp_path: Path) -> None:
+    """A yes to a comparison that no longer holds changes nothing and names the way out."""
+    first, second = plan_moves(make_tiny_bundle(tmp_path / "bundle"), run_id)
+    decided = {"outcome": "pass", "digest": second.digest, "champion_version": None}
+    enter_event("decision", None, "passed", decided)
+    make_move(first)
+    point_alias("staging", second.version)
+    with pytest.raises(PromotionError) as raised:
+        plan_promotion("staging", approve=True)
+    assert str(raised.value) == (
+        "version 2 was not promoted: the gate compared it with no version, and version 1 is in production by now."
+        " Train again, so that the gate measures it now, or put a reason on the record:"
+        ' make promote VERSION=2 FORCE="why"'
+    )
+    assert read_alias("staging") == "2"
+
+
+def test_a_version_that_was_registered_by_hand_is_known_by_its_files(run_id: str, tmp_path: Path) -> None:
+    """A version without our tags gets them from its bundle."""
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    register_bundle(bundle, log_bundle(bundle), run_id)
+    made = MlflowClient().create_model_version("sentiment", log_bundle(bundle), run_id=run_id)
+    assert identify_version(made).tags["digest"] == bundle.card.digest
+
+
+def find_number(version: ModelVersion) -> ModelVersion:
+    return MlflowClient().get_model_version("sentiment", version.version)
 
 
 def test_registered_bundle_comes_back_whole(run_id: str, tmp_path: Path) -> None:

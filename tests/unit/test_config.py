@@ -392,7 +392,7 @@ def test_a_typo_in_a_section_names_the_nearest(parameters):
     """A section that does not exist is told with the nearest and all of them."""
     assert say_mistake({**parameters, "gates": {}}) == (
         "made.yaml: unknown key 'gates'. Did you mean 'gate'?"
-        " Known: candidates, dataset, encoder, gate, split, training."
+        " Known: candidates, dataset, encoder, gate, promotion, split, training."
     )
 
 
@@ -404,7 +404,7 @@ def test_a_renamed_section_is_both_missing_and_unknown(parameters):
     assert "made.yaml: unknown key 'trainning'. Did you mean 'training'?" in message
 
 
-@pytest.mark.parametrize("section", ["dataset", "split", "encoder", "candidates", "training", "gate"])
+@pytest.mark.parametrize("section", ["dataset", "split", "encoder", "candidates", "training", "gate", "promotion"])
 def test_a_missing_section_is_told(parameters, section):
     """A section that is not there is named, with where to find one."""
     del parameters[section]

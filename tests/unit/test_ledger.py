@@ -6,7 +6,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sentiment.ledger import LedgerEntry, append_entry, read_entries, stamp_time
+from sentiment.ledger import (
+    LedgerEntry,
+    append_entry,
+    name_actor,
+    read_entries,
+    render_entry,
+    select_entries,
+    stamp_time,
+)
 
 
 def make_entry(summary="the gate passed", **changes) -> LedgerEntry:
@@ -20,7 +28,7 @@ def test_a_ledger_that_is_not_there_has_no_entries(tmp_path):
     assert not (tmp_path / "ledger.jsonl").exists()
 
 
-@pytest.mark.parametrize("event", ["decision", "promotion", "rollback"])
+@pytest.mark.parametrize("event", ["decision", "staging", "approval", "rejection", "promotion", "rollback"])
 def test_an_entry_comes_back_as_it_was(tmp_path, event):
     """What was appended is read back whole."""
     entry = make_entry(event=event, details={"f1": 0.75, "reasons": ["a", "b"], "champion": None})
@@ -94,3 +102,34 @@ def test_a_torn_line_costs_no_other_entry(tmp_path):
         file.write(b'{"at": "tor')
     append_entry(ledger, entries[1])
     assert read_entries(ledger) == entries
+
+
+def test_the_lines_of_a_version_are_found(tmp_path):
+    """A version's lines are those that name it, those of what replaced it, and the decisions on its model."""
+    entries = [
+        make_entry("blocked", version=None, details={"digest": "a"}),
+        make_entry("passed", version=None, details={"digest": "b"}),
+        make_entry("in", event="promotion", version="2", details={"digest": "b"}),
+        make_entry("other", event="promotion", version="3", details={"digest": "c", "replaced": "2"}),
+        make_entry("later", event="promotion", version="4", details={"digest": "d", "replaced": "3"}),
+    ]
+    assert [entry.summary for entry in select_entries(entries, "2")] == ["passed", "in", "other"]
+    assert [entry.summary for entry in select_entries(entries, limit=2)] == ["other", "later"]
+    assert select_entries(entries) == entries
+
+
+def test_a_line_for_people_has_when_what_who_and_why():
+    """A line reads from left to right; where nobody is known there is a dash."""
+    assert render_entry(make_entry(by="mia", reason="it is late")) == (
+        "2026-01-01T00:00:00Z  decision   mia         the gate passed Because: it is late"
+    )
+    assert render_entry(make_entry()) == "2026-01-01T00:00:00Z  decision   -           the gate passed"
+
+
+def test_the_actor_is_named_by_a_variable_or_the_system(monkeypatch):
+    """`SENTIMENT_ACTOR` names who acts, else the user's name does."""
+    monkeypatch.setenv("SENTIMENT_ACTOR", "mia")
+    assert name_actor() == "mia"
+    monkeypatch.setenv("SENTIMENT_ACTOR", "")
+    monkeypatch.setenv("LOGNAME", "jo")
+    assert name_actor() == "jo"

@@ -16,7 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 import service.model
 from sentiment.bundle import MODEL_FILE, WEIGHTS_FILE, Bundle, copy_bundle, seal_bundle
 from sentiment.errors import BundleError
-from service.model import fetch_model, find_model_tag, find_version_tag, open_sound_model
+from sentiment.soundness import open_sound_model
+from service.model import fetch_model, find_model_tag, find_version_tag
 from service.schemas import ReloadRequest
 from tests.conftest import make_card
 

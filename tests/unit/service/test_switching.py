@@ -25,6 +25,7 @@ from service.switching import (
     Served,
     SwitchBusyError,
     SwitchError,
+    Workers,
     list_workers,
     open_server_folder,
 )
@@ -199,7 +200,7 @@ def test_a_worker_answers_from_the_first_model(make_switch, folder):
     switch = make_switch(Opener(), follows=False)
 
     assert switch.current == Served("the predictor of initial", "1")
-    assert read(folder / f"{os.getpid()}.status") == {"id": "", "progress": "serving", "reason": ""}
+    assert read(folder / f"{os.getpid()}.status") == {"id": "", "progress": "serving", "reason": "", "serves": ""}
     assert list_workers(folder) == [str(os.getpid())]
 
 
@@ -207,6 +208,19 @@ def test_a_worker_that_cannot_open_its_first_model_does_not_start(folder):
     """A service without a model answers nobody."""
     with pytest.raises(BundleError, match=r"^model\.onnx was altered"):
         ModelSwitch(folder, Choice("", str(BAD), "1"), Opener())
+
+
+def test_workers_that_serve_what_was_chosen_last_are_counted(make_switch, folder):
+    """A worker that has refused a model serves the one before, and one that is still to switch is not current."""
+    switch = make_switch(Opener(), follows=False)
+    assert switch.count_workers() == Workers(living=1, current=1)
+    offer(folder, Choice("a", str(BAD), "2"))
+    switch.poll()
+    assert switch.count_workers() == Workers(living=1, current=1)
+    offer(folder, Choice("b", str(GOOD), "3"), SERVED_FILE)
+    assert switch.count_workers() == Workers(living=1, current=0)
+    switch.poll()
+    assert switch.count_workers() == Workers(living=1, current=1)
 
 
 def test_a_good_model_is_served(make_switch, folder):
@@ -217,7 +231,8 @@ def test_a_good_model_is_served(make_switch, folder):
     assert switch.current == Served("the predictor of good", "2")
     served = read(folder / SERVED_FILE)
     assert (served["folder"], served["version"]) == ("/bundles/good", "2")
-    assert read(folder / f"{os.getpid()}.status") == {"id": served["id"], "progress": "serving", "reason": ""}
+    status = {"id": served["id"], "progress": "serving", "reason": "", "serves": served["id"]}
+    assert read(folder / f"{os.getpid()}.status") == status
     assert not (folder / CANDIDATE_FILE).exists()
     assert not list(folder.glob("*.part"))
 
@@ -364,7 +379,7 @@ def test_a_candidate_that_is_served_already_is_not_prepared_again(make_switch, f
     (folder / CANDIDATE_FILE).unlink()
     switch.poll()
 
-    assert read(folder / f"{os.getpid()}.status") == {"id": "a", "progress": "serving", "reason": ""}
+    assert read(folder / f"{os.getpid()}.status") == {"id": "a", "progress": "serving", "reason": "", "serves": "a"}
     assert (opener.opened, switch.current.version) == (["initial", "good"], "2")
 
 

@@ -1,0 +1,204 @@
+"""The rules of promotion and rollback: what may go into production, and what production goes back to.
+
+They read the ledger alone. Who moves aliases, builds and tells services is in `steps/`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sentiment.config import MIN_REASON_WORDS
+from sentiment.errors import PromotionError
+from sentiment.ledger import LedgerEntry
+
+PASSED = ("pass", "forced")
+
+
+@dataclass(frozen=True)
+class Move:
+    """All that a promotion or a rollback writes down: to which version, from which, who said so and why.
+
+    `name` is the version as BentoML's store and answers have it, `previous` what a rollback would go back to
+    afterwards, `source` where the registry keeps the bundle.
+    """
+
+    event: Literal["promotion", "rollback"]
+    model: str
+    version: str
+    name: str
+    digest: str
+    bento: str
+    source: str
+    replaced: str | None
+    previous: str | None
+    at: str
+    by: str
+    reason: str = ""
+    force: str = ""
+    approved: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the version is in production already, so that services alone are to be told."""
+        return self.replaced == self.version
+
+    @property
+    def summary(self) -> str:
+        """One sentence for people."""
+        if self.event == "rollback":
+            instead = f", instead of version {self.replaced}" if self.replaced else ""
+            return f"version {self.version} is in production again{instead}."
+        return f"version {self.version} is in production, {say_after(self.replaced)}."
+
+    def list_entries(self) -> list[LedgerEntry]:
+        """Return the lines for the ledger."""
+        details = {
+            "bento": self.bento,
+            "digest": self.digest,
+            "replaced": self.replaced,
+            "previous": self.previous,
+            "force": self.force,
+        }
+        moved = LedgerEntry(
+            self.at, self.event, self.model, self.version, self.summary, details, by=self.by, reason=self.reason
+        )
+        if not self.approved:
+            return [moved]
+        summary = f"version {self.version} is approved."
+        approval = LedgerEntry(
+            self.at, "approval", self.model, self.version, summary, {"digest": self.digest}, self.by, self.reason
+        )
+        return [approval, moved]
+
+
+def say_after(replaced: str | None) -> str:
+    """Return which version was in production before, in words."""
+    return f"after version {replaced}" if replaced else "the first"
+
+
+def read_stack(entries: Iterable[LedgerEntry]) -> tuple[str, ...]:
+    """Return what was put into production and not rolled back from, the version in production last."""
+    stack: list[str] = []
+    for entry in entries:
+        if entry.version is None:
+            continue
+        if entry.event == "promotion":
+            stack.append(entry.version)
+        elif entry.event == "rollback":
+            stack = [*_cut(stack, entry.version), entry.version]
+    return tuple(stack)
+
+
+def find_previous(entries: Iterable[LedgerEntry], version: str) -> str | None:
+    """Return what a rollback from this version would go back to, once production went back to it."""
+    below = _cut(list(read_stack(entries)), version)
+    return below[-1] if below else None
+
+
+def choose_return(entries: Sequence[LedgerEntry], production: str | None, previous: str | None, wanted: str) -> str:
+    """Return the version to go back to: the wanted one, else the last one that was not rolled back from.
+
+    Raises PromotionError where there is none.
+    """
+    stack = read_stack(entries) or tuple(version for version in (previous, production) if version)
+    if not stack:
+        raise PromotionError("nothing is in production, so that there is nothing to roll back; `make train` makes one.")
+    if stack[-1] != production and not wanted:
+        place = f"is at version {production}" if production else "points nowhere"
+        raise PromotionError(
+            f"the alias 'production' {place}, the ledger put version {stack[-1]} there: somebody"
+            f" moved it by hand; name the version to go back to: make rollback VERSION={stack[-1]} REASON=..."
+        )
+    earlier = stack[:-1] if stack[-1] == production else stack
+    if not earlier:
+        raise PromotionError(
+            f"there is nothing to roll back to: no version was in production before version {production};"
+            " `make promote VERSION=...` puts another one there."
+        )
+    if wanted and wanted not in earlier:
+        known = ", ".join(sorted(set(earlier), key=int))
+        raise PromotionError(
+            f"version {wanted} is none that production can go back to; wanted one of {known}."
+            f" `make promote VERSION={wanted}` puts any version there that the gate let pass."
+        )
+    return wanted or earlier[-1]
+
+
+def find_decision(entries: Iterable[LedgerEntry], digest: str) -> LedgerEntry | None:
+    """Return the last decision that let the model with this digest pass."""
+    found = None
+    for entry in entries:
+        passed = entry.event == "decision" and entry.details.get("outcome") in PASSED
+        if passed and entry.details.get("digest") == digest:
+            found = entry
+    return found
+
+
+def list_objections(
+    entries: Sequence[LedgerEntry], version: str, digest: str, production: str | None
+) -> tuple[str, ...]:
+    """Return what speaks against a promotion, each a clause: the gate, a person, a rollback, another champion."""
+    objections = []
+    decision = find_decision(entries, digest)
+    if decision is None:
+        objections.append("it never passed the gate")
+    elif (compared := decision.details.get("champion_version")) != production:
+        objections.append(
+            f"the gate compared it with {_name(compared)}, and {_name(production)} is in production by now"
+        )
+    last: LedgerEntry | None = None
+    for entry in entries:
+        rejected = entry.event == "rejection" and entry.version == version
+        undone = entry.event == "rollback" and entry.details.get("replaced") == version
+        if rejected or undone:
+            last = entry
+        elif entry.event == "promotion" and entry.version == version:
+            last = None
+    if last is not None:
+        done = "rejected it" if last.event == "rejection" else "rolled it back"
+        objections.append(f"{last.by or 'somebody'} {done} on {last.at[:10]} because {last.reason or 'of no reason'}")
+    return tuple(objections)
+
+
+def check_promotion(
+    entries: Sequence[LedgerEntry], version: str, digest: str, production: str | None, force: str = ""
+) -> None:
+    """Raise PromotionError when something speaks against a promotion and there is no force."""
+    if force and len(force.split()) < MIN_REASON_WORDS:
+        raise PromotionError(
+            f"the reason {force!r} is too short for the ledger; wanted {MIN_REASON_WORDS} words or more that say why."
+        )
+    objections = list_objections(entries, version, digest, production)
+    if objections and not force:
+        raise PromotionError(
+            f"version {version} was not promoted: {'; '.join(objections)}. Train again, so that the gate measures it"
+            f' now, or put a reason on the record: make promote VERSION={version} FORCE="why"'
+        )
+
+
+def choose_waiting(staged: str | None, wanted: str) -> str:
+    """Return the version that waits for approval. Raises PromotionError when none does, or another than wanted."""
+    if staged is None:
+        raise PromotionError(
+            "nothing waits for approval; with `promotion.approval: manual` in zenml_config.yaml, what passes the gate"
+            " of `make train` waits."
+        )
+    if wanted and wanted != staged:
+        raise PromotionError(
+            f"version {wanted} does not wait for approval, version {staged} does; nothing was changed."
+        )
+    return staged
+
+
+def _cut(stack: list[str], version: str) -> list[str]:
+    """Return what lies below the last place of a version in the stack; nothing where it has none."""
+    if stack and stack[-1] == version:
+        return stack[:-1]
+    below = stack[:-1]
+    while below and below[-1] != version:
+        below.pop()
+    return below[:-1]
+
+
+def _name(version: object) -> str:
+    return f"version {version}" if version else "no version"

@@ -1,0 +1,272 @@
+"""Promotion, approval and rollback by their commands, on a real registry, with a real service under load."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException
+
+import pytest
+from filelock import FileLock
+from mlflow.tracking import MlflowClient
+
+from benchmarks.copying import CheckoutCopy, copy_checkout
+from sentiment.ledger import LedgerEntry, read_entries
+from sentiment.state import CHECKOUT
+from tests.integration.serving import Service, wait_until
+
+pytestmark = pytest.mark.slow
+
+ROLLBACK_SECONDS = 30
+SWITCH_SECONDS = 2.0
+"""How long two workers may answer from different models, with room for a busy machine."""
+VERSIONS = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+
+from sentiment.bundle import seal_bundle
+from steps.moves import enter_event
+from steps.promotion import stage_version
+from steps.registry import log_bundle, register_bundle
+from tests.conftest import make_tiny_bundle
+
+CHAMPIONS = {1: None, 2: "1", 3: "1"}
+folder = Path(sys.argv[1])
+with mlflow.start_run() as run:
+    for number in (1, 2, 3, 4):
+        made = make_tiny_bundle(folder / str(number))
+        bundle = seal_bundle(made.folder, replace(made.card, max_tokens=8 + number))
+        with mlflow.start_run(nested=True) as own:
+            version = register_bundle(bundle, log_bundle(bundle), own.info.run_id)
+        if number in CHAMPIONS:
+            decision = {"outcome": "pass", "digest": bundle.card.digest, "champion_version": CHAMPIONS[number]}
+            enter_event("decision", None, "passed.", decision)
+    stage_version(version=mlflow.MlflowClient().get_model_version("sentiment", "3"), bento="sentigate:3", champion="1")
+"""
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> CheckoutCopy:
+    """A checkout with four versions: three passed the gate, the third waits for approval, the fourth never passed."""
+    copy = copy_checkout(tmp_path_factory.mktemp("e2e") / "checkout")
+    copy.state.folder.mkdir()
+    copy.run("-m", "pipelines.setup")
+    made = subprocess.run(
+        [sys.executable, "-c", VERSIONS, str(copy.folder.parent / "bundles")],
+        cwd=copy.folder,
+        env=copy.environment | {"SENTIMENT_ACTOR": "ann", "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    return copy
+
+
+@pytest.fixture(scope="module")
+def service(copy: CheckoutCopy) -> Iterator[Service]:
+    """The service of that checkout with two workers, answering from version 1."""
+    act(copy, "promote", "--version", "1")
+    environment = {name: value for name, value in copy.environment.items() if name != "SENTIMENT_MODEL_TAG"}
+    service = Service(copy.folder, environment | {"SENTIMENT_WORKERS": "2"}, checkout=copy.folder)
+    try:
+        service.start()
+        service.wait_for_workers(2)
+        yield service
+    finally:
+        service.kill()
+
+
+def act(copy: CheckoutCopy, *arguments: str, fails: bool = False) -> str:
+    """Return what a command says, on one line; it must do as expected, without a stack trace."""
+    done = copy.start("-m", "pipelines.run", *arguments)
+    assert bool(done.returncode) == fails, done.stdout
+    assert "Traceback" not in done.stdout
+    return " ".join(done.stdout.split())
+
+
+class Load:
+    """Clients that ask again and again, each time over a new connection; of an answer they keep little."""
+
+    def __init__(self, service: Service) -> None:
+        self._port = service.port
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(2)]
+        self.answers: list[tuple[float, int | str, str]] = []
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        self.wait_for_more()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for_more(self) -> None:
+        wanted = len(self.answers) + 20
+        wait_until(lambda: len(self.answers) >= wanted)
+
+    def _run(self) -> None:
+        body, headers = json.dumps({"text": "what a day"}), {"content-type": "application/json"}
+        while not self._stop.wait(0.02):
+            sent = time.monotonic()
+            connection = HTTPConnection("127.0.0.1", self._port, timeout=60)
+            try:
+                connection.request("POST", "/predict", body, headers)
+                answer = connection.getresponse()
+                self.answers.append((sent, answer.status, json.load(answer).get("model_version", "")))
+            except (OSError, HTTPException, ValueError) as error:
+                self.answers.append((sent, type(error).__name__, ""))
+            finally:
+                connection.close()
+
+
+def act_under_load(copy: CheckoutCopy, service: Service, *arguments: str) -> tuple[str, str]:
+    """Return the versions that answered before and after a command during which no request failed."""
+    with Load(service) as load:
+        act(copy, *arguments)
+        done = time.monotonic()
+        load.wait_for_more()
+    assert {status for _, status, _ in load.answers} == {200}
+    answers = sorted((sent, version) for sent, _, version in load.answers)
+    old, new = answers[0][1], answers[-1][1]
+    assert {version for _, version in answers} == {old, new}
+    assert {version for sent, version in answers if sent > done} == {new}
+    first_new = min(sent for sent, version in answers if version == new)
+    last_old = max(sent for sent, version in answers if version == old)
+    assert last_old - first_new < SWITCH_SECONDS
+    return old.partition("-")[0], new.partition("-")[0]
+
+
+def read_version(copy: CheckoutCopy, alias: str) -> str | None:
+    aliases = MlflowClient(copy.state.tracking_uri).get_registered_model("sentiment").aliases
+    return str(aliases[alias]) if alias in aliases else None
+
+
+def read_last(copy: CheckoutCopy) -> LedgerEntry:
+    return read_entries(copy.state.ledger)[-1]
+
+
+def test_a_promotion_reaches_a_running_service(copy: CheckoutCopy, service: Service) -> None:
+    """Every worker of the service that runs in the checkout answers from the new version; no request fails."""
+    assert act_under_load(copy, service, "promote", "--version", "2", "--reason", "it knows more words") == ("1", "2")
+    assert (read_version(copy, "production"), read_version(copy, "previous")) == ("2", "1")
+    last = read_last(copy)
+    assert (last.event, last.version, last.reason) == ("promotion", "2", "it knows more words")
+    assert last.by
+
+
+def test_a_rollback_is_done_within_half_a_minute(copy: CheckoutCopy, service: Service, record_property) -> None:
+    """From the command to the last worker, with no failed request."""
+    started = time.monotonic()
+    assert act_under_load(copy, service, "rollback", "--reason", "it is rude to users") == ("2", "1")
+    seconds = time.monotonic() - started
+    record_property("seconds of a rollback under load", round(seconds, 1))
+    assert seconds < ROLLBACK_SECONDS
+    assert service.get("/health").json()["workers"] == {"living": 2, "current": 2}
+    assert (read_version(copy, "production"), read_version(copy, "previous")) == ("1", None)
+    assert (read_last(copy).event, read_last(copy).details["replaced"]) == ("rollback", "2")
+    assert json.loads(copy.state.production.read_text())["tag"].startswith("sentiment:1-")
+
+
+def test_a_second_rollback_does_not_flip_back(copy: CheckoutCopy, service: Service) -> None:
+    """What was rolled back from is nothing to go back to."""
+    assert act(copy, "rollback", "--reason", "still not good", fails=True).endswith(
+        "Error: there is nothing to roll back to: no version was in production before version 1;"
+        " `make promote VERSION=...` puts another one there."
+    )
+
+
+def test_what_was_rolled_back_needs_a_reason_to_return(copy: CheckoutCopy, service: Service) -> None:
+    """A version that was taken out of production does not slip in again."""
+    said = act(copy, "promote", "--version", "2", fails=True)
+    assert "Error: version 2 was not promoted: " in said
+    assert "because it is rude to users. Train again, so that the gate measures it now" in said
+
+
+def test_an_approval_reaches_a_running_service(copy: CheckoutCopy, service: Service) -> None:
+    """The version that waits goes into production on the record."""
+    assert act_under_load(copy, service, "approve", "--reason", "reviewed it with Ann") == ("1", "3")
+    approval, promotion = read_entries(copy.state.ledger)[-2:]
+    assert [(entry.event, entry.version) for entry in (approval, promotion)] == [("approval", "3"), ("promotion", "3")]
+    assert read_version(copy, "staging") is None
+    assert "Error: nothing waits for approval;" in act(copy, "approve", fails=True)
+
+
+def test_what_never_passed_the_gate_needs_a_reason(copy: CheckoutCopy, service: Service) -> None:
+    """A version that no gate measured goes into production for a reason alone, which stays in the ledger."""
+    assert act(copy, "promote", "--version", "4", fails=True).endswith(
+        "Error: version 4 was not promoted: it never passed the gate. Train again, so that the gate measures it now,"
+        ' or put a reason on the record: make promote VERSION=4 FORCE="why"'
+    )
+    reason = "the law asks for it"
+    assert act_under_load(copy, service, "promote", "--version", "4", "--force", reason) == ("3", "4")
+    assert read_last(copy).details["force"] == read_last(copy).reason == reason
+
+
+def test_a_rollback_does_not_wait_for_a_training(copy: CheckoutCopy, service: Service) -> None:
+    """While another run holds the checkout, production goes back all the same."""
+    with FileLock(copy.state.run_lock):
+        said = act(copy, "rollback", "--reason", "it is slow in the evening")
+    assert "another run is at work in this checkout, so that ZenML has no run of this rollback" in said
+    assert service.get("/health").json()["model_version"].startswith("3-")
+
+
+def test_a_service_that_cannot_be_reached_is_told(copy: CheckoutCopy, service: Service) -> None:
+    """Everything else happens, and the exit code and the sentence tell of the one that is left."""
+    said = act(
+        copy,
+        "promote",
+        "--version",
+        "4",
+        "--force",
+        "once more with feeling",
+        "--url",
+        "http://127.0.0.1:9",
+        fails=True,
+    )
+    assert said.endswith(
+        "Error: version 4 is in production, but http://127.0.0.1:9 cannot be reached ([Errno 111] Connection refused);"
+        " what it answers from is not known. Tell it again: make promote VERSION=4"
+    )
+    assert read_version(copy, "production") == "4"
+    assert service.get("/health").json()["model_version"].startswith("3-")
+
+
+def test_a_service_is_told_again(copy: CheckoutCopy, service: Service) -> None:
+    """A promotion to what is in production already changes nothing but services that answer from another model."""
+    before = copy.state.ledger.read_bytes()
+    assert act_under_load(copy, service, "promote", "--version", "4") == ("3", "4")
+    assert copy.state.ledger.read_bytes() == before
+
+
+def test_a_previous_model_that_is_gone_changes_nothing(copy: CheckoutCopy, service: Service) -> None:
+    """Where the files of the version to go back to are nowhere, production stays, and one sentence says so."""
+    before = copy.state.ledger.read_bytes(), copy.state.production.read_bytes()
+    version = MlflowClient(copy.state.tracking_uri).get_model_version("sentiment", "3")
+    shutil.rmtree(version.source.removeprefix("file://"))
+    for folder in (copy.state.bentoml / "models" / "sentiment").glob("3-*"):
+        (folder / "model.onnx").write_bytes(b"torn")
+    said = act(copy, "rollback", "--reason", "it is slow in the evening", fails=True)
+    assert "Error: production was not rolled back to version 3: the files of sentiment version 3 cannot be" in said
+    assert (copy.state.ledger.read_bytes(), copy.state.production.read_bytes()) == before
+    assert read_version(copy, "production") == "4"
+
+
+def test_the_ledger_tells_the_story(copy: CheckoutCopy, service: Service) -> None:
+    """One line an event, newest last, with who and why; of one version where it is named."""
+    said = act(copy, "ledger", "--version", "2")
+    assert "promotion" in said
+    assert "version 2 is in production, after version 1. Because: it knows more words" in said
+    assert said.endswith("version 1 is in production again, instead of version 2. Because: it is rude to users")
+    lines = copy.run("-m", "pipelines.run", "ledger", "--limit", "2", "--json").splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["rollback", "promotion"]
