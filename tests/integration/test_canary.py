@@ -225,7 +225,6 @@ def test_a_canary_that_fails_backs_out_by_itself(service, bundles):
 
     with Load(service, clients=2, text=FAILING_TEXT) as load:
         wait_until(lambda: {read_canary(service)["status"] for _ in range(10)} == {"ended"})
-        done = time.monotonic()
         load.wait_for_more()
 
     assert load.list_failures() == []
