@@ -123,7 +123,8 @@ def judge_canary(champion: Figures, canary: Figures, failures: int, minutes: flo
     if seen < wanted:
         few = (
             f"the canary gave {canary.answers:,} answers and the champion {champion.answers:,}, in"
-            f" {canary.requests:,} and {champion.requests:,} requests: too few, {wanted:,} of each are wanted"
+            f" {canary.requests:,} and {champion.requests:,} requests: too few, {wanted:,} of each are wanted;"
+            " take a larger share or more minutes, or lower canary.min_answers"
         )
         return Verdict("back out" if is_over else "wait", (few,), ())
     comparisons = tuple(compare_figures(champion, canary, rule))

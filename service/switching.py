@@ -195,7 +195,7 @@ class ModelSwitch:
 
         def choose(served: Choice, name: str) -> Choice:
             folder, version = fetch(self._folder / MODELS / name)
-            ended = f"{served.canary.version} ended because {version} was loaded" if served.canary else served.ended
+            ended = f"{served.canary.version} ended: {version} was loaded" if served.canary else served.ended
             return Choice(name, str(folder), version, ended=ended)
 
         return self._switch(choose, given_up)
