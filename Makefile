@@ -16,6 +16,9 @@ VERSION ?=
 URL ?=
 KEY_FILE ?=
 LIMIT ?=
+SHARE ?=
+MINUTES ?=
+WATCH_ONLY ?=
 MODELS ?= production
 DATASETS ?= bundled
 ROWS ?= holdout
@@ -26,7 +29,7 @@ BASE ?=
 NAME ?= sentigate
 IMAGE ?= sentigate:latest
 
-.PHONY: help setup demo train evaluate serve promote approve reject rollback ledger image sbom audit test check fix lock clean
+.PHONY: help setup demo train evaluate serve promote approve reject canary rollback ledger image sbom audit test check fix lock clean
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -67,6 +70,9 @@ approve: .sentigate/.ready ## Say yes to the version that waits; VERSION=7 REASO
 
 reject: .sentigate/.ready ## Say no to the version that waits; REASON="why"
 	@$(PY) -m pipelines.run reject $(OF_VERSION) $(if $(REASON),--reason "$$REASON")
+
+canary: .sentigate/.ready ## Try a version on live requests, then promote it or back it out; SHARE=0.1 MINUTES=30 VERSION=7 URL=http://... KEY_FILE=... WATCH_ONLY=1
+	@$(PY) -m pipelines.run canary $(OF_VERSION) $(if $(SHARE),--share $(SHARE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(URL),--url '$(URL)') $(if $(KEY_FILE),--key-file '$(KEY_FILE)') $(if $(FORCE),--force "$$FORCE") $(if $(WATCH_ONLY),--watch-only)
 
 rollback: .sentigate/.ready ## Put the previous version back, in running services too; REASON="why" VERSION=4 URL=http://... KEY_FILE=...
 	@$(PY) -m pipelines.run rollback $(OF_VERSION) $(REACH)

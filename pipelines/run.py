@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
-from sentiment.config import read_parameters, read_yaml
+from sentiment.config import CANARY_KEY, read_parameters, read_yaml
 from sentiment.errors import SentimentError
 from sentiment.ledger import read_entries, render_entry, select_entries
 from sentiment.state import CHECKOUT, locate_state
@@ -148,6 +148,46 @@ def rollback(version: str, reason: str, services: tuple[str, ...], key_file: str
     from pipelines.rollback import rollback_pipeline
 
     rollback_pipeline(reason=reason, version=version, services=list(services), key_file=key_file)
+
+
+@main.command()
+@click.option("--version", default="staging", help="Version of the registry, or an alias.")
+@click.option("--share", type=float, help="Share of the requests that it answers, in (0, 1).")
+@click.option("--minutes", type=float, help="How long it may take until every figure is proven.")
+@click.option("--url", "service", default="", help="The running service; by default the one of this checkout.")
+@click.option("--key-file", default="", help="File with a key of the scopes predict and admin, where it wants one.")
+@click.option("--force", default="", metavar="REASON", help="Try and promote in spite of what speaks against it.")
+@click.option("--watch-only", is_flag=True, help="Judge what others send their share to, and change nothing.")
+@click.option("--config", type=click.Path(path_type=Path), default=CONFIG, help="Where the section canary is from.")
+def canary(
+    version: str,
+    share: float | None,
+    minutes: float | None,
+    service: str,
+    key_file: str,
+    force: str,
+    watch_only: bool,
+    config: Path,
+) -> None:
+    """Let a version answer a share of live requests, then promote it or back it out, by what the figures say."""
+    try:
+        section = read_yaml(config).get(CANARY_KEY)
+    except SentimentError as error:
+        raise click.ClickException(str(error)) from error
+    asked = {"share": share, "max_minutes": minutes}
+    settings = {
+        "canary": {**section, **{name: value for name, value in asked.items() if value is not None}}
+        if isinstance(section, dict)
+        else {},
+        "version": version,
+        "service": service,
+        "key_file": key_file,
+        "force": force,
+        "watch_only": watch_only,
+    }
+    from pipelines.canary import canary_pipeline
+
+    _run(canary_pipeline, {"enable_cache": False, "parameters": settings}, config.name)
 
 
 @main.command()

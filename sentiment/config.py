@@ -16,6 +16,7 @@ from sentiment.datasets import NAMED
 from sentiment.errors import ConfigError, say_unknown
 
 if TYPE_CHECKING:
+    from sentiment.canary import CanaryRule
     from sentiment.gate import GateRule
 
 Approval = Literal["none", "manual"]
@@ -23,6 +24,7 @@ Candidate = Literal["tfidf", "svm", "svm_smote", "transformer", "lora", "cascade
 CANDIDATES: tuple[Candidate, ...] = get_args(Candidate)
 MIN_REASON_WORDS = 3
 LIKENESS = 0.7
+CANARY_KEY = "canary"  # beside what is for ZenML, which passes it over
 ZENML_KEYS = ("parameters", "enable_cache", "enable_step_logs", "settings", "steps", "run_name", "tags", "extra")
 
 Shape = TypeVar("Shape", bound="Section")
@@ -212,6 +214,30 @@ class PromotionSection(Section):
     approval: Approval
 
 
+class CanarySection(Section):
+    """How a canary is tried, and what it must show; rises, drops and shifts are of shares and means in [0, 1]."""
+
+    share: Share
+    max_minutes: Annotated[float, Field(gt=0, le=24 * 60)]
+    look_seconds: Annotated[float, Field(ge=1)]
+    min_answers: Annotated[int, Field(ge=30)]
+    confidence: Share
+    max_failures: Annotated[int, Field(ge=0)]
+    max_uncertain_rise: Score
+    max_confidence_drop: Score
+    max_label_shift: Score
+    max_latency_ratio: Annotated[float, Field(ge=1)]
+    max_slow_rise: Score
+    max_accuracy_drop: Score
+    min_feedback: Annotated[int, Field(ge=30)]
+
+    def rule(self) -> "CanaryRule":
+        """Return what a canary must show."""
+        from sentiment.canary import CanaryRule
+
+        return CanaryRule(**self.model_dump(exclude={"share", "look_seconds"}))
+
+
 class TrainingConfig(Section):
     """The parameters of the training pipeline, section by section."""
 
@@ -261,6 +287,20 @@ class PromoteConfig(Section):
     key_file: str = ""
 
 
+class CanaryConfig(Section):
+    """The parameters of the canary pipeline: which version on which service, and how.
+
+    `watch_only` judges what others send their share to, and changes nothing.
+    """
+
+    canary: CanarySection
+    version: str = "staging"
+    service: str = ""
+    key_file: str = ""
+    force: str = ""
+    watch_only: bool = False
+
+
 class RollbackConfig(Section):
     """The parameters of the rollback pipeline: why, and the version where it is not the previous one."""
 
@@ -284,8 +324,8 @@ def read_parameters(path: Path) -> dict[str, Any]:
     """Return the section `parameters` of a file for ZenML, whose other keys are checked."""
     content = read_yaml(path)
     for key in content:
-        if key not in ZENML_KEYS:
-            raise ConfigError(f"{path.name}: {say_unknown('key', str(key), ZENML_KEYS)}")
+        if key not in (*ZENML_KEYS, CANARY_KEY):
+            raise ConfigError(f"{path.name}: {say_unknown('key', str(key), (*ZENML_KEYS, CANARY_KEY))}")
     parameters = content.get("parameters")
     if not isinstance(parameters, dict):
         raise ConfigError(

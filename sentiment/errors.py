@@ -48,6 +48,10 @@ class ServiceError(SentimentError):
     """A running service does not answer from the model that it was told to."""
 
 
+class CanaryError(SentimentError):
+    """A canary could not be tried, or was backed out."""
+
+
 class GateBlockedError(SentimentError):
     """The gate blocked the challenger and `gate.strict` asks for a failing exit."""
 

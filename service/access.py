@@ -17,7 +17,7 @@ from service.settings import ServiceSettings
 
 OPEN_PATHS = ("/livez", "/readyz", "/healthz", "/", "/dashboard")
 OPEN_FOLDER = "/static/"
-ADMIN_PATHS = ("/reload",)
+ADMIN_PATHS = ("/reload", "/canary")
 ADMIN_FOLDER = "/dashboard/"
 BEARER = b"bearer "
 SAME_ORIGIN = b"same-origin"

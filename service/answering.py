@@ -1,14 +1,14 @@
-"""From texts to answers: through the model, into the log, counted, offered to the challenger."""
+"""From texts to answers: through the model or its canary, into the log, counted, offered to the challenger."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 
-from sentiment.predictor import Prediction
 from service.batching import MicroBatcher, QueueFullError
+from service.canary import CanaryCaller, Results, is_chosen
 from service.edge import find_problem
 from service.explaining import explain_text
-from service.metrics import Metrics
+from service.metrics import Metrics, Role
 from service.prediction_log.entries import make_id
 from service.prediction_log.log import Answered, PredictionLog
 from service.prediction_log.spool import SpoolError
@@ -17,7 +17,7 @@ from service.requests import CURRENT
 from service.schemas import Answer, BatchAnswer, BatchEntry, Explanation, FeedbackAnswer, Problem
 from service.settings import ServiceSettings
 from service.shadow import Shadow
-from service.switching import ModelSwitch, Served
+from service.switching import ModelSwitch
 
 
 class Answering:
@@ -47,10 +47,12 @@ class Answering:
             threads=settings.engine_threads,
             watch=metrics.note_call,
         )
+        self._canary = CanaryCaller(switch, settings, metrics.note_call)
 
     def close(self) -> None:
         """Take no more texts; calls under way end."""
         self._batcher.close()
+        self._canary.close()
 
     async def answer_text(self, text: str) -> Answer:
         """Return the answer to one text."""
@@ -71,8 +73,8 @@ class Answering:
         )
 
     async def explain(self, text: str) -> Explanation:
-        """Return the answer to one text, and what each word adds to it."""
-        answer = await self.answer_text(text)
+        """Return the answer to one text, and what each word adds to it; both are the champion's."""
+        answer = self._conclude([text], await self._submit([text]))[0]
 
         async def score(texts: Sequence[str]) -> list[float]:
             results = await self._submit(texts)
@@ -107,7 +109,23 @@ class Answering:
         return FeedbackAnswer(feedback_id=feedback_id, prediction_id=prediction_id, request_id=request.id)
 
     async def _answer(self, texts: list[str]) -> list[Answer]:
-        results = await self._submit(texts)
+        canary = self._switch.canary
+        if canary is None:
+            return self._conclude(texts, await self._submit(texts))
+        results: Results | str = ""
+        if is_chosen(CURRENT.get().id, canary.choice):
+            results = await self._canary.try_to_answer(texts, canary)
+        role: Role = "champion" if isinstance(results, str) else "canary"
+        if isinstance(results, str):
+            failure, results = results, await self._submit(texts)
+            if failure:
+                self._canary.note_failure(canary, failure)
+                self._metrics.note_canary_failure(len(texts))
+        self._metrics.note_role(role, len(texts), CURRENT.get().elapsed_seconds)
+        return self._conclude(texts, results, role)
+
+    def _conclude(self, texts: Sequence[str], results: Results, role: Role = "champion") -> list[Answer]:
+        """Return the answers once they are kept and counted."""
         request = CURRENT.get()
         answered = [
             Answered(text, prediction, served.version, served.predictor.bundle.card.digest)
@@ -120,7 +138,7 @@ class Answering:
                 ids = self._log.record(answered, request)
         for prediction, _ in results:
             self._metrics.note_prediction(prediction)
-        if self._shadow is not None:
+        if self._shadow is not None and role == "champion":
             self._shadow.offer(answered, ids)
         return [
             Answer(
@@ -133,13 +151,13 @@ class Answering:
             for item, prediction_id in zip(answered, ids, strict=True)
         ]
 
-    async def _submit(self, texts: Sequence[str]) -> list[tuple[Prediction, Served]]:
+    async def _submit(self, texts: Sequence[str]) -> Results:
         try:
             return await self._batcher.submit(texts)
         except QueueFullError as error:
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, OVERLOADED) from error
 
-    def _predict(self, texts: Sequence[str]) -> list[tuple[Prediction, Served]]:
+    def _predict(self, texts: Sequence[str]) -> Results:
         """Return each prediction with what made it: a reload may come between two calls."""
         served = self._switch.current
         return [(prediction, served) for prediction in served.predictor.predict(texts)]

@@ -1,38 +1,35 @@
 """The BentoML service: its APIs, what it is made of, and what stands before it."""
 
-import asyncio
 import gc
 import logging
-import threading
 from functools import cache, partial
-from http import HTTPStatus
 from pathlib import Path
 from typing import Literal, cast
 
 import bentoml
 from starlette.middleware.cors import CORSMiddleware
 
-from sentiment.errors import SentimentError
 from sentiment.soundness import open_sound_model
 from sentiment.state import locate_database, locate_state
 from service.access_log import keep_callers_out
 from service.answering import Answering
+from service.changing import reload_model, start_canary
 from service.checking import check_settings
 from service.connections import bound_connections
 from service.edge import Edge
 from service.metrics import Metrics
-from service.model import fetch_model, find_model_tag
+from service.model import find_model_tag
 from service.pages.reading import DatabaseReader
 from service.prediction_log.log import PredictionLog
-from service.refusals import RefusedError, quieten_refusals
-from service.requests import CURRENT
+from service.refusals import quieten_refusals
 from service.routes import readings
 from service.schemas import (
     Answer,
     BatchAnswer,
+    CanaryAnswer,
+    CanaryRequest,
     Explanation,
     FeedbackAnswer,
-    Problem,
     ReloadAnswer,
     ReloadRequest,
 )
@@ -40,13 +37,7 @@ from service.scores import LatestScores, read_scores
 from service.settings import ServiceSettings
 from service.shadow import Shadow, open_challenger
 from service.shortcut import Shortcut
-from service.switching import (
-    Choice,
-    ModelSwitch,
-    SwitchBusyError,
-    SwitchError,
-    open_server_folder,
-)
+from service.switching import Choice, ModelSwitch, open_server_folder
 
 SECONDS_TO_SAY_SO = 5
 EVERYTHING = ".*"
@@ -128,24 +119,21 @@ class SentimentService:
     ) -> ReloadAnswer:
         """Answer from another model in every worker, or change nothing."""
         wanted = ReloadRequest(alias=alias, version=version, folder=folder, uri=uri)
-        given_up = threading.Event()
-        try:
-            workers = await asyncio.to_thread(self.switch.reload, partial(fetch_model, wanted), given_up)
-        except asyncio.CancelledError:
-            given_up.set()
-            raise
-        except SwitchBusyError as error:
-            raise RefusedError(HTTPStatus.CONFLICT, Problem(code="reload_busy", message=f"{error}.")) from error
-        except (SentimentError, SwitchError) as error:
-            problem = Problem(code="bad_model", message=f"nothing was changed: {str(error).rstrip('.')}.")
-            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, problem) from error
-        served = self.switch.current
-        return ReloadAnswer(
-            model_version=served.version,
-            model_digest=served.predictor.bundle.card.digest,
-            workers=workers,
-            request_id=CURRENT.get().id,
-        )
+        return await reload_model(self.switch, wanted)
+
+    @bentoml.api
+    async def canary(
+        self,
+        share: float,
+        minutes: float,
+        alias: Literal["production"] | None = None,
+        version: str | None = None,
+        folder: str | None = None,
+        uri: str | None = None,
+    ) -> CanaryAnswer:
+        """Answer a share of the requests from another model in every worker, or change nothing."""
+        wanted = CanaryRequest(alias=alias, version=version, folder=folder, uri=uri, share=share, minutes=minutes)
+        return await start_canary(self.switch, wanted)
 
     @bentoml.on_shutdown
     def stop(self) -> None:

@@ -14,7 +14,14 @@ from service.access import is_loopback, open_access, say_exposed
 from service.metrics import Metrics
 from service.refusals import OVERLOADED, Refusal, RefusedError
 from service.requests import CURRENT, REQUEST_ID_HEADER, RequestContext, choose_request_id
-from service.schemas import BatchPredictRequest, FeedbackRequest, PredictRequest, Problem, ReloadRequest
+from service.schemas import (
+    BatchPredictRequest,
+    CanaryRequest,
+    FeedbackRequest,
+    PredictRequest,
+    Problem,
+    ReloadRequest,
+)
 from service.settings import ServiceSettings
 
 Scope = MutableMapping[str, Any]
@@ -30,12 +37,14 @@ REQUESTS: dict[str, type[BaseModel]] = {
     "/explain": PredictRequest,
     "/feedback": FeedbackRequest,
     RELOAD: ReloadRequest,
+    "/canary": CanaryRequest,
 }
 WANTED: dict[type[BaseModel], str] = {
     PredictRequest: '{"text": "..."}',
     BatchPredictRequest: '{"texts": ["...", "..."]}',
     FeedbackRequest: '{"prediction_id": "...", "label": "..."}',
     ReloadRequest: '{"alias": "production"}, or a version, a folder or a uri',
+    CanaryRequest: '{"version": "3", "share": 0.1, "minutes": 30}, or a folder or a uri instead of the version',
 }
 RETRY_AFTER_SECONDS = 1
 NO_ANSWER = 499
@@ -215,7 +224,8 @@ def _check_batch(texts: list[str], limit: int) -> None:
 
 def _refuse_invalid(error: ValidationError, shape: type[BaseModel]) -> RefusedError:
     """Return the refusal for a body of the wrong shape, without a word of what it said."""
-    mistake = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    mistake = error.errors(include_url=False, include_input=False)[0]
+    bounds = mistake.get("ctx", {})
     wanted = WANTED[shape]
     if mistake["type"] == "json_invalid":
         problem = Problem(code="malformed", message=f"the body is not JSON in UTF-8; wanted {wanted}.")
@@ -225,6 +235,8 @@ def _refuse_invalid(error: ValidationError, shape: type[BaseModel]) -> RefusedEr
         "missing": f"{place} is missing",
         "extra_forbidden": "the body has a key that is not known here",
         "value_error": "the body names more than one model",
+        "greater_than": f"{place} is not above {bounds.get('gt')}",
+        "less_than_equal": f"{place} is above {bounds.get('le')}",
         "string_pattern_mismatch": f"{place} is not an id that a prediction answered with",
     }
     reason = reasons.get(mistake["type"], f"{place} has the wrong type")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sentiment.bundle import Card
 from sentiment.predictor import Prediction
@@ -24,6 +24,7 @@ ROUTES = (
     "/explain",
     "/feedback",
     "/reload",
+    "/canary",
     "/model",
     "/health",
     "/metrics",
@@ -36,6 +37,7 @@ SECONDS = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1, 2, 4, 
 TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 TOKENS = (4, 8, 16, 32, 64, 128, 256, 512)
 EVALUATED = ("macro_f1", "accuracy", "calibration_error")
+Role = Literal["champion", "canary"]
 CONFIDENCES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
@@ -52,6 +54,7 @@ class State:
     """What is read when it is asked for: the models, the newest scores of the champion, the log, living workers."""
 
     champion: NamedModel
+    canary: NamedModel | None
     challenger: NamedModel | None
     scores: Sequence[EvaluationScores]
     log: LogStatus | None
@@ -86,6 +89,9 @@ class Metrics:
         self._queue_seconds = histogram("queue_seconds", "How long a text waited for the model.", SECONDS)
         self._shadow_answers = counter("shadow_answers", "Texts that the challenger answered, too.", "agrees")
         self._shadow_dropped = counter("shadow_dropped", "Sampled texts without an answer of the challenger.")
+        self._canary_answers = counter("canary_answers", "Texts answered while there is a canary.", "role")
+        self._canary_failures = counter("canary_failures", "Texts that the champion answered for the canary.")
+        self._canary_seconds = histogram("canary_seconds", "To the answer, while there is a canary.", SECONDS, "role")
         self._texts_per_call = histogram("texts_per_call", "Texts that shared a call of the model.", TEXTS)
 
     def note_request(self, path: str, status: int, seconds: float, problem: str | None) -> None:
@@ -123,6 +129,15 @@ class Metrics:
         else:
             self._shadow_answers.labels(str(agrees).lower()).inc()
 
+    def note_role(self, role: Role, texts: int, seconds: float) -> None:
+        """Count what champion or canary answered while there is a canary, `seconds` after it was asked."""
+        self._canary_answers.labels(role).inc(texts)
+        self._canary_seconds.labels(role).observe(seconds)
+
+    def note_canary_failure(self, texts: int) -> None:
+        """Count texts that the canary was to answer and the champion did."""
+        self._canary_failures.inc(texts)
+
     def render(self, state: State) -> bytes:
         """Return what all workers counted, in Prometheus' text format, with the state of models, scores and log."""
         import prometheus_client
@@ -154,10 +169,11 @@ class _StateCollector:
         state = self._state
         model = GaugeMetricFamily(
             "sentigate_model_info",
-            "The model that answers, and the challenger in its shadow.",
+            "The model that answers, its canary, and the challenger in its shadow.",
             labels=("role", "version", "digest", "candidate", "dataset"),
         )
-        for role, served in (("champion", state.champion), ("challenger", state.challenger)):
+        roles = (("champion", state.champion), ("canary", state.canary), ("challenger", state.challenger))
+        for role, served in roles:
             if served is not None:
                 card = served.card
                 model.add_metric((role, served.version, card.digest, card.candidate, card.dataset), 1)

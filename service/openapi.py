@@ -14,6 +14,9 @@ from service.schemas import (
     Answer,
     BatchAnswer,
     BatchPredictRequest,
+    CanaryAnswer,
+    CanaryEnd,
+    CanaryRequest,
     Explanation,
     FeedbackAnswer,
     FeedbackRequest,
@@ -61,15 +64,16 @@ RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"ty
 
 @dataclass(frozen=True)
 class Route:
-    """A path that takes a POST: what it does, what it takes and gives, and problems that are its own."""
+    """A path that changes something: what it does, what it takes and gives, and problems that are its own."""
 
     path: str
     summary: str
-    request: type[BaseModel]
+    request: type[BaseModel] | None
     answer: type[BaseModel]
     example: Mapping[str, Any]
     example_answer: Mapping[str, Any]
     problems: Mapping[int, str]
+    method: str = "post"
 
 
 UNLOGGED = {507: "The answer cannot be kept in the prediction log."}
@@ -145,6 +149,32 @@ ROUTES = (
         },
         {409: "Another reload is under way."},
     ),
+    Route(
+        "/canary",
+        "Answer a share of the requests from another model in every worker, or change nothing",
+        CanaryRequest,
+        CanaryAnswer,
+        {"version": "4", "share": 0.1, "minutes": 30},
+        {
+            "model_version": "4-0b9c5dd1f27e",
+            "model_digest": "0b9c5dd1" * 8,
+            "share": 0.1,
+            "minutes": 30,
+            "workers": 2,
+            "request_id": "mine-4",
+        },
+        {409: "Another reload is under way."},
+    ),
+    Route(
+        "/canary",
+        "Let the champion answer alone in every worker",
+        None,
+        CanaryEnd,
+        {},
+        {"model_version": "3-7dfa72db3c90", "workers": 2, "request_id": "mine-5"},
+        {409: "A reload is under way."},
+        "delete",
+    ),
 )
 NAME = {
     "name": "X-Request-ID",
@@ -191,15 +221,18 @@ PLAIN = ("/livez", "/readyz", "/metrics")
 
 def describe_api(settings: ServiceSettings) -> dict[str, Any]:
     """Return the OpenAPI 3.1 description, with the limits of the settings."""
-    models: set[type[BaseModel]] = {model for route in ROUTES for model in (route.request, route.answer)}
-    models |= {Problem, Health}
+    models: set[type[BaseModel]] = {route.answer for route in ROUTES} | {Problem, Health}
+    models |= {route.request for route in ROUTES if route.request}
+    changes: dict[str, dict[str, Any]] = {}
+    for route in ROUTES:
+        changes.setdefault(route.path, {})[route.method] = _describe_route(route)
     ordered = sorted(models, key=lambda model: model.__name__)
     _, schemas = models_json_schema([(model, "validation") for model in ordered], ref_template=REFERENCE)
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": VERSION, "description": DESCRIPTION},
         "paths": {
-            **{route.path: {"post": _describe_route(route)} for route in ROUTES},
+            **changes,
             **{path: {"get": _describe_read(path, summary)} for path, summary in READS.items()},
         },
         "components": {
@@ -226,20 +259,19 @@ def _bound_requests(schemas: Mapping[str, Any], settings: ServiceSettings) -> Ma
 
 def _describe_card() -> dict[str, Any]:
     card = TypeAdapter(Card).json_schema()
-    properties = {"version": {"type": "string"}, **card["properties"]}
+    canary = {"type": ["object", "null"], "description": "Its card, version and share, where there is one."}
+    properties = {"version": {"type": "string"}, **card["properties"], "canary": canary}
     return {**card, "title": MODEL, "properties": properties, "required": list(properties)}
 
 
 def _describe_route(route: Route) -> dict[str, Any]:
     problems = {**PROBLEMS, **route.problems}
+    name = route.path.strip("/")
     return {
         "summary": route.summary,
-        "operationId": route.path.strip("/"),
+        "operationId": name if route.method == "post" else f"{route.method}_{name}",
         "parameters": [NAME],
-        "requestBody": {
-            "required": bool(route.request.model_json_schema().get("required")),
-            "content": _describe_content(route.request, route.example),
-        },
+        **(_describe_body(route.request, route.example) if route.request else {}),
         "responses": {
             "200": {
                 "description": HTTPStatus.OK.phrase,
@@ -256,6 +288,11 @@ def _describe_route(route: Route) -> dict[str, Any]:
             },
         },
     }
+
+
+def _describe_body(request: type[BaseModel], example: Mapping[str, Any]) -> dict[str, Any]:
+    required = bool(request.model_json_schema().get("required"))
+    return {"requestBody": {"required": required, "content": _describe_content(request, example)}}
 
 
 def _describe_read(path: str, summary: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is read with GET: the card, the health, the counters, the description of the API."""
+"""What is read with GET: the card, the health, the counters, the description of the API; and the end of a canary."""
 
 import asyncio
 from dataclasses import asdict
@@ -10,20 +10,23 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from service.changing import stop_canary
 from service.metrics import NamedModel, State
 from service.openapi import describe_api
 from service.pages.routes import pages
 from service.prediction_log.log import PredictionLog
+from service.refusals import RefusedError
 from service.settings import ServiceSettings
 from service.shadow import Shadow
-from service.switching import Served, list_workers
+from service.switching import Canary, Served, list_workers
 
 
 async def show_model(_: Request) -> JSONResponse:
     """Answer `GET /model` with the card of the model."""
     service = bentoml.get_current_service()
-    served = service.switch.current
-    return JSONResponse({"version": served.version, **asdict(served.predictor.bundle.card)})
+    canary: Canary | None = service.switch.canary
+    shown = {"share": canary.choice.share, **_show_card(canary.served)} if canary else None
+    return JSONResponse({**_show_card(service.switch.current), "canary": shown})
 
 
 async def show_health(_: Request) -> JSONResponse:
@@ -31,6 +34,7 @@ async def show_health(_: Request) -> JSONResponse:
     service = bentoml.get_current_service()
     log: PredictionLog | None = service.log
     shadow: Shadow | None = service.shadow
+    canary = service.switch.read_canary_status()
     sound = True
     state: object = "off"
     if log is not None:
@@ -43,9 +47,19 @@ async def show_health(_: Request) -> JSONResponse:
             "model_version": service.switch.current.version,
             "workers": asdict(service.switch.count_workers()),
             "prediction_log": state,
+            "canary": asdict(canary) if canary else "off",
             "shadow": asdict(shadow.read_status()) if shadow else "off",
         }
     )
+
+
+async def end_canary(_: Request) -> Response:
+    """Answer `DELETE /canary` once no worker asks the canary any more."""
+    try:
+        end = await stop_canary(bentoml.get_current_service().switch)
+    except RefusedError as refused:
+        return Response(status_code=refused.error_code)
+    return JSONResponse(end.model_dump())
 
 
 async def show_metrics(_: Request) -> Response:
@@ -56,9 +70,11 @@ async def show_metrics(_: Request) -> Response:
 
 def _render_metrics(service: Any) -> bytes:
     champion = service.switch.current
+    canary = service.switch.canary
     challenger = service.shadow.challenger if service.shadow else None
     state = State(
         champion=_name_model(champion),
+        canary=_name_model(canary.served) if canary else None,
         challenger=_name_model(challenger) if challenger else None,
         scores=service.scores.find(champion.predictor.bundle.card.digest),
         log=service.log.read_status() if service.log else None,
@@ -66,6 +82,10 @@ def _render_metrics(service: Any) -> bytes:
     )
     rendered: bytes = service.metrics.render(state)
     return rendered
+
+
+def _show_card(served: Served) -> dict[str, object]:
+    return {"version": served.version, **asdict(served.predictor.bundle.card)}
 
 
 def _name_model(served: Served) -> NamedModel:
@@ -79,6 +99,7 @@ async def show_description(_: Request) -> JSONResponse:
 
 readings = Starlette(
     routes=[
+        Route("/canary", end_canary, methods=["DELETE"]),
         Route("/model", show_model),
         Route("/health", show_health),
         Route("/metrics", show_metrics),

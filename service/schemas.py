@@ -4,6 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+MAX_CANARY_MINUTES = 7 * 24 * 60
 WHERE_THERE_IS_ONE: Any = Field(None, exclude_if=lambda value: value is None)
 
 
@@ -71,6 +72,32 @@ class ReloadAnswer(BaseModel):
     request_id: str
 
 
+class CanaryRequest(ReloadRequest):
+    """The body of `POST /canary`: which model answers a share of the requests, and for how many minutes at most."""
+
+    share: float = Field(gt=0, le=1)
+    minutes: float = Field(gt=0, le=MAX_CANARY_MINUTES)
+
+
+class CanaryAnswer(BaseModel):
+    """What every worker asks for its share of the requests from now."""
+
+    model_version: str
+    model_digest: str
+    share: float
+    minutes: float
+    workers: int
+    request_id: str
+
+
+class CanaryEnd(BaseModel):
+    """The champion answers alone, in every worker."""
+
+    model_version: str
+    workers: int
+    request_id: str
+
+
 class Problem(BaseModel):
     """What went wrong: a stable code, a sentence, and the limit where one was passed."""
 
@@ -121,13 +148,24 @@ class WorkersHealth(BaseModel):
     current: int = Field(ge=0)
 
 
+class CanaryHealth(BaseModel):
+    """How the canary is doing; once it has ended, `reason` says why."""
+
+    model_version: str | None
+    share: float = Field(ge=0, le=1)
+    status: Literal["on", "ended"]
+    reason: str
+    seconds_left: float = Field(ge=0)
+
+
 class Health(BaseModel):
-    """What works and what does not; without a prediction log or a challenger there is no word on it but `off`."""
+    """What works and what does not; without a log, a canary or a challenger there is no word on it but `off`."""
 
     status: Literal["ok", "degraded"]
     model_version: str
     workers: WorkersHealth
     prediction_log: LogHealth | Literal["off"]
+    canary: CanaryHealth | Literal["off"]
     shadow: ShadowHealth | Literal["off"]
 
 

@@ -16,6 +16,7 @@ from zenml.materializers.base_materializer import BaseMaterializer
 
 from sentiment.behaviour import BehaviourReport
 from sentiment.bundle import CARD_FILE, Bundle, open_bundle, read_card
+from sentiment.canary import Verdict
 from sentiment.datasets import Dataset
 from sentiment.evaluation import Answers
 from sentiment.gate import Decision
@@ -94,7 +95,7 @@ class AnswersMaterializer(BaseMaterializer):
 class RecordMaterializer(BaseMaterializer):
     """Keeps a frozen record as JSON."""
 
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (BehaviourReport, Decision, Move)
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (BehaviourReport, Decision, Move, Verdict)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
     def save(self, data: Any) -> None:

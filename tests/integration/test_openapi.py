@@ -21,7 +21,7 @@ negative_data_rejection.expected-statuses = ["400", "413", "422"]
 
 # A schema cannot know which labels, predictions and models there are.
 [[operations]]
-include-path = ["/feedback", "/reload"]
+include-path = ["/feedback", "/reload", "/canary"]
 checks.positive_data_acceptance.expected-statuses = ["200", "422"]
 """
 
@@ -96,7 +96,7 @@ def test_every_example_fits_its_schema(described):
 
     for node in shown:
         check(described, node["schema"], node["example"])
-    assert len(shown) == 10
+    assert len(shown) == 13
 
 
 def test_every_operation_has_a_name_of_its_own(described):

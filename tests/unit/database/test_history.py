@@ -1,8 +1,6 @@
 """Questions to the prediction log are answered from rollups, indexes and bounded scans, alike in both databases."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import alembic.command
@@ -29,7 +27,6 @@ from sentiment.database.records import add_feedback, add_predictions
 from sentiment.database.schema import ACTIVITY, FEEDBACK, PREDICTIONS, SHADOW_PREDICTIONS
 from sentiment.errors import DatabaseError
 from service.prediction_log.entries import make_id
-from tests.integration.postgres import Postgres, run_postgres
 
 NOW = datetime(2026, 3, 4, 12, 30, tzinfo=UTC)
 HOUR = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -45,23 +42,6 @@ PLAIN_SIGNS = [
     "'; DROP TABLE predictions; --",
     "é*b?[c]^.d(e)|\\f{1}$+é%_g",
 ]
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with run_postgres() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def engine(request, tmp_path: Path) -> Iterator[sa.Engine]:
-    """An empty database of either kind."""
-    if request.param == "postgres":
-        url = request.getfixturevalue("postgres").create_database()
-    else:
-        url = f"sqlite:///{tmp_path}/records.db"
-    with open_database(url) as engine:
-        yield engine
 
 
 def make_row(number: int = 0, **values: Any) -> dict[str, Any]:

@@ -22,6 +22,9 @@ metrics.note_prediction(Prediction("positive", 0.75, {"positive": 0.75, "negativ
 for agrees in (True, False, False, None):
     metrics.note_shadow(agrees)
 metrics.note_call([0.001, 0.002])
+metrics.note_role("champion", 9, 0.01)
+metrics.note_role("canary", 1, 0.01)
+metrics.note_canary_failure(2)
 """
 RENDER = """
 import sys
@@ -31,8 +34,8 @@ from service.prediction_log.shipper import LogStatus
 from service.scores import EvaluationScores
 from tests.conftest import make_card
 status = LogStatus("ok", 1.5, 7, 2)
-champion, challenger = NamedModel("3-abc", make_card()), NamedModel("4-def", make_card())
-state = State(champion, challenger, [EvaluationScores("youtube", 0.75, 0.5, 0.25)], status, 2)
+champion, canary, challenger = (NamedModel(name, make_card()) for name in ("3-abc", "5-fed", "4-def"))
+state = State(champion, canary, challenger, [EvaluationScores("youtube", 0.75, 0.5, 0.25)], status, 2)
 print(Metrics(Path(sys.argv[1])).render(state).decode())
 """
 
@@ -57,6 +60,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         'sentigate_problems_total{code="empty_text"} 2.0',
         'sentigate_predictions_total{label="positive"} 2.0',
         "sentigate_uncertain_total 2.0",
+        'sentigate_canary_answers_total{role="champion"} 18.0',
+        'sentigate_canary_answers_total{role="canary"} 2.0',
+        'sentigate_canary_seconds_count{role="canary"} 2.0',
+        "sentigate_canary_failures_total 4.0",
         "sentigate_truncated_total 0.0",
         "sentigate_tokens_sum 10.0",
         "sentigate_queue_seconds_count 4.0",
@@ -83,11 +90,11 @@ def test_no_label_is_what_a_caller_made_up(page: list[str]):
 
 
 def test_the_models_that_answer_are_named(page: list[str]):
-    """Version, digest, candidate and dataset of champion and challenger stand on one gauge, by their role."""
-    champion, challenger = [line for line in page if line.startswith("sentigate_model_info{")]
-    assert 'role="champion",version="3-abc"' in champion
-    assert 'role="challenger",version="4-def"' in challenger
-    assert {line.rpartition(" ")[2] for line in (champion, challenger)} == {"1.0"}
+    """Version, digest, candidate and dataset of each model that is open stand on one gauge, by its role."""
+    lines = [line for line in page if line.startswith("sentigate_model_info{")]
+    named = ('role="champion",version="3-abc"', 'role="canary",version="5-fed"', 'role="challenger",version="4-def"')
+    assert [name in line for name, line in zip(named, lines, strict=True)] == [True] * 3
+    assert {line.rpartition(" ")[2] for line in lines} == {"1.0"}
 
 
 def test_counting_needs_no_folder_that_is_there(tmp_path: Path):

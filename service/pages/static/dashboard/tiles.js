@@ -10,6 +10,7 @@ import { sayWindow } from "./periods.js";
 export function showTiles({ health, activity, latencies, feedback }, hours) {
   const tiles = [
     makeHealth(health),
+    health?.canary?.status === "on" && makeCanary(health.canary),
     activity && makeActivity(activity, hours),
     activity && makeDoubts(activity),
     latencies && makeLatency(latencies),
@@ -31,6 +32,11 @@ function makeHealth(health) {
     return makeTile("Health", "✓ All well", kept, "well");
   }
   return makeTile("Health", "✗ Degraded", reasons.join(" ") || "See GET /health.", "ill");
+}
+
+function makeCanary({ model_version, share, seconds_left }) {
+  const minutes = sayMany(Math.ceil(seconds_left / 60), "minute");
+  return makeTile("Canary", sayShare(share), `of the requests go to ${model_version}, for ${minutes} at most`);
 }
 
 function listTroubles(log) {
