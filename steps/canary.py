@@ -65,7 +65,7 @@ def try_canary(
     found = _choose_version(version)
     if watch_only:
         return watch_version(found, canary)
-    check_version(found, force=force)
+    check_version(found, read_alias(PRODUCTION), force)
     return try_version(found, canary, choose_service(service, key_file), force=force, key_file=key_file)
 
 
