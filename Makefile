@@ -23,7 +23,6 @@ MODELS ?= production
 DATASETS ?= bundled
 ROWS ?= holdout
 SAMPLE ?= 0
-VERSION ?=
 BACKEND ?= auto
 BASE ?=
 NAME ?= sentigate
