@@ -19,6 +19,8 @@ LIMIT ?=
 SHARE ?=
 MINUTES ?=
 WATCH_ONLY ?=
+DIGEST ?=
+SMOKE ?=
 MODELS ?= production
 DATASETS ?= bundled
 ROWS ?= holdout
@@ -28,7 +30,7 @@ BASE ?=
 NAME ?= sentigate
 IMAGE ?= sentigate:latest
 
-.PHONY: help setup demo train evaluate serve promote approve reject canary rollback ledger image sbom audit test check fix lock clean
+.PHONY: help setup demo train evaluate serve promote approve reject canary rollback ledger image sbom audit smoke test check fix lock clean
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -87,6 +89,13 @@ sbom: .sentigate/.ready ## List what is in an image as a CycloneDX file; IMAGE=s
 
 audit: .sentigate/.ready ## Look the packages of the image up among known vulnerabilities
 	@$(PY) -m deploy.audit
+
+smoke: export SMOKE_URL := $(or $(URL),http://127.0.0.1:3000)
+smoke: export SMOKE_KEY_FILE := $(KEY_FILE)
+smoke: export SMOKE_VERSION := $(VERSION)
+smoke: export SMOKE_DIGEST := $(DIGEST)
+smoke: ## Ask a running service; URL= KEY_FILE= VERSION= DIGEST=, and more options in SMOKE=, as SMOKE="--wait 300"
+	@python3 deploy/smoke.py "$$SMOKE_URL" --key-file "$$SMOKE_KEY_FILE" --version "$$SMOKE_VERSION" --digest "$$SMOKE_DIGEST" $(SMOKE)
 
 test: check ## Lint, types, import contracts and all tests
 	@.venv/bin/pytest
