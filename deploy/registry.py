@@ -4,6 +4,7 @@ Registries are asked through skopeo, with the credentials of `skopeo login`. A r
 http, any other must not.
 """
 
+import json
 import re
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+)(:\d+)?")
 ABSENT = re.compile(r"manifest unknown|name unknown|not found", re.IGNORECASE)
 REFUSED = re.compile(r"unauthorized|denied|forbidden|authentication required", re.IGNORECASE)
 UNREACHABLE = re.compile(r"no such host|connection refused|i/o timeout|network is unreachable", re.IGNORECASE)
+MODEL_LABEL = "sentigate.model.version"
 STORES = (("docker", "docker-daemon:"), ("podman", "containers-storage:"))
 
 
@@ -64,6 +66,8 @@ def mirror_image(image: str, repository: str, tag: str) -> str:
     _check(image, "digest")
     _check(f"{repository}:{tag}", "tag")
     digest = image.partition("@")[2]
+    if find_digest(f"{repository}:{tag}") == digest:
+        return f"{repository}@{digest}"  # a registry whose tags never move would refuse it
     copied = copy(f"docker://{image}", f"docker://{repository}:{tag}")
     if copied != digest:
         raise DeployError(f"{repository}:{tag} came out as {copied}, wanted {digest}; nothing may be deployed from it.")
@@ -78,6 +82,15 @@ def find_digest(name: str) -> str | None:
     except AbsentError:
         return None
     return f"sha256:{sha256(raw).hexdigest()}"
+
+
+def read_model(image: str) -> str:
+    """Return the version of the model in an image, such as 5-81d4da08a3a1. Raises DeployError when it has none."""
+    _check(image, "tag", "digest")
+    labels = (json.loads(_run("inspect", "--config", f"docker://{image}")).get("config") or {}).get("Labels") or {}
+    if not (version := labels.get(MODEL_LABEL)):
+        raise DeployError(f"{image} has no label {MODEL_LABEL}; wanted an image that `make image` built.")
+    return str(version)
 
 
 def copy(source: str, target: str) -> str:
@@ -172,6 +185,13 @@ def add(image: str, tag: str) -> None:
 def mirror(image: str, repository: str, tag: str) -> None:
     """Copy IMAGE, a name by digest, to REPOSITORY:TAG; print its name there."""
     _say(mirror_image, image, repository, tag)
+
+
+@main.command()
+@click.argument("image")
+def model(image: str) -> None:
+    """Print the version of the model in IMAGE."""
+    _say(read_model, image)
 
 
 @main.command()
