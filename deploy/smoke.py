@@ -39,6 +39,7 @@ ADMIN_PATHS = (
 )
 NOT_YET = (HTTPStatus.NOT_FOUND, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 NO_KEY = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+CLOSED = (*NO_KEY, HTTPStatus.NOT_FOUND)
 PAGE_HEADERS = {"content-security-policy": "default-src 'none'", "x-content-type-options": "nosniff"}
 ANSWERS_OF_ONE_MODEL = 8
 SECONDS_BETWEEN_TRIES = 0.5
@@ -204,6 +205,8 @@ class Smoke:
         self.caller = caller
         self.wanted = wanted
         self.card: dict[str, Any] = {}
+        self.key_for_probes: str | None = ""
+        self.asks_for_keys = False
 
     def list_checks(self) -> Iterator[tuple[str, Callable[[], str]]]:
         """Yield the checks by name; the ones that ask for predictions come after those that cost nothing."""
@@ -227,9 +230,13 @@ class Smoke:
         spoken = started
         while True:
             try:
-                answer = self.caller.ask("GET", "/readyz", key="")
+                answer = self.caller.ask("GET", "/readyz", key=self.key_for_probes)
+                if answer.status in NO_KEY and self.caller.key and self.key_for_probes == "":
+                    self.key_for_probes = None
+                    continue
                 if answer.status == HTTPStatus.OK:
-                    return f"200 after {time.monotonic() - started:.1f} s"
+                    gated = "" if self.key_for_probes == "" else ", with the key: a gateway before it wants one"
+                    return f"200 after {time.monotonic() - started:.1f} s{gated}"
                 _raise_redirect(answer)
                 if answer.status not in NOT_YET:
                     raise answer.fail("wanted 200; a probe needs no key, so something before the service refuses it")
@@ -246,13 +253,15 @@ class Smoke:
 
     def check_liveness(self) -> str:
         """The process answers, and wants no key for it."""
-        return _say_time(self._ask("GET", "/livez", key=""))
+        return _say_time(self._ask("GET", "/livez", key=self.key_for_probes))
 
     def check_keys(self) -> str:
         """A stranger is let in only where everybody may be, and the key that was given is known."""
         answer = self.caller.ask("GET", "/model", key="")
         if answer.status == HTTPStatus.UNAUTHORIZED:
-            _read_problem(answer, HTTPStatus.UNAUTHORIZED, "key_missing")
+            self.asks_for_keys = True
+            if self.key_for_probes == "":
+                _read_problem(answer, HTTPStatus.UNAUTHORIZED, "key_missing")
             if not self.caller.key:
                 raise answer.fail("the service asks for a key; name a file that holds one with --key-file")
             self._ask("GET", "/model")
@@ -336,10 +345,14 @@ class Smoke:
         """The counters are there for Prometheus, or hidden where they must be."""
         if self.wanted.metrics_hidden:
             answer = self.caller.ask("GET", "/metrics")
-            if answer.status not in (*NO_KEY, HTTPStatus.NOT_FOUND):
+            if answer.status not in CLOSED:
                 raise answer.fail("wanted 401, 403 or 404, because --metrics-hidden was given")
             return f"hidden, {answer.status}"
-        answer = self._ask("GET", "/metrics")
+        answer = self.caller.ask("GET", "/metrics")
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return "hidden by what stands before the service, 404"
+        if answer.status != HTTPStatus.OK:
+            raise answer.fail("wanted 200, or 404 where they are hidden")
         names = {line.split("{")[0].split(" ")[0] for line in answer.text.splitlines() if line.startswith("sentigate_")}
         if "sentigate_model_info" not in names:
             raise answer.fail("wanted counters, sentigate_model_info among them")
@@ -347,7 +360,7 @@ class Smoke:
 
     def check_page(self) -> str:
         """The page to try it is there, and its headers keep other sites out."""
-        answer = self._ask("GET", "/", key="")
+        answer = self._ask("GET", "/", key=self.key_for_probes)
         for name, wanted in PAGE_HEADERS.items():
             if wanted not in answer.headers.get(name, ""):
                 raise answer.fail(f"wanted the header {name} with {wanted}, not {answer.headers.get(name)!r}")
@@ -355,13 +368,12 @@ class Smoke:
 
     def check_admin_paths(self) -> str:
         """No stranger changes the model or reads what others wrote; without keys, callers on that machine may."""
+        for_this_machine = self.caller.is_local and not self.asks_for_keys
         for method, path, body in ADMIN_PATHS:
             answer = self.caller.ask(method, path, body, key="")
-            if answer.status not in NO_KEY and not (self.caller.is_local and not self.caller.key):
-                raise answer.fail("wanted 401 or 403 for a caller without a key")
-        if self.caller.is_local and not self.caller.key:
-            return "for callers on this machine"
-        return "closed to strangers"
+            if answer.status not in CLOSED and not for_this_machine:
+                raise answer.fail("wanted 401, 403 or 404 for a caller without a key")
+        return "for callers on this machine" if for_this_machine else "closed to strangers"
 
     def _ask(self, method: str, path: str, body: object = None, **options: Any) -> Answer:
         answer = self.caller.ask(method, path, body, **options)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from deploy.delivery import Delivery, find_before, find_script
+from deploy.delivery import Delivery, find_before, find_script, main
 from deploy.registry import find_digest, read_model
 from sentiment.errors import DeployError
 from sentiment.state import CHECKOUT
@@ -127,6 +128,20 @@ def test_the_first_image_of_an_environment_has_nothing_to_make_room_for(place):
     assert find_digest(f"{place.repository}:production") is None
     with pytest.raises(DeployError, match="knows of no image that ran in production before"):
         find_before(place.repository, "production")
+
+
+def test_the_command_is_the_one_that_the_workflow_gives(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("deploy.delivery.TARGETS", tmp_path)
+    key = tmp_path / "key"
+    key.write_text("sg_a-key-that-nobody-wants\n")
+    options = ["--target", "target", "--environment", "production", "--url", place.delivery.asking[0]]
+    model = ["--key-file", str(key), "--version", "5", "--digest", ""]
+    given = ["deliver", place.images[0], *options, *model, "--", "--wait", "1"]
+    done = CliRunner().invoke(main, given)
+    assert (done.exit_code, done.output) == (0, f"{place.images[0]} runs in production\n")
+    refused = CliRunner().invoke(main, [*given, "--require-keys"])
+    assert refused.exit_code == 1
+    assert "did not pass its smoke test" in refused.output
 
 
 def test_a_target_that_there_is_not_is_told():

@@ -149,6 +149,7 @@ WRONG = {
         '"prediction_log": {"database": "ok", "shipped": 3}}; wanted status ok, and a database that answers',
     ),
     "no database": (altered("/health", prediction_log={"database": "unknown"}), "a database that answers"),
+    "no metrics": (at("/metrics", 403, {"code": "scope"}), "wanted 200, or 404 where they are hidden"),
     "no counters": (at("/metrics", 200, "up 1\n"), "wanted counters, sentigate_model_info among them"),
     "no page": (at("/", 404, "nothing"), "/ answered 404 nothing; wanted 200"),
     "no headers": (at("/", 200, "a page", {}), "wanted the header content-security-policy"),
@@ -171,7 +172,7 @@ def test_the_first_thing_that_is_wrong_is_said_in_one_sentence(wrong, sentence, 
 def test_an_admin_path_that_is_open_to_strangers_is_told(path, key_file, capsys):
     with serve(Server(at(path, 200, {}), key=KEY)) as server:
         assert run(server.url, "--key-file", key_file) == 1
-    assert f"{path} answered 200 {{}}; wanted 401 or 403 for a caller without a key." in capsys.readouterr().err
+    assert f"{path} answered 200 {{}}; wanted 401, 403 or 404 for a caller without a key." in capsys.readouterr().err
 
 
 def test_a_key_that_is_missing_unknown_or_not_enough_is_told_apart(key_file, tmp_path, capsys):
@@ -208,6 +209,30 @@ def test_keys_may_be_required_and_metrics_hidden(capsys):
     assert "because --require-keys was given" in said.err
     assert "because --metrics-hidden was given" in said.err
     assert "hidden, 403" in said.out
+
+
+def test_a_proxy_may_hide_what_is_for_operators(key_file, capsys):
+    """The nginx of the stack answers 404 for the counters and for what wants the scope admin."""
+
+    def hide(asked: Asked) -> Reply | None:
+        hidden = ("/metrics", "/reload", "/dashboard/predictions")
+        return (404, {"code": "not_found", "message": "no."}) if asked.path in hidden else None
+
+    with serve(Server(hide, key=KEY)) as server:
+        assert run(server.url, "--key-file", key_file) == 0
+        assert run(server.url, "--key-file", key_file, "--metrics-hidden") == 0
+    assert "hidden by what stands before the service, 404" in capsys.readouterr().out
+
+
+def test_a_gateway_may_want_the_key_for_everything(key_file, capsys):
+    """BentoCloud lets nobody pass without a token, and has errors of its own."""
+
+    def guard(asked: Asked) -> Reply | None:
+        return (401, "token required") if asked.key != KEY else None
+
+    with serve(Server(guard)) as server:
+        assert run(server.url, "--key-file", key_file, "--require-keys") == 0
+    assert "with the key: a gateway before it wants one" in capsys.readouterr().out
 
 
 def test_a_service_that_starts_late_is_waited_for(capsys):
