@@ -94,6 +94,7 @@ def find_version(engine: Engine, image: str) -> str:
 
 def say_refusal(engine: Engine, repository: Repository, target: str, said: str) -> str:
     """Return one sentence on why a registry did not take an image."""
+    said = said.removeprefix("Error: ")
     for pattern, meaning in REFUSALS:
         if pattern.search(said):
             reason = meaning.format(engine=engine.name, host=repository.host)

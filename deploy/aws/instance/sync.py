@@ -5,6 +5,7 @@ Only Amazon Linux's own Python 3.9, aws and docker are needed. Secrets lie in me
 of the container. What cannot be had leaves everything that needs it as it was.
 """
 
+import fcntl
 import json
 import os
 import subprocess
@@ -21,11 +22,13 @@ PARAMETERS = ("image", "settings", "database", "api-keys")
 
 def main() -> None:
     """Look up what is wanted, and make it so."""
+    make_folders()
+    lock = (RUN / "lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)  # the service and the timer both come here
     configuration = json.loads((ETC / "instance.json").read_text())
     region = configuration["region"]
     wanted = read_parameters(configuration["name"], region)
     try:
-        make_folders()
         write("secrets/api-keys", wanted["api-keys"])  # first, so that a key is withdrawn whatever else fails
         write("logging", "\n".join(list_logging(configuration)) + "\n")
         write("settings", "".join(f"{name}={value}\n" for name, value in json.loads(wanted["settings"]).items()))
