@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.engines import find_engine, find_last_words
-from deploy.push import push_image, read_repository
+from deploy.push import find_version, push_image, read_repository
 from sentiment.errors import DeployError, SentimentError, say_unknown
 from sentiment.state import CHECKOUT
 
@@ -132,6 +132,18 @@ def find_registry(target: Target) -> str | None:
     return str(found["repositories"][0]["repositoryUri"])
 
 
+def find_pushed(target: Target, version: str) -> str | None:
+    """Return the digest of a version in the registry, whose tags never move, or None."""
+    client = target.call("ecr")
+    try:
+        found = client.describe_images(repositoryName=REPOSITORY, imageIds=[{"imageTag": version}])
+    except client.exceptions.ImageNotFoundException:
+        return None
+    except (BotoCoreError, ClientError) as error:
+        raise DeployError(f"ECR does not answer in {target.region}: {find_last_words(str(error))}.") from error
+    return str(found["imageDetails"][0]["imageDigest"])
+
+
 def find_running(target: Target) -> str | None:
     """Return the image that a deployment was told to run last, or None."""
     client = target.call("ssm")
@@ -230,9 +242,14 @@ def _push(target: Target, answers: Sequence[str]) -> str:
         registry = find_registry(target)
     if registry is None:
         raise DeployError(f"there is no registry {REPOSITORY} in {target.region} yet; run the same command again.")
-    pushed = push_image(engine, f"{REPOSITORY}:latest", read_repository(registry))
-    click.echo(f"pushed {pushed}")
-    return pushed
+    local = f"{REPOSITORY}:latest"
+    version = find_version(engine, local)
+    if pushed := find_pushed(target, version):
+        click.echo(f"version {version} is in the registry already, and is not pushed again")
+        return f"{registry}@{pushed}"
+    image = push_image(engine, local, read_repository(registry))
+    click.echo(f"pushed {image}")
+    return image
 
 
 def _run_registry(target: Target, verb: str, answers: Sequence[str]) -> None:
