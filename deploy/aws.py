@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,10 +187,7 @@ def require_unprotected(target: Target) -> None:
 @click.pass_context
 def main(context: click.Context, environment: str, yes: bool, folder: Path) -> None:
     """Run the service on AWS."""
-    try:
-        context.obj = find_target(environment, folder.resolve())
-    except SentimentError as error:
-        raise click.ClickException(str(error)) from error
+    context.obj = partial(find_target, environment, folder.resolve())
     context.meta["answers"] = ["-auto-approve"] if yes else []
 
 
@@ -198,8 +196,9 @@ def main(context: click.Context, environment: str, yes: bool, folder: Path) -> N
 @click.pass_context
 def deploy(context: click.Context, image: str | None) -> None:
     """Make what is missing, change what differs, and run the image."""
-    target, answers = context.obj, context.meta["answers"]
+    answers = context.meta["answers"]
     try:
+        target = context.obj()
         if image:
             require_pushed(target, image)
         else:
@@ -219,31 +218,31 @@ def deploy(context: click.Context, image: str | None) -> None:
 @click.pass_context
 def destroy(context: click.Context, with_images: bool) -> None:
     """Take everything of a deployment away, its rows included."""
-    target, answers = context.obj, context.meta["answers"]
+    answers = context.meta["answers"]
     try:
+        target = context.obj()
         require_unprotected(target)
         target.open_state()
         chosen = [f"-var-file={target.variables}", f"-var=environment={target.environment}", f"-var=image={NO_IMAGE}"]
         target.terraform("destroy", *answers, *chosen)
         if with_images:
             _run_registry(target, "destroy", answers)
+        elif registry := find_registry(target):
+            click.echo(f"\nthe images stay in {registry}; make destroy-aws WITH_IMAGES=yes takes them away, too.")
     except SentimentError as error:
         raise click.ClickException(str(error)) from error
-    if not with_images and (registry := find_registry(target)):
-        click.echo(f"\nthe images stay in {registry}; make destroy-aws WITH_IMAGES=yes takes them away, too.")
 
 
 def _push(target: Target, answers: Sequence[str]) -> str:
     """Push the image of the model in production to a registry that is made where there is none."""
-    engine = find_engine(among=("docker", "podman"))
+    engine, local = find_engine(among=("docker", "podman")), f"{REPOSITORY}:latest"
+    version = find_version(engine, local)
     registry = find_registry(target)
     if registry is None:
         _run_registry(target, "apply", answers)
         registry = find_registry(target)
     if registry is None:
         raise DeployError(f"there is no registry {REPOSITORY} in {target.region} yet; run the same command again.")
-    local = f"{REPOSITORY}:latest"
-    version = find_version(engine, local)
     if pushed := find_pushed(target, version):
         click.echo(f"version {version} is in the registry already, and is not pushed again")
         return f"{registry}@{pushed}"

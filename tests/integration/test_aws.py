@@ -23,7 +23,7 @@ FOLDER = CHECKOUT / "deploy" / "aws"
 PROVIDERS = Path(os.environ.get("TF_PLUGIN_DIR", "/opt/tf-plugins"))
 KEY = make_key("tests", ["predict"])[1]
 CERTIFICATE = f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/11111111-2222-3333-4444-555555555555"
-WIDE = ("0.0.0.0/0", "::/0")
+HOSTNAME = "sentiment.example.com"
 TAKE_NO_RESOURCE = {
     "ecr:GetAuthorizationToken",
     "ssmmessages:CreateControlChannel",
@@ -116,7 +116,7 @@ def plan(checkout: Checkout) -> Any:
 
 @pytest.fixture(scope="module")
 def balanced(checkout: Checkout) -> Any:
-    return checkout.plan(certificate_arn=CERTIFICATE, hostname="sentiment.example.com", allowed_cidrs=["0.0.0.0/0"])
+    return checkout.plan(certificate_arn=CERTIFICATE, hostname=HOSTNAME, allowed_cidrs=["0.0.0.0/0"])
 
 
 @pytest.mark.parametrize("root", [".", "registry"])
@@ -247,16 +247,17 @@ def test_a_deployment_comes_changes_its_image_goes_back_and_leaves_nothing(check
     done = checkout.deploy("deploy", "--image", second)
     assert done.stdout.strip().endswith(f"the way back: make deploy-aws ENVIRONMENT=production IMAGE={first}")
     assert _read_image(cloud) == second
-    assert checkout.deploy("deploy", "--image", first).returncode == 0
-    assert _read_image(cloud) == first
-    assert [found["InstanceId"] for found in _list_instances(cloud)] == [machine["InstanceId"]]
-
     done = checkout.deploy("destroy")
     assert "the database sentigate-production is protected, nothing was destroyed; set protect_database" in done.stderr
     assert len(_list_instances(cloud)) == 1
     with (checkout.folder / "production.tfvars").open("a") as variables:
-        variables.write("protect_database = false\n")
-    assert checkout.deploy("deploy", "--image", first).returncode == 0
+        certificate = cloud.call("acm").request_certificate(DomainName=HOSTNAME)["CertificateArn"]
+        variables.write(f'protect_database = false\ncertificate_arn = "{certificate}"\nhostname = "{HOSTNAME}"\n')
+    done = checkout.deploy("deploy", "--image", first)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert _read_image(cloud) == first
+    assert [found["InstanceId"] for found in _list_instances(cloud)] == [machine["InstanceId"]]
+    _check_balancer(cloud, machine, certificate)
     done = checkout.deploy("destroy", "--with-images")
     assert done.returncode == 0, done.stdout + done.stderr
     assert _list_remains(cloud) == []
@@ -334,6 +335,18 @@ def _check_role(cloud: Cloud) -> None:
             assert all(not resource.endswith(":*") or ":log-group:" in resource for resource in resources)
 
 
+def _check_balancer(cloud: Cloud, machine: Any, certificate: str) -> None:
+    balancers = cloud.call("elbv2")
+    (balancer,) = balancers.describe_load_balancers()["LoadBalancers"]
+    (listener,) = balancers.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
+    assert (listener["Protocol"], listener["Certificates"][0]["CertificateArn"]) == ("HTTPS", certificate)
+    (group,) = balancers.describe_target_groups()["TargetGroups"]
+    assert group["HealthCheckPath"] == "/readyz"
+    targets = balancers.describe_target_health(TargetGroupArn=group["TargetGroupArn"])["TargetHealthDescriptions"]
+    assert [target["Target"]["Id"] for target in targets] == [machine["InstanceId"]]
+    assert cloud.call("ec2").describe_addresses()["Addresses"] == []
+
+
 def _read_image(cloud: Cloud) -> str:
     return str(cloud.call("ssm").get_parameter(Name="/sentigate-production/image")["Parameter"]["Value"])
 
@@ -361,6 +374,7 @@ def _list_remains(cloud: Cloud) -> list[str]:
         *(found["DBInstanceIdentifier"] for found in cloud.call("rds").describe_db_instances()["DBInstances"]),
         *(found["DBSnapshotIdentifier"] for found in cloud.call("rds").describe_db_snapshots()["DBSnapshots"]),
         *(found["Name"] for found in ssm.describe_parameters()["Parameters"] if "sentigate" in found["Name"]),
+        *(found["LoadBalancerName"] for found in cloud.call("elbv2").describe_load_balancers()["LoadBalancers"]),
         *(found["RoleName"] for found in cloud.call("iam").list_roles()["Roles"]),
         *(found["logGroupName"] for found in cloud.call("logs").describe_log_groups()["logGroups"]),
         *(found["repositoryName"] for found in cloud.call("ecr").describe_repositories()["repositories"]),
