@@ -119,7 +119,9 @@ def log_in(engine: Engine, host: str) -> Iterator[None]:
     command = [engine.name, "login", "--username", user, "--password-stdin", host]
     done = subprocess.run(command, input=password, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DeployError(f"{engine.name} could not log into {host}: {find_last_words(done.stderr)}.")
+        raise DeployError(
+            f"{engine.name} could not log into {host}: {find_last_words(done.stderr).removeprefix('Error: ')}."
+        )
     try:
         yield
     finally:
