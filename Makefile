@@ -29,11 +29,15 @@ BACKEND ?= auto
 BASE ?=
 NAME ?= sentigate
 IMAGE ?= sentigate:latest
+REGISTRY ?=
+ENVIRONMENT ?= production
+YES ?=
+WITH_IMAGES ?=
 
-.PHONY: help setup demo train evaluate serve promote approve reject canary rollback ledger image sbom audit smoke test check fix lock clean
+.PHONY: help setup demo train evaluate serve promote approve reject canary rollback ledger image sbom audit smoke push deploy-aws destroy-aws test check fix lock clean
 
 help: ## Show what there is to do
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## Make .venv and the state folder of this checkout; safe to repeat
 	@$(PY) -m pipelines.setup
@@ -96,6 +100,15 @@ smoke: export SMOKE_VERSION := $(VERSION)
 smoke: export SMOKE_DIGEST := $(DIGEST)
 smoke: ## Ask a running service; URL= KEY_FILE= VERSION= DIGEST=, and more options in SMOKE=, as SMOKE="--wait 300"
 	@python3 deploy/smoke.py "$$SMOKE_URL" --key-file "$$SMOKE_KEY_FILE" --version "$$SMOKE_VERSION" --digest "$$SMOKE_DIGEST" $(SMOKE)
+
+push: .sentigate/.ready ## Push an image to a registry; REGISTRY=HOST/NAME IMAGE=sentigate:latest
+	@$(PY) -m deploy.push '$(REGISTRY)' --image '$(IMAGE)'
+
+deploy-aws: .sentigate/.ready ## Run on AWS; ENVIRONMENT=production IMAGE=...@sha256:... YES=1, each optional
+	@$(PY) -m deploy.aws --environment '$(ENVIRONMENT)' $(if $(YES),--yes) deploy $(if $(filter-out sentigate:latest,$(IMAGE)),--image '$(IMAGE)')
+
+destroy-aws: .sentigate/.ready ## Take it away from AWS; ENVIRONMENT=production WITH_IMAGES=yes YES=1, each optional
+	@$(PY) -m deploy.aws --environment '$(ENVIRONMENT)' $(if $(YES),--yes) destroy $(if $(WITH_IMAGES),--with-images)
 
 test: check ## Lint, types, import contracts and all tests
 	@.venv/bin/pytest

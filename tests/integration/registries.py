@@ -1,0 +1,57 @@
+"""A registry for images on this machine, from Debian's own package, that wants a name and a password."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import bcrypt
+import pytest
+
+from deploy.engines import Engine
+from steps.bento import find_free_port
+from tests.integration.clouds import wait_for
+
+CONFIGURATION = """
+version: 0.1
+storage: {{filesystem: {{rootdirectory: {folder}/images}}}}
+http: {{addr: "{host}"}}
+auth: {{htpasswd: {{realm: tests, path: {folder}/htpasswd}}}}
+"""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Where it listens, who may use it, and the file in which podman keeps its logins."""
+
+    host: str
+    user: str
+    password: str
+    credentials: Path
+
+    def log_in(self, engine: Engine) -> None:
+        options = ["--tls-verify=false", "--username", self.user, "--password", self.password]
+        engine.run("login", "--authfile", str(self.credentials), *options, self.host)
+
+
+@contextmanager
+def start_registry(folder: Path, user: str, password: str) -> Iterator[Registry]:
+    """Yield an empty registry, or skip with a reason."""
+    if shutil.which("docker-registry") is None:
+        pytest.skip("there is no docker-registry; apt-get install docker-registry")
+    host = f"127.0.0.1:{find_free_port()}"
+    digest = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+    (folder / "htpasswd").write_text(f"{user}:{digest}\n")
+    (folder / "auth.json").write_text("{}")
+    configuration = folder / "registry.yml"
+    configuration.write_text(CONFIGURATION.format(folder=folder, host=host))
+    with (folder / "registry.log").open("w") as log:
+        process = subprocess.Popen(["docker-registry", "serve", str(configuration)], stdout=log, stderr=log)
+    try:
+        wait_for(f"http://{host}/v2/")
+        yield Registry(host, user, password, folder / "auth.json")
+    finally:
+        process.kill()
+        process.wait()
