@@ -20,11 +20,16 @@ BACKEND ?= auto
 BASE ?=
 NAME ?= sentigate
 IMAGE ?= sentigate:latest
+OVERLAY ?= staging
+CANARY ?=
 
-.PHONY: help setup demo train evaluate serve ledger image sbom audit test check fix lock clean
+# What was named here and now: a default would go to a cluster unseen.
+OF_IMAGES = $(if $(filter command environment,$(origin IMAGE)),--image '$(IMAGE)') $(if $(CANARY),--canary '$(CANARY)')
+
+.PHONY: help setup demo train evaluate serve ledger image sbom audit kubernetes deploy-kubernetes undo-kubernetes test check fix lock clean
 
 help: ## Show what there is to do
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## Make .venv and the state folder of this checkout; safe to repeat
 	@$(PY) -m pipelines.setup
@@ -62,6 +67,15 @@ sbom: .sentigate/.ready ## List what is in an image as a CycloneDX file; IMAGE=s
 
 audit: .sentigate/.ready ## Look the packages of the image up among known vulnerabilities
 	@$(PY) -m deploy.audit
+
+kubernetes: .sentigate/.ready ## Print the manifests; OVERLAY=staging IMAGE=... CANARY=..., images by digest
+	@$(PY) -m deploy.cluster show --overlay '$(OVERLAY)' $(OF_IMAGES)
+
+deploy-kubernetes: .sentigate/.ready ## Bring kubectl's cluster to them, and wait; OVERLAY=production IMAGE=... CANARY=...
+	@$(PY) -m deploy.cluster apply --overlay '$(OVERLAY)' $(OF_IMAGES)
+
+undo-kubernetes: .sentigate/.ready ## Bring back there what ran before the last change; OVERLAY=production
+	@$(PY) -m deploy.cluster undo --overlay '$(OVERLAY)'
 
 test: check ## Lint, types, import contracts and all tests
 	@.venv/bin/pytest
