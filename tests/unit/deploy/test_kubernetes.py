@@ -28,6 +28,7 @@ Documents = list[dict[str, Any]]
 
 
 @pytest.fixture(
+    scope="module",
     params=[
         "staging",
         "production",
@@ -35,17 +36,23 @@ Documents = list[dict[str, Any]]
         "production with a canary",
         "staging on disks, canary",
         "production on disks",
-    ]
+    ],
 )
-def documents(request, tmp_path, monkeypatch) -> Documents:
+def rendered(request, tmp_path_factory) -> str:
     """Each overlay as it may be deployed; `on disks` names the component spool-on-disk as the how-to says."""
     overlay = request.param.split()[0]
-    folder = shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
+    folder = shutil.copytree(MANIFESTS, tmp_path_factory.mktemp("deploy") / "kubernetes")
     if "disks" in request.param:
         file = folder / "overlays" / overlay / "kustomization.yaml"
         file.write_text(file.read_text().replace("components:\n", "components:\n  - ../../components/spool-on-disk\n"))
-    monkeypatch.setattr(cluster, "MANIFESTS", folder)
-    return list(yaml.safe_load_all(render_overlay(overlay, IMAGE, CANARY if "canary" in request.param else "")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "MANIFESTS", folder)
+        return render_overlay(overlay, IMAGE, CANARY if "canary" in request.param else "")
+
+
+@pytest.fixture
+def documents(rendered) -> Documents:
+    return list(yaml.safe_load_all(rendered))
 
 
 @pytest.fixture
