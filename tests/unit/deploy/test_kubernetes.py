@@ -412,3 +412,35 @@ def test_without_a_cluster_one_sentence_says_so(monkeypatch, tmp_path, verb):
         r" `kubectl version` reaches it\.\n",
         done.stderr,
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (
+            'resource mapping not found for name: "sentigate" namespace: "sentigate" from "STDIN": no matches for kind'
+            ' "ServiceMonitor" in version "monitoring.coreos.com/v1"\nensure CRDs are installed first',
+            "the cluster knows no ServiceMonitor, which the Prometheus operator or another one brings; install that, or"
+            " take the component that wants it out of the overlay's kustomization.yaml. Nothing was changed.",
+        ),
+        (
+            'E1121 23:09:30.552875    2972 memcache.go:265] "Unhandled"\nUnable to connect to the server: dial tcp:'
+            " lookup k8s.example.org: no such host",
+            "no cluster answers kubectl (Unable to connect to the server: dial tcp: lookup k8s.example.org: no such"
+            " host); name one with `kubectl config use-context NAME` and see that `kubectl version` reaches it.",
+        ),
+        (
+            'error: context "stagin" does not exist',
+            'no cluster answers kubectl (context "stagin" does not exist); name one with `kubectl config use-context'
+            " NAME` and see that `kubectl version` reaches it.",
+        ),
+        (
+            'Error from server (Forbidden): secrets "sentigate-keys" is forbidden: User "ci" cannot get it',
+            'kubectl get failed: Error from server (Forbidden): secrets "sentigate-keys" is forbidden: User "ci"'
+            " cannot get it.",
+        ),
+        ("", "kubectl get failed: it says nothing."),
+    ],
+)
+def test_what_kubectl_says_becomes_a_sentence(said, sentence):
+    assert cluster.say_failure(("get",), said) == sentence
