@@ -39,6 +39,17 @@ WITH_IMAGES ?=
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
+OVERLAY ?= staging
+CANARY ?=
+
+# What was named here and now: a default would go to a cluster unseen.
+OF_IMAGES = $(if $(filter command environment,$(origin IMAGE)),--image '$(IMAGE)') $(if $(CANARY),--canary '$(CANARY)')
+
+.PHONY: help setup demo train evaluate serve ledger image sbom audit kubernetes deploy-kubernetes undo-kubernetes test check fix lock clean
+
+help: ## Show what there is to do
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
+
 setup: .venv/.ready ## Make .venv and the state folder of this checkout; safe to repeat
 	@$(PY) -m pipelines.setup
 	@touch .sentigate/.ready
@@ -109,6 +120,15 @@ deploy-aws: .sentigate/.ready ## Run on AWS; ENVIRONMENT=production IMAGE=...@sh
 
 destroy-aws: .sentigate/.ready ## Take it away from AWS; ENVIRONMENT=production WITH_IMAGES=yes YES=1, each optional
 	@$(PY) -m deploy.aws --environment '$(ENVIRONMENT)' $(if $(YES),--yes) destroy $(if $(WITH_IMAGES),--with-images)
+
+kubernetes: .sentigate/.ready ## Print the manifests; OVERLAY=staging IMAGE=... CANARY=..., images by digest
+	@$(PY) -m deploy.cluster show --overlay '$(OVERLAY)' $(OF_IMAGES)
+
+deploy-kubernetes: .sentigate/.ready ## Bring kubectl's cluster to them, and wait; OVERLAY=production IMAGE=... CANARY=...
+	@$(PY) -m deploy.cluster apply --overlay '$(OVERLAY)' $(OF_IMAGES)
+
+undo-kubernetes: .sentigate/.ready ## Bring back there what ran before the last change; OVERLAY=production
+	@$(PY) -m deploy.cluster undo --overlay '$(OVERLAY)'
 
 test: check ## Lint, types, import contracts and all tests
 	@.venv/bin/pytest

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 TICK_SECONDS = 0.5
+CLOSING_SECONDS = 0.05
 SECONDS_BETWEEN_QUESTIONS = 5.0
 MAX_LAG_SECONDS = 10.0
 ROWS_PER_STATEMENT = 500
@@ -86,11 +87,16 @@ class Shipper:
 
     def close(self, seconds: float = 5.0) -> None:
         """Ship what is there and stop; what takes longer than `seconds` stays in the spool."""
+        deadline = time.monotonic() + seconds
         self._sealing.stop(seconds)
         self._spool.close()
         if self._shipping.stop(seconds):
             with suppress(Exception):  # it stays in the spool, and the next start ships it
                 self.tick()
+                # The worker that ships may end as well, and have looked before this one sealed.
+                while self._lock < 0 and any(self._folder.glob(f"*{SEALED}")) and time.monotonic() < deadline:
+                    time.sleep(CLOSING_SECONDS)
+                    self.tick()
             self._drop_engine()
             if self._lock >= 0:
                 os.close(self._lock)

@@ -766,6 +766,23 @@ def test_a_shipper_that_ends_ships_what_is_there(bench):
     assert (bench.read(), bench.list_sealed()) == (["good"], [])
 
 
+def test_of_shippers_that_end_together_the_last_ships_the_rest(bench):
+    """The one that ships may have looked before another sealed; that one ships once it may."""
+    command = [sys.executable, "-c", NO_KEEPER + "print(1, flush=True)\nsys.stdin.read()", bench.folder / LOCK_FILE]
+    shipper = bench.make_shipper()
+    bench.spool.append([write_line(PREDICTION)])
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as keeper:
+        keeper.stdout.readline()
+        ending = threading.Thread(target=bench.end, args=(shipper,))
+        ending.start()
+        wait_until(lambda: bench.list_sealed() != [])
+        time.sleep(0.1)
+        keeper.kill()
+        ending.join()
+
+    assert (bench.read(), bench.list_sealed()) == (["good"], [])
+
+
 def test_a_shipper_that_ended_holds_nothing_open(bench):
     """The lock and the database are given back at the end."""
     shipper = bench.make_shipper()
