@@ -18,7 +18,7 @@ import httpx
 import yaml
 from bentoml._internal.cloud import BentoCloudClient
 from bentoml._internal.cloud.config import CloudClientConfig
-from bentoml._internal.cloud.deployment import Deployment, DeploymentAPI
+from bentoml._internal.cloud.deployment import Deployment, DeploymentAPI, DeploymentConfigParameters
 from bentoml._internal.cloud.schemas.modelschemas import DeploymentStatus
 from bentoml._internal.cloud.schemas.schemasv2 import CreateDeploymentSchema
 from bentoml._internal.utils.cattr import bentoml_cattr
@@ -41,7 +41,7 @@ FAILED = (
     DeploymentStatus.Terminated.value,
     DeploymentStatus.Unhealthy.value,
 )
-POLL_SECONDS = 5.0
+FIRST_POLL_SECONDS, POLL_SECONDS = 0.25, 10.0
 
 Config = dict[str, Any]
 
@@ -120,7 +120,7 @@ def connect() -> BentoCloudClient:
             f"the token would go to {context.endpoint} in the clear; wanted an https:// address in"
             " BENTO_CLOUD_API_ENDPOINT."
         )
-    client = BentoCloudClient(context.api_token, context.endpoint)
+    client = BentoCloudClient.for_context()
     with say_refusals(context.endpoint):
         if client.client.v1.get_current_user() is None:
             raise DeployError(f"{context.endpoint} knows no user for this token; {LOGIN}.")
@@ -173,13 +173,15 @@ def deploy_production(client: BentoCloudClient, config: Config) -> Deployment:
             click.echo(f"creating {config['name']} with {config['bento']}")
         else:
             click.echo(f"updating {config['name']} to {config['bento']}")
-        return bentoml.deployment.apply(config_dict=config, _cloud_client=client)
+        parameters = DeploymentConfigParameters(config_dict=config)
+        parameters.verify(create=False, _client=client.client)
+        return api.apply(parameters)
 
 
 def await_status(deployment: Deployment, wanted: tuple[str, ...], seconds: float) -> None:
     """Return when a deployment has one of the statuses. Raises DeployError when it fails, or takes longer."""
     deadline = time.monotonic() + seconds
-    said = ""
+    said, pause = "", FIRST_POLL_SECONDS
     while (status := deployment.get_status(refetch=True).status) not in wanted:
         if status in FAILED:
             raise DeployError(f"{deployment.name} is {status}; its log is on {deployment.admin_console}.")
@@ -190,7 +192,8 @@ def await_status(deployment: Deployment, wanted: tuple[str, ...], seconds: float
         if status != said:
             click.echo(f"{deployment.name} is {status}")
             said = status
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause)
+        pause = min(pause * 2, POLL_SECONDS)
 
 
 def destroy_deployment(client: BentoCloudClient, name: str, cluster: str | None, seconds: float) -> None:

@@ -38,7 +38,7 @@ class Measured:
 
 
 def find_measured(card: Card, entries: list[LedgerEntry]) -> Measured:
-    """Return what the gate measured on the holdout; where the ledger has no decision on the bundle, what training did."""
+    """Return what the gate measured on the holdout; where the ledger has no decision on it, what training measured."""
     for entry in reversed(entries):
         macro_f1 = entry.details.get("macro_f1")
         if entry.event == "decision" and entry.details.get("digest") == card.digest and isinstance(macro_f1, float):

@@ -11,6 +11,7 @@ from typing import Literal
 import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.hf_api import GitRefInfo
 
 from sentiment.errors import DeployError
 
@@ -107,7 +108,7 @@ class Hub:
         message = f"Back to version {before}"
         self._api.create_commit(repository, [*deletions, *copies], commit_message=message)
 
-    def _list_tags(self, repository: str, kind: Kind) -> list:
+    def _list_tags(self, repository: str, kind: Kind) -> list[GitRefInfo]:
         return list(self._api.list_repo_refs(repository, repo_type=kind).tags)
 
     def _address(self, repository: str, kind: Kind, tag: str) -> str:
