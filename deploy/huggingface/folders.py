@@ -8,11 +8,10 @@ from deploy.production import Production
 from sentiment.bundle import copy_bundle
 from sentiment.errors import DeployError
 from sentiment.ledger import read_entries
-from sentiment.state import CHECKOUT, locate_state
+from sentiment.state import locate_state
 
 README = "README.md"
 LOCK = "requirements.lock"
-SERVICE = Path("service")
 
 
 def write_model_folder(production: Production, folder: Path, repository: str, licence: str) -> None:
@@ -37,17 +36,12 @@ def write_space_folder(production: Production, folder: Path, repository: str, li
 
 
 def find_lock(production: Production) -> Path:
-    """Return the requirements with digests of a Bento: its own, or those of the checkout where it needs the same.
-
-    Raises DeployError where there are none.
-    """
-    inside = production.bento_folder / "src" / SERVICE
-    if (inside / LOCK).is_file():
-        return inside / LOCK
-    names = "requirements.txt"
-    if (inside / names).read_bytes() != (CHECKOUT / SERVICE / names).read_bytes():
-        raise DeployError(
-            f"{production.bento} was built without {LOCK}, and needs other packages than this checkout; build it again"
-            " by promoting a model."
-        )
-    return CHECKOUT / SERVICE / LOCK
+    """Return what a Bento needs, each package by its digests. Raises DeployError when it was built without that."""
+    lock = production.bento_folder / "src" / "service" / LOCK
+    if lock.is_file():
+        return lock
+    tag, version = production.bento, production.version
+    raise DeployError(
+        f"{tag} was built before Bentos had a {LOCK}; remove it with `bentoml delete {tag}`, and build it again with"
+        f" `SENTIMENT_MODEL_TAG={production.model} bentoml build --version {version}`."
+    )

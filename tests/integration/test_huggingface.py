@@ -9,10 +9,11 @@ from huggingface_hub import ModelCard, constants, snapshot_download
 from deploy.huggingface.folders import README, write_model_folder
 from deploy.huggingface.hub import open_hub
 from deploy.production import Production
-from sentiment.bundle import BUNDLE_FILES, Bundle, open_bundle
+from sentiment.bundle import Bundle, open_bundle
 from sentiment.errors import DeployError
 from tests.conftest import make_tiny_bundle
 from tests.integration.hub_server import TOKEN, USER, run_hub
+from tests.integration.serving import make_store, run_service
 
 NAME = f"{USER}/sentiment"
 
@@ -48,8 +49,8 @@ def test_a_bundle_arrives_whole_by_one_commit_with_its_version_as_tag(server, tm
     assert [commit.title for commit in repository.commits] == ["initial commit", f"Version {one.version}"]
     assert repository.tags == {one.version: published.commit}
     assert repository.private
-    assert set(repository.files) == {".gitattributes", README, *BUNDLE_FILES}
-    assert all(repository.files[name] == (one.bundle.folder / name).read_bytes() for name in BUNDLE_FILES)
+    assert set(repository.files) == {".gitattributes", README, *one.bundle.card.files}
+    assert all(repository.files[name] == (one.bundle.folder / name).read_bytes() for name in one.bundle.card.files)
     assert ModelCard(repository.files[README].decode()).data.license == "apache-2.0"
 
 
@@ -190,3 +191,20 @@ def test_a_plan_without_docker_spaces_is_said(server, tmp_path):
 
     with pytest.raises(DeployError, match=r"wants a paid plan for ada/sentiment \(402\): Docker Spaces need a PRO"):
         open_hub().publish(tmp_path, NAME, "space", "1", public=True)
+
+
+@pytest.mark.slow
+def test_a_service_of_a_checkout_reloads_a_version_from_the_hub(server, tmp_path):
+    """`hf://user/name@version` is a place to reload from; a version that is not there changes nothing."""
+    two = make_version(tmp_path, 2)
+    publish(two, tmp_path / "out")
+    variables = {"HF_ENDPOINT": server.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
+    (tmp_path / "service").mkdir()
+    with run_service(make_store(tmp_path / "store"), tmp_path / "service", **variables) as service:
+        absent = service.post("/reload", {"uri": f"hf://{NAME}@9-none"})
+        answer = service.post("/reload", {"uri": f"hf://{NAME}@{two.version}"})
+        served = service.get("/model").json()
+
+    assert (absent.status_code, absent.json()["code"]) == (422, "bad_model")
+    assert answer.status_code == 200, answer.text
+    assert served["digest"] == two.bundle.card.digest
