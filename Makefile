@@ -20,8 +20,13 @@ BACKEND ?= auto
 BASE ?=
 NAME ?= sentigate
 IMAGE ?= sentigate:latest
+REPO ?=
+LICENSE ?=
+PUBLIC ?=
+PREVIEW ?=
+ON_HUB = '$(REPO)' $(if $(LICENSE),--license '$(LICENSE)') $(if $(PUBLIC),--public) $(if $(PREVIEW),--preview '$(PREVIEW)')
 
-.PHONY: help setup demo train evaluate serve ledger image sbom audit test check fix lock clean
+.PHONY: help setup demo train evaluate serve ledger image sbom audit deploy-bentocloud destroy-bentocloud deploy-huggingface undeploy-huggingface deploy-space undeploy-space test check fix lock clean
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -62,6 +67,24 @@ sbom: .sentigate/.ready ## List what is in an image as a CycloneDX file; IMAGE=s
 
 audit: .sentigate/.ready ## Look the packages of the image up among known vulnerabilities
 	@$(PY) -m deploy.audit
+
+deploy-bentocloud: .sentigate/.ready ## Deploy what is in production to BentoCloud; PREVIEW=1 shows what would be asked for
+	@$(PY) -m deploy.bentocloud deploy $(if $(PREVIEW),--dry-run)
+
+destroy-bentocloud: .sentigate/.ready ## Stop the deployment on BentoCloud and remove it
+	@$(PY) -m deploy.bentocloud destroy
+
+deploy-huggingface: .sentigate/.ready ## Publish the model in production; REPO=user/name LICENSE=apache-2.0 PUBLIC=1 PREVIEW=folder
+	@$(PY) -m deploy.huggingface model $(ON_HUB)
+
+undeploy-huggingface: .sentigate/.ready ## Take the newest version of a published model back; REPO=user/name
+	@$(PY) -m deploy.huggingface withdraw-model '$(REPO)'
+
+deploy-space: .sentigate/.ready ## Run what is in production as a Docker Space; REPO=user/name LICENSE=apache-2.0 PUBLIC=1 PREVIEW=folder
+	@$(PY) -m deploy.huggingface space $(ON_HUB)
+
+undeploy-space: .sentigate/.ready ## Delete a Space; REPO=user/name
+	@$(PY) -m deploy.huggingface remove-space '$(REPO)'
 
 test: check ## Lint, types, import contracts and all tests
 	@.venv/bin/pytest

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from deploy.huggingface.card import UNSTATED
 from deploy.huggingface.folders import write_model_folder, write_space_folder
@@ -22,7 +24,18 @@ def main() -> None:
     """Publish what is in production on the Hugging Face hub, or take it back."""
 
 
-repository_argument = click.argument("repository", metavar="USER/NAME")
+def check_name(_: click.Context, __: click.Parameter, name: str) -> str:
+    """Refuse what cannot be a repository before anything is made or asked."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise click.BadParameter(f"{name!r} is no name on the hub; wanted for example user/sentiment.") from error
+    if "/" not in name:
+        raise click.BadParameter(f"{name!r} names no owner; wanted for example user/{name}.")
+    return name
+
+
+repository_argument = click.argument("repository", metavar="USER/NAME", callback=check_name)
 licence_option = click.option(
     "--license", "licence", default=UNSTATED, show_default=True, help="Licence by its name on the hub, e.g. apache-2.0."
 )

@@ -10,7 +10,7 @@ from typing import Literal
 
 import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import GitRefInfo
 
 from sentiment.errors import DeployError
@@ -133,8 +133,6 @@ def say_refusals(endpoint: str, repository: str) -> Iterator[None]:
     """Turn what the client of the hub raises into a DeployError of one sentence."""
     try:
         yield
-    except HFValidationError as error:
-        raise DeployError(f"{repository!r} is no name on the hub; wanted for example user/sentiment.") from error
     except RepositoryNotFoundError as error:
         raise DeployError(
             f"{endpoint} has no {repository}, or this token may not see it (404); check the name."

@@ -88,8 +88,11 @@ class Hub:
         if path.startswith("/large/"):
             self.large[path.removeprefix("/large/")] = body
             return {}
-        if token != TOKEN:
+        read = re.fullmatch(r"/(spaces/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        if token != TOKEN and not (read and not self._find("spaces" if read[1] else "models", read[2]).private):
             raise RefusalError(401, "Invalid username or password.")
+        if read:
+            return self._read("spaces" if read[1] else "models", read[2], read[3], read[4])
         if path == "/api/whoami-v2":
             return {"type": "user", "name": USER, "orgs": []}
         if path == "/api/validate-yaml":
@@ -99,8 +102,6 @@ class Hub:
         if found := re.fullmatch(r"/(spaces/)?([^/]+/[^/]+)\.git/info/lfs/objects/batch", path):
             self._find("spaces" if found[1] else "models", found[2])
             return {"transfer": "basic", "objects": [self._offer(item) for item in json.loads(body)["objects"]]}
-        if found := re.fullmatch(r"/(spaces/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-            return self._read("spaces" if found[1] else "models", found[2], found[3], found[4])
         if found := re.fullmatch(r"/api/(models|spaces)/([^/]+/[^/]+)(?:/(.+))?", path):
             return self._ask(method, found[1], found[2], found[3] or "", body)
         raise RefusalError(404, f"Not Found: {path}")

@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from huggingface_hub import ModelCard, constants, snapshot_download
 
+from deploy.huggingface.__main__ import main
 from deploy.huggingface.folders import README, write_model_folder
 from deploy.huggingface.hub import open_hub
 from deploy.production import Production
@@ -121,12 +123,22 @@ def test_the_repository_of_somebody_else_is_refused_in_one_sentence(server, tmp_
     assert server.repositories == {}
 
 
-@pytest.mark.parametrize("name", ["a/b/c", "-x/y", "no spaces/here"])
-def test_what_is_no_name_is_refused_in_one_sentence(server, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("", "'' is no name on the hub; wanted for example user/sentiment."),
+        ("a/b/c", "'a/b/c' is no name on the hub; wanted for example user/sentiment."),
+        ("no spaces/here", "'no spaces/here' is no name on the hub; wanted for example user/sentiment."),
+        ("sentiment", "'sentiment' names no owner; wanted for example user/sentiment."),
+    ],
+)
+@pytest.mark.parametrize("command", ["model", "space", "withdraw-model", "remove-space"])
+def test_what_is_no_name_is_refused_before_anybody_is_asked(server, command, name, said):
     """A name that the hub cannot have is said to be none."""
-    with pytest.raises(DeployError, match="is no name on the hub; wanted for example user/sentiment"):
-        publish(make_version(tmp_path, 1), tmp_path / "out", name)
-    assert server.repositories == {}
+    done = CliRunner().invoke(main, [command, name])
+
+    assert done.output.splitlines()[-1] == f"Error: Invalid value for 'USER/NAME': {said}"
+    assert server.asked == []
 
 
 @pytest.mark.parametrize("step", ["/objects/batch$", "/commit/main$", "/tag/"])
@@ -194,17 +206,19 @@ def test_a_plan_without_docker_spaces_is_said(server, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_service_of_a_checkout_reloads_a_version_from_the_hub(server, tmp_path):
-    """`hf://user/name@version` is a place to reload from; a version that is not there changes nothing."""
-    two = make_version(tmp_path, 2)
-    publish(two, tmp_path / "out")
+def test_a_running_service_reloads_a_version_from_the_hub(server, tmp_path):
+    """By `hf://` where huggingface_hub is installed, by its address where the model is public."""
+    one, two = make_version(tmp_path, 1), make_version(tmp_path, 2)
+    publish(one, tmp_path / "out1", public=True)
+    publish(two, tmp_path / "out2")
     variables = {"HF_ENDPOINT": server.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
     (tmp_path / "service").mkdir()
     with run_service(make_store(tmp_path / "store"), tmp_path / "service", **variables) as service:
-        absent = service.post("/reload", {"uri": f"hf://{NAME}@9-none"})
-        answer = service.post("/reload", {"uri": f"hf://{NAME}@{two.version}"})
-        served = service.get("/model").json()
 
-    assert (absent.status_code, absent.json()["code"]) == (422, "bad_model")
-    assert answer.status_code == 200, answer.text
-    assert served["digest"] == two.bundle.card.digest
+        def reload(uri: str) -> tuple[int, str]:
+            status = service.post("/reload", {"uri": uri}).status_code
+            return status, service.get("/model").json()["digest"]
+
+        assert reload(f"hf://{NAME}@{two.version}") == (200, two.bundle.card.digest)
+        assert reload(f"hf://{NAME}@9-none") == (422, two.bundle.card.digest)
+        assert reload(f"{server.url}/{NAME}/resolve/{one.version}") == (200, one.bundle.card.digest)
