@@ -144,8 +144,8 @@ def check_secrets(client: BentoCloudClient, config: Config) -> None:
                 if error.error_code not in {HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST}:
                     raise
                 raise DeployError(
-                    f"BentoCloud has no secret {name!r}; make it with"
-                    f" `bentoml secret create {name} {DATABASE_VARIABLE}=@./file_with_the_url`."
+                    f"BentoCloud has no secret {name!r}; make it with `bentoml secret create {name} --from-file FILE`,"
+                    f" where the file has a line {DATABASE_VARIABLE}=..."
                 ) from error
         if content.type == "env":
             found.update(item.key for item in content.items)

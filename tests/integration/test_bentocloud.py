@@ -117,7 +117,7 @@ def test_a_secret_that_is_not_there_is_named_with_the_command_that_makes_it(chec
     code, said = ask(checkout, cloud, "deploy")
 
     assert code == 1
-    assert "BentoCloud has no secret 'sentigate'; make it with `bentoml secret create sentigate DATABASE_URL=@" in said
+    assert "BentoCloud has no secret 'sentigate'; make it with `bentoml secret create sentigate --from-file" in said
 
 
 def test_a_service_that_anybody_could_use_is_not_deployed(checkout, cloud, tmp_path):
