@@ -6,25 +6,26 @@ PYTHON ?= python3.11
 PY := .venv/bin/python
 HOST ?= 127.0.0.1
 PORT ?= 3000
+URL ?=
+KEY_FILE ?=
+
 DATASET ?=
 CANDIDATES ?=
 TRAIN_FRACTION ?=
-FORCE ?=
-REASON ?=
-export FORCE REASON
-VERSION ?=
-URL ?=
-KEY_FILE ?=
-LIMIT ?=
-SHARE ?=
-MINUTES ?=
-WATCH_ONLY ?=
-DIGEST ?=
-SMOKE ?=
 MODELS ?= production
 DATASETS ?= bundled
 ROWS ?= holdout
 SAMPLE ?= 0
+
+VERSION ?=
+FORCE ?=
+REASON ?=
+export FORCE REASON
+LIMIT ?=
+SHARE ?=
+MINUTES ?=
+WATCH_ONLY ?=
+
 BACKEND ?= auto
 BASE ?=
 NAME ?= sentigate
@@ -33,22 +34,25 @@ REGISTRY ?=
 ENVIRONMENT ?= production
 YES ?=
 WITH_IMAGES ?=
-
-.PHONY: help setup demo train evaluate serve promote approve reject canary rollback ledger image sbom audit smoke push deploy-aws destroy-aws test check fix lock clean
-
-help: ## Show what there is to do
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
-
 OVERLAY ?= staging
 CANARY ?=
+REPO ?=
+LICENSE ?=
+PUBLIC ?=
+PREVIEW ?=
 
 # What was named here and now: a default would go to a cluster unseen.
 OF_IMAGES = $(if $(filter command environment,$(origin IMAGE)),--image '$(IMAGE)') $(if $(CANARY),--canary '$(CANARY)')
+ON_HUB = '$(REPO)' $(if $(LICENSE),--license '$(LICENSE)') $(if $(PUBLIC),--public) $(if $(PREVIEW),--preview '$(PREVIEW)')
 
-.PHONY: help setup demo train evaluate serve ledger image sbom audit kubernetes deploy-kubernetes undo-kubernetes test check fix lock clean
+.PHONY: help setup demo train evaluate serve test check fix lock clean
+.PHONY: promote approve reject canary rollback ledger
+.PHONY: image sbom audit push smoke
+.PHONY: kubernetes deploy-kubernetes undo-kubernetes deploy-aws destroy-aws
+.PHONY: deploy-bentocloud destroy-bentocloud deploy-huggingface undeploy-huggingface deploy-space undeploy-space
 
 help: ## Show what there is to do
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-21s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## Make .venv and the state folder of this checkout; safe to repeat
 	@$(PY) -m pipelines.setup
@@ -129,6 +133,24 @@ deploy-kubernetes: .sentigate/.ready ## Bring kubectl's cluster to them, and wai
 
 undo-kubernetes: .sentigate/.ready ## Bring back there what ran before the last change; OVERLAY=production
 	@$(PY) -m deploy.cluster undo --overlay '$(OVERLAY)'
+
+deploy-bentocloud: .sentigate/.ready ## Deploy what is in production to BentoCloud; PREVIEW=1 shows what would be asked for
+	@$(PY) -m deploy.bentocloud deploy $(if $(PREVIEW),--dry-run)
+
+destroy-bentocloud: .sentigate/.ready ## Stop the deployment on BentoCloud and remove it
+	@$(PY) -m deploy.bentocloud destroy
+
+deploy-huggingface: .sentigate/.ready ## Publish the model in production; REPO=user/name LICENSE=apache-2.0 PUBLIC=1 PREVIEW=folder
+	@$(PY) -m deploy.huggingface model $(ON_HUB)
+
+undeploy-huggingface: .sentigate/.ready ## Take the newest version of a published model back; REPO=user/name
+	@$(PY) -m deploy.huggingface withdraw-model '$(REPO)'
+
+deploy-space: .sentigate/.ready ## Run what is in production as a Docker Space; REPO=user/name LICENSE=apache-2.0 PUBLIC=1 PREVIEW=folder
+	@$(PY) -m deploy.huggingface space $(ON_HUB)
+
+undeploy-space: .sentigate/.ready ## Delete a Space; REPO=user/name
+	@$(PY) -m deploy.huggingface remove-space '$(REPO)'
 
 test: check ## Lint, types, import contracts and all tests
 	@.venv/bin/pytest

@@ -135,11 +135,15 @@ def say_exposed(host: str) -> str:
 
 
 def read_presented(headers: Mapping[bytes, bytes]) -> str:
-    """Return the key that a request presents, as `Authorization: Bearer KEY` or `X-API-Key: KEY`; empty without one."""
+    """Return the key that a request presents, as `X-API-Key: KEY` or `Authorization: Bearer KEY`; empty without one.
+
+    The header of our own goes first: the standard one may carry what a gateway before us asks for.
+    """
+    if own := headers.get(b"x-api-key", b"").strip():
+        return own.decode("latin-1")
     authorization = headers.get(b"authorization", b"")
-    if authorization[: len(BEARER)].lower() == BEARER:
-        return authorization[len(BEARER) :].strip().decode("latin-1")
-    return headers.get(b"x-api-key", b"").strip().decode("latin-1")
+    has_bearer = authorization[: len(BEARER)].lower() == BEARER
+    return authorization[len(BEARER) :].strip().decode("latin-1") if has_bearer else ""
 
 
 MISSING = Refusal(

@@ -1,5 +1,6 @@
 """The settings of the service, read once from `SENTIMENT_*` variables."""
 
+import re
 from pathlib import Path
 
 from limits import parse_many
@@ -7,6 +8,8 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.prediction_log.redaction import KeptText
+
+ORIGIN = re.compile(r"https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
 
 class ServiceSettings(BaseSettings):
@@ -28,6 +31,7 @@ class ServiceSettings(BaseSettings):
     api_key_file: Path | None = Field(None, description="File of API keys, made by `python -m service.keys`.")
     rate_limit: str = Field("", description="Requests per key and worker, for example 600/minute; empty for no limit.")
     cors_origins: str = Field("", description="Origins whose pages may ask, separated by commas; * for all.")
+    frame_origins: str = Field("", description="Origins whose pages may show ours in a frame, separated by commas.")
     explain_max_parts: int = Field(64, ge=2, description="Parts that an explanation tells apart; words are joined.")
     explain_max_evaluations: int = Field(400, ge=1, description="Texts that the model answers for one explanation.")
     explain_max_words: int = Field(12_000, ge=1, description="Words in all these texts, about.")
@@ -48,6 +52,19 @@ class ServiceSettings(BaseSettings):
         """Take an empty variable for one that is not set."""
         return value or None
 
+    @field_validator("frame_origins")
+    @classmethod
+    def check_origins(cls, value: str) -> str:
+        """Refuse what would mean something else in the header that it goes into."""
+        for origin in _split(value):
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is not an origin; wanted for example https://huggingface.co")
+        return value
+
+    def list_frame_origins(self) -> tuple[str, ...]:
+        """Return the origins of `frame_origins`."""
+        return _split(self.frame_origins)
+
     @field_validator("rate_limit")
     @classmethod
     def check_rate(cls, value: str) -> str:
@@ -60,3 +77,7 @@ class ServiceSettings(BaseSettings):
             if len(rates) != 1:
                 raise ValueError(f"{value!r} is not a rate; wanted for example 600/minute or 10/second")
         return value
+
+
+def _split(origins: str) -> tuple[str, ...]:
+    return tuple(origin.strip() for origin in origins.split(",") if origin.strip())

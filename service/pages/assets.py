@@ -10,26 +10,23 @@ from pathlib import Path
 
 STATIC = Path(__file__).with_name("static")
 CHARTS = "chart.js"
+NOBODY = "'none'"
 KINDS = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-NO_CONTENT_FROM_ELSEWHERE = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "connect-src 'self'",
-        "img-src 'self' data:",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
+NO_CONTENT_FROM_ELSEWHERE = (
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "connect-src 'self'",
+    "img-src 'self' data:",
+    "base-uri 'none'",
+    "form-action 'none'",
 )
 HEADERS: Mapping[str, str] = {
-    "content-security-policy": NO_CONTENT_FROM_ELSEWHERE,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
@@ -48,6 +45,13 @@ class Asset:
     compressed: bytes
     etag: str
     kind: str
+
+
+@cache
+def find_headers(frame_origins: tuple[str, ...]) -> Mapping[str, str]:
+    """Return the headers of every page and file; pages of these origins may show ours in a frame, others may not."""
+    framed_by = f"frame-ancestors {' '.join(frame_origins) or NOBODY}"
+    return {**HEADERS, "content-security-policy": "; ".join((*NO_CONTENT_FROM_ELSEWHERE, framed_by))}
 
 
 @cache

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.pages.assets import HEADERS, list_names, read_asset
+from service.pages.assets import find_headers, list_names, read_asset
 from service.pages.queries import (
     Everything,
     Query,
@@ -25,6 +25,7 @@ from service.pages.queries import (
 )
 from service.refusals import RefusedError
 from service.schemas import Problem
+from service.settings import ServiceSettings
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -52,11 +53,17 @@ async def send_file(request: Request) -> Response:
     return await _send(request, request.path_params["name"])
 
 
+@cache
+def read_frame_origins() -> tuple[str, ...]:
+    """Return the origins that may show the pages in a frame, as the settings of the service name them."""
+    return ServiceSettings().list_frame_origins()
+
+
 async def _send(request: Request, name: str) -> Response:
     if name not in list_names():
         return Response(status_code=HTTPStatus.NOT_FOUND)
     asset = await asyncio.to_thread(read_asset, name)
-    headers = {**HEADERS, "etag": asset.etag}
+    headers = {**find_headers(read_frame_origins()), "etag": asset.etag}
     known = request.headers.get("if-none-match", "")
     if asset.etag in known or known == "*":
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)

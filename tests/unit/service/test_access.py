@@ -218,15 +218,16 @@ def test_more_than_a_key_is_none(desk, form):
         ({}, ""),
         ({b"x-api-key": b"a"}, "a"),
         ({b"authorization": b"Bearer b"}, "b"),
-        ({b"authorization": b"Bearer b", b"x-api-key": b"a"}, "b"),
+        ({b"authorization": b"Bearer b", b"x-api-key": b"a"}, "a"),
+        ({b"authorization": b"Bearer b", b"x-api-key": b" "}, "b"),
         ({b"authorization": b"Basic YTpi", b"x-api-key": b"a"}, "a"),
         ({b"authorization": b"Bearer", b"x-api-key": b"a"}, "a"),
         ({b"x-api-key": b"\xe9"}, "\u00e9"),
     ],
     ids=str,
 )
-def test_the_key_of_a_bearer_goes_before_another(headers, presented):
-    """Where both headers are there the standard one counts; one of another scheme does not stand in the way."""
+def test_the_header_of_our_own_goes_before_the_standard_one(headers, presented):
+    """Where both headers are there `X-API-Key` counts: a gateway before the service may want the other for itself."""
     assert read_presented(headers) == presented
 
 

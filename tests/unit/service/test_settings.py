@@ -259,3 +259,12 @@ def test_variables_of_other_parts_are_left_alone(monkeypatch):
     monkeypatch.setenv("SENTIMENT_STATE_DIR", "somewhere")
 
     assert not hasattr(ServiceSettings(), "state_dir")
+
+
+@pytest.mark.parametrize("origins", ["huggingface.co", "https://a.test; script-src *", "https://a.test/page", "*"])
+def test_what_is_no_origin_gets_into_no_header(monkeypatch, origins):
+    """An origin that would mean more than itself in a header stops the start."""
+    monkeypatch.setenv("SENTIMENT_FRAME_ORIGINS", origins)
+
+    with pytest.raises(ValidationError, match="is not an origin; wanted for example"):
+        ServiceSettings()

@@ -42,13 +42,29 @@ async function reach(path, options) {
   }
 }
 
+const kept = new Map();
+
+/** Return where keys are kept: the storage of this tab or, in a frame whose browser denies it, this page. */
+function openStore() {
+  try {
+    const storage = sessionStorage;
+    return {
+      get: (name) => storage.getItem(name),
+      set: (name, value) => storage.setItem(name, value),
+      delete: (name) => storage.removeItem(name),
+    };
+  } catch {
+    return kept;
+  }
+}
+
 /** Return the key of this tab, or nothing. */
 export function readKey() {
-  return sessionStorage.getItem(KEY) ?? "";
+  return openStore().get(KEY) ?? "";
 }
 
 /** Keep a key for this tab, until it is closed. */
 export function keepKey(key) {
-  if (key) sessionStorage.setItem(KEY, key);
-  else sessionStorage.removeItem(KEY);
+  if (key) openStore().set(KEY, key);
+  else openStore().delete(KEY);
 }

@@ -4,7 +4,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from service.pages.routes import pages
+from service.pages.routes import pages, read_frame_origins
 
 
 @pytest.fixture
@@ -22,6 +22,20 @@ def test_what_a_browser_gets_is_kept_to_itself(client, path):
     assert "unsafe" not in policy
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize(
+    ("origins", "framed_by"),
+    [("", "'none'"), ("https://huggingface.co, https://*.hf.space", "https://huggingface.co https://*.hf.space")],
+)
+def test_pages_of_the_origins_that_are_set_may_frame_ours(client, monkeypatch, origins, framed_by):
+    """Nobody may show the pages in a frame but the origins that the operator names."""
+    monkeypatch.setenv("SENTIMENT_FRAME_ORIGINS", origins)
+    read_frame_origins.cache_clear()
+
+    policy = client.get("/").headers["content-security-policy"]
+    read_frame_origins.cache_clear()
+    assert policy.endswith(f"; frame-ancestors {framed_by}")
 
 
 @pytest.mark.parametrize("path", ["/", "/static/chart.js"])

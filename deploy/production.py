@@ -1,0 +1,59 @@
+"""What is in production in this checkout: the Bento that targets get, and the bundle inside it, checked together."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import bentoml
+from bentoml.exceptions import BentoMLException
+
+from sentiment.bundle import Bundle, open_bundle
+from sentiment.errors import DeployError
+from sentiment.state import locate_state
+
+AGAIN = "train again with `make train`, or roll back"
+
+
+@dataclass(frozen=True)
+class Production:
+    """The model in production: the exact tags of its model and its Bento, their folders, and its bundle."""
+
+    model: str
+    bento: str
+    bento_folder: Path
+    model_folder: Path
+    bundle: Bundle
+
+    @property
+    def version(self) -> str:
+        """The version as every answer names it, such as 5-81d4da08a3a1."""
+        return self.model.partition(":")[2]
+
+
+def find_production() -> Production:
+    """Return what is in production. Raises DeployError or BundleError when it is not all there, or not one thing."""
+    pointer = locate_state().production
+    if not pointer.is_file():
+        raise DeployError(
+            "no model is in production in this checkout, so that there is nothing to deploy; `make train`."
+        )
+    try:
+        named = json.loads(pointer.read_text(encoding="utf-8"))
+        model, bento, digest = str(named["tag"]), str(named["bento"]), str(named["digest"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DeployError(f"the pointer to the model in production, {pointer}, cannot be read; {AGAIN}.") from error
+    try:
+        built, stored = bentoml.bentos.get(bento), bentoml.models.get(model)
+    except BentoMLException as error:
+        raise DeployError(
+            f"{bento} is in production, and BentoML's store has not all of it: {error}; {AGAIN}."
+        ) from error
+    inside = [str(found.tag) for found in built.info.all_models]
+    if inside != [model]:
+        raise DeployError(f"{bento} was built with {', '.join(inside) or 'no model'}, wanted {model}; {AGAIN}.")
+    bundle = open_bundle(Path(stored.path))
+    if bundle.card.digest != digest:
+        raise DeployError(
+            f"{model} has the digest {bundle.card.digest[:12]}, production was promoted with {digest[:12]}; {AGAIN}."
+        )
+    return Production(model, bento, Path(built.path), Path(stored.path), bundle)
