@@ -9,12 +9,17 @@ from deploy.engines import find_last_words
 from sentiment.errors import DeployError
 
 DATABASES = ("sentigate", "mlflow")
-PREPARE = """
+DISCARD = """
 DROP DATABASE IF EXISTS {name}_restored WITH (FORCE);
 DROP DATABASE IF EXISTS {name}_replaced WITH (FORCE);
-CREATE DATABASE {name}_restored OWNER {name} TEMPLATE template0;
+"""
+PREPARE = (
+    DISCARD
+    + """
+CREATE DATABASE {name}_restored OWNER {name} ENCODING 'UTF8' TEMPLATE template0;
 REVOKE ALL ON DATABASE {name}_restored FROM PUBLIC;
 """
+)
 SWAP = """
 ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false;
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}';
@@ -58,11 +63,15 @@ def restore(compose: Compose, folder: Path) -> list[str]:
     files = {name: folder / f"{name}.dump" for name in DATABASES if (folder / f"{name}.dump").is_file()}
     if not files:
         raise DeployError(f"{folder} holds no backup; wanted a folder that `make backup` wrote.")
-    for name, file in files.items():
-        _query(compose, PREPARE.format(name=name))
-        with file.open("rb") as dump:
-            into = f"--dbname={name}_restored"
-            _ask(compose, "pg_restore", "--single-transaction", "--no-owner", f"--role={name}", into, stdin=dump)
+    try:
+        for name, file in files.items():
+            _query(compose, PREPARE.format(name=name))
+            with file.open("rb") as dump:
+                into = f"--dbname={name}_restored"
+                _ask(compose, "pg_restore", "--single-transaction", "--no-owner", f"--role={name}", into, stdin=dump)
+    except DeployError:
+        _query(compose, "".join(DISCARD.format(name=name) for name in files))
+        raise
     for name in files:
         try:
             _query(compose, SWAP.format(name=name))

@@ -6,7 +6,7 @@ for name in sentigate mlflow; do
 \set file '/run/secrets/' :name '_password'
 \set password `cat :file`
 CREATE ROLE :"name" LOGIN PASSWORD :'password';
-CREATE DATABASE :"name" OWNER :"name";
+CREATE DATABASE :"name" OWNER :"name" ENCODING 'UTF8' TEMPLATE template0;
 REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
 SQL
 done
