@@ -128,9 +128,7 @@ def test_http_is_sent_to_https(front):
         assert (answer.status_code, answer.headers["location"]) == (308, f"{front.url}/predict?x=1")
 
 
-@pytest.mark.parametrize(
-    "path", ["/metrics", "/reload", "/dashboard", "/dashboard/predictions", "/static", "/../x"]
-)
+@pytest.mark.parametrize("path", ["/metrics", "/reload", "/dashboard", "/dashboard/predictions", "/static", "/../x"])
 def test_what_is_for_the_operator_is_not_there(front, path):
     """Neither by GET nor by POST, and in the shape of the service's errors."""
     for method in ("GET", "POST"):
