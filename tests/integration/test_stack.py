@@ -53,9 +53,13 @@ class Stack:
     """A stack with a name, secrets and ports of its own."""
 
     folder: Path
-    image: str
     project: str = field(default_factory=lambda: f"sentigate-test-{uuid.uuid4().hex[:8]}")
     ports: dict[str, int] = field(default_factory=lambda: {name: find_free_port() for name in PORTS})
+
+    @property
+    def image(self) -> str:
+        """An image of its own name, which nobody else builds anew meanwhile."""
+        return f"localhost/{self.project}:latest"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -111,22 +115,23 @@ class Stack:
         engine = self.compose.engine
         for name in engine.run("volume", "ls", "--quiet", "--filter", f"name={self.project}").split():
             engine.run("volume", "rm", name)
+        engine.run("rmi", self.image)
 
 
 @pytest.fixture(scope="module")
-def stand_ins(engine: Engine) -> dict[str, str]:
-    """The names of the images that stand in; built where the engine does not have them."""
+def stand_ins(engine: Engine) -> None:
+    """Build the images that stand in, where the engine does not have them."""
     for name, folder in BUILT.items():
         tag = f"localhost/sentigate-test-{name}"
         if engine.find_image(tag) is None:
             engine.run("build", "--tag", tag, str(folder))
-    return {name: f"localhost/sentigate-test-{name}" for name in BUILT}
 
 
 @pytest.fixture(scope="module")
-def stack(stand_ins: dict[str, str], image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(engine: Engine, stand_ins: None, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The smallest set, up: the service and PostgreSQL."""
-    stack = Stack(tmp_path_factory.mktemp("stack") / "secrets", image)
+    stack = Stack(tmp_path_factory.mktemp("stack") / "secrets")
+    engine.run("tag", image, stack.image)
     try:
         stack.up()
         yield stack
@@ -158,7 +163,7 @@ def test_containers_may_do_no_more_than_they_need(stack):
 
 def test_the_database_is_private(stack):
     """Nothing of it is published, and its network leads nowhere else."""
-    assert not stack.inspect("postgres")["HostConfig"]["PortBindings"]
+    assert not any(stack.inspect("postgres")["HostConfig"]["PortBindings"].values())
     engine = stack.compose.engine
     network = json.loads(engine.run("network", "inspect", f"{stack.project}_database"))[0]
     assert network.get("internal", network.get("Internal")) is True
@@ -232,7 +237,7 @@ def test_a_damaged_backup_changes_nothing(stack, tmp_path):
 
 def test_passwords_that_went_are_not_made_anew_beside_a_database(stack, tmp_path):
     """A new password would lock the service out; it is said what to put back."""
-    empty = Stack(tmp_path / "secrets", stack.image, stack.project, stack.ports)
+    empty = Stack(tmp_path / "secrets", stack.project, stack.ports)
     done = empty.run("up")
     assert done.returncode == 1
     assert "there is a database from before, but not its passwords" in done.stderr

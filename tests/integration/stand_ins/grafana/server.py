@@ -13,7 +13,7 @@ Path("/var/lib/grafana/grafana.db").touch()
 class Health(BaseHTTPRequestHandler):
     """`GET /api/health`."""
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.send_response(200 if self.path == "/api/health" else 404)
         self.end_headers()
 
