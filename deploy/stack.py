@@ -20,6 +20,13 @@ BACKUPS = FILE.with_name("backups")
 WAIT_SECONDS = 180
 MAX_RESTARTS = 3
 LINES = 15
+PORTS = {
+    "service": "SENTIGATE_PORT",
+    "nginx": "HTTP_PORT and HTTPS_PORT",
+    "prometheus": "PROMETHEUS_PORT",
+    "grafana": "GRAFANA_PORT",
+    "mlflow": "MLFLOW_PORT",
+}
 PAGES = {
     "service": ("http", "to try it; /dashboard shows how it does"),
     "nginx": ("https", "for everybody else"),
@@ -74,8 +81,8 @@ def check_port(service: str, host: str, port: int) -> None:
         except OSError as error:
             reason = "somebody listens there" if error.errno == errno.EADDRINUSE else (error.strerror or "").lower()
             raise DeployError(
-                f"port {port} for {service} cannot be used ({reason}); end what listens there, or choose another:"
-                f" the variables are in deploy/compose.yaml, for example {_name_variable(service, port)}={port + 8000}."
+                f"port {port} for {service} cannot be used ({reason}); end what listens there, or choose another with"
+                f" {PORTS.get(service, 'its variable in deploy/compose.yaml')}."
             ) from error
 
 
@@ -107,11 +114,6 @@ def say_addresses(services: Sequence[Service]) -> None:
             host, port = service.ports[-1]
             click.echo(f"{scheme}://{'localhost' if host in {'0.0.0.0', '127.0.0.1'} else host}:{port}/  {what}")  # noqa: S104
     click.echo(f"the key of the operator is in {find_secrets() / OPERATOR_KEY}")
-
-
-def _name_variable(service: str, port: int) -> str:
-    named = {"service": "SENTIGATE_PORT", "nginx": "HTTPS_PORT" if port % 1000 == 443 else "HTTP_PORT"}  # noqa: PLR2004
-    return named.get(service, f"{service.upper()}_PORT")
 
 
 @click.group()
