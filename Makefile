@@ -34,6 +34,9 @@ REGISTRY ?=
 ENVIRONMENT ?= production
 YES ?=
 WITH_IMAGES ?=
+PROFILES ?=
+INTO ?=
+FROM ?=
 OVERLAY ?= staging
 CANARY ?=
 REPO ?=
@@ -48,6 +51,7 @@ ON_HUB = '$(REPO)' $(if $(LICENSE),--license '$(LICENSE)') $(if $(PUBLIC),--publ
 .PHONY: help setup demo train evaluate serve test check fix lock clean
 .PHONY: promote approve reject canary rollback ledger
 .PHONY: image sbom audit push smoke
+.PHONY: up down stack-secrets backup restore
 .PHONY: kubernetes deploy-kubernetes undo-kubernetes deploy-aws destroy-aws
 .PHONY: deploy-bentocloud destroy-bentocloud deploy-huggingface undeploy-huggingface deploy-space undeploy-space
 
@@ -116,6 +120,21 @@ smoke: export SMOKE_DIGEST := $(DIGEST)
 smoke: ## Ask a running service; URL= KEY_FILE= VERSION= DIGEST=, and more options in SMOKE=, as SMOKE="--wait 300"
 	@python3 deploy/smoke.py "$$SMOKE_URL" --key-file "$$SMOKE_KEY_FILE" --version "$$SMOKE_VERSION" --digest "$$SMOKE_DIGEST" $(SMOKE)
 
+up: .venv/.ready ## Start the stack of one machine and wait until it is healthy; PROFILES=front,metrics,mlflow SENTIGATE_PORT=3000, each optional
+	@$(PY) -m deploy.stack up --profiles '$(PROFILES)'
+
+down: .venv/.ready ## Stop the stack; what it stored is kept
+	@$(PY) -m deploy.stack down
+
+stack-secrets: .venv/.ready ## Make the secrets of the stack that are missing; `make up` does so, too
+	@$(PY) -m deploy.stack secrets --profiles '$(PROFILES)'
+
+backup: .venv/.ready ## Dump the databases of the stack while they are used; INTO=folder
+	@$(PY) -m deploy.stack backup $(if $(INTO),'$(INTO)')
+
+restore: .venv/.ready ## Put the databases of the stack back as they were in a backup; FROM=folder
+	@$(PY) -m deploy.stack restore '$(FROM)'
+
 push: .sentigate/.ready ## Push an image to a registry; REGISTRY=HOST/NAME IMAGE=sentigate:latest
 	@$(PY) -m deploy.push '$(REGISTRY)' --image '$(IMAGE)'
 
@@ -165,12 +184,13 @@ fix: .sentigate/.ready ## Format and mend what lint can mend
 	@.venv/bin/ruff check --fix --quiet .
 	@.venv/bin/ruff format --quiet .
 
-lock: ## Resolve pyproject.toml anew into requirements.lock, and what the image has of it into service/requirements.lock
+lock: ## Resolve pyproject.toml anew into requirements.lock, and what the images have of it into their own
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); print(*p['project']['dependencies'], *p['dependency-groups']['dev'], sep='\n')" > .venv-lock/wanted.txt
 	@.venv-lock/bin/pip install --quiet --requirement .venv-lock/wanted.txt
 	@{ echo "# Made by 'make lock' from pyproject.toml."; .venv-lock/bin/pip freeze | sed -E -e 's/^(torch==[0-9.]+)\+cpu$$/\1/' -e "s/^((daal|scikit-learn-intelex|tbb|tcmlib)==.*)/\1; platform_machine == 'x86_64'/"; } > requirements.lock
 	@{ echo "# Made by 'make lock' from service/requirements.txt, for images on x86-64 and aarch64; hf-xet is for downloads alone."; .venv-lock/bin/uv pip compile --quiet service/requirements.txt --constraints requirements.lock --no-emit-package hf-xet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --only-binary :all: --generate-hashes --no-annotate --no-header; } > service/requirements.lock
+	@{ echo "# Made by 'make lock' from deploy/mlflow/requirements.txt, for the MLflow server's image."; .venv-lock/bin/uv pip compile --quiet deploy/mlflow/requirements.txt --constraints requirements.lock --python-version 3.11 --python-platform x86_64-manylinux_2_28 --only-binary :all: --generate-hashes --no-annotate --no-header; } > deploy/mlflow/requirements.lock
 	@rm -rf .venv-lock
 
 clean: ## Remove the state of this checkout: models, runs, registry, ledger

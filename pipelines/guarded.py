@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from zenml.models import PipelineRunResponse
 from zenml.pipelines.pipeline_definition import Pipeline
 
+from pipelines.tracking import follow_tracking
 from sentiment.errors import BusyError, SentimentError
 from sentiment.state import STATE_VARIABLE, locate_state
 
@@ -46,6 +47,7 @@ class GuardedPipeline(Pipeline):
         """Run the pipeline, alone in this checkout."""
         quieten_logs()
         with say_errors(), hold_run_lock():
+            follow_tracking()
             return super().__call__(*args, **parameters)
 
 

@@ -1,0 +1,295 @@
+"""The stack of one machine, brought up for real by compose; Debian's packages stand in for images of registries."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.compose import FILE, Compose, find_compose
+from deploy.engines import Engine
+from deploy.stack_secrets import OPERATOR_KEY
+from sentiment.errors import DeployError
+from sentiment.state import CHECKOUT
+from steps.bento import find_free_port
+from tests.integration.serving import WORD, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.container, pytest.mark.postgres]
+
+STAND_INS = Path(__file__).with_name("stand_ins")
+OVERRIDE = STAND_INS / "compose.yaml"
+BUILT = {name: STAND_INS / name for name in ("postgres", "nginx", "prometheus", "grafana")}
+REGISTER = """
+import sys
+import mlflow
+mlflow.set_experiment("stack")
+with mlflow.start_run() as run:
+    mlflow.log_artifact(sys.argv[2], "bundle")
+    source = mlflow.get_artifact_uri("bundle")
+client = mlflow.MlflowClient()
+client.create_registered_model("sentiment")
+version = client.create_model_version("sentiment", source, run_id=run.info.run_id)
+client.set_registered_model_alias("sentiment", "production", version.version)
+"""
+FETCH = """
+from pathlib import Path
+import mlflow
+version = mlflow.MlflowClient().get_model_version_by_alias("sentiment", "production")
+folder = mlflow.artifacts.download_artifacts(artifact_uri=version.source)
+print((Path(folder) / "tls_certificate").read_text())
+"""
+PORTS = ("SENTIGATE_PORT", "HTTP_PORT", "HTTPS_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT", "MLFLOW_PORT")
+
+
+@dataclass
+class Stack:
+    """A stack with a name, secrets and ports of its own."""
+
+    folder: Path
+    project: str = field(default_factory=lambda: f"sentigate-test-{uuid.uuid4().hex[:8]}")
+    ports: dict[str, int] = field(default_factory=lambda: {name: find_free_port() for name in PORTS})
+
+    @property
+    def image(self) -> str:
+        """An image of its own name, which nobody else builds anew meanwhile."""
+        return f"localhost/{self.project}:latest"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        ports = {name: str(port) for name, port in self.ports.items()}
+        own = {"SENTIGATE_SECRETS": str(self.folder), "SENTIGATE_IMAGE": self.image, "SENTIMENT_WORKERS": "1"}
+        return {**os.environ, **ports, **own}
+
+    @property
+    def compose(self) -> Compose:
+        return find_compose(self.project, (FILE, OVERRIDE))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['SENTIGATE_PORT']}"
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Return what `python -m deploy.stack` did."""
+        files = [part for file in (FILE, OVERRIDE) for part in ("--file", str(file))]
+        command = [sys.executable, "-m", "deploy.stack", "--project", self.project, *files, *arguments]
+        return subprocess.run(command, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, check=False)
+
+    def up(self, *profiles: str) -> None:
+        done = self.run("up", "--profiles", ",".join(profiles))
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def ask(self, path: str, body: object = None, **options) -> httpx.Response:
+        key = {"authorization": f"Bearer {(self.folder / OPERATOR_KEY).read_text()}"}
+        method = "GET" if body is None else "POST"
+        url = options.pop("url", self.url)
+        return httpx.request(method, f"{url}{path}", json=body, headers=key, timeout=30, trust_env=False, **options)
+
+    def predict(self) -> str:
+        return self.ask("/predict", {"text": WORD}).raise_for_status().json()["prediction_id"]
+
+    def read_rows(self) -> set[str]:
+        """Return the ids of the predictions in PostgreSQL; none where it does not answer."""
+        container = self.compose.find_container("postgres")
+        query = ["psql", "--username=postgres", "--dbname=sentigate", "-Atc", "select id from predictions"]
+        try:
+            return set(self.compose.engine.run("exec", container.id, *query).split()) if container else set()
+        except DeployError:
+            return set()
+
+    def wait_for_rows(self, wanted: set[str]) -> None:
+        wait_until(lambda: wanted <= self.read_rows(), lambda: f"{len(wanted - self.read_rows())} rows are missing", 60)
+
+    def inspect(self, service: str) -> dict:
+        container = self.compose.find_container(service)
+        return json.loads(self.compose.engine.run("container", "inspect", container.id))[0]
+
+    def remove(self) -> None:
+        self.run("down")
+        engine = self.compose.engine
+        for name in engine.run("volume", "ls", "--quiet", "--filter", f"name={self.project}").split():
+            engine.run("volume", "rm", name)
+        engine.run("rmi", self.image)
+
+
+@pytest.fixture(scope="module")
+def stand_ins(engine: Engine) -> None:
+    """Build the images that stand in, where the engine does not have them."""
+    for name, folder in BUILT.items():
+        tag = f"localhost/sentigate-test-{name}"
+        if engine.find_image(tag) is None:
+            engine.run("build", "--tag", tag, str(folder))
+
+
+@pytest.fixture(scope="module")
+def stack(engine: Engine, stand_ins: None, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The smallest set, up: the service and PostgreSQL."""
+    stack = Stack(tmp_path_factory.mktemp("stack") / "secrets")
+    engine.run("tag", image, stack.image)
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.remove()
+
+
+def test_the_smallest_set_is_the_service_and_its_database(stack):
+    """Up by one command from nothing, secrets made; an answer is a row of PostgreSQL."""
+    assert {one.service: one.state for one in stack.compose.list_containers()} == {
+        "service": "healthy",
+        "postgres": "healthy",
+    }
+    stack.wait_for_rows({stack.predict()})
+    assert httpx.post(f"{stack.url}/predict", json={"text": WORD}, trust_env=False).status_code == 401
+
+
+def test_containers_may_do_no_more_than_they_need(stack):
+    """No capability, no new privilege, a disk that is not written, limits, an ordinary user, logs that rotate."""
+    for service in ("service", "postgres"):
+        described = stack.inspect(service)
+        host = described["HostConfig"]
+        assert described["Config"]["User"].split(":")[0] not in {"", "0", "root"}
+        assert (host["ReadonlyRootfs"], host["Memory"] > 0, host["PidsLimit"] > 0) == (True, True, True)
+        assert not described.get("EffectiveCaps")
+        assert "no-new-privileges" in str(host["SecurityOpt"])
+        assert host["RestartPolicy"]["Name"] == "unless-stopped"
+
+
+def test_the_database_is_private(stack):
+    """Nothing of it is published, and its network leads nowhere else."""
+    assert not any(stack.inspect("postgres")["HostConfig"]["PortBindings"].values())
+    engine = stack.compose.engine
+    network = json.loads(engine.run("network", "inspect", f"{stack.project}_database"))[0]
+    assert network.get("internal", network.get("Internal")) is True
+    assert list(stack.inspect("postgres")["NetworkSettings"]["Networks"]) == [f"{stack.project}_database"]
+
+
+def test_no_secret_is_in_what_the_engine_shows(stack):
+    """Neither in the environment nor in the arguments of a container, nor in its log."""
+    values = [file.read_text().strip() for file in stack.folder.iterdir() if file.name != "tls_certificate"]
+    for service in ("service", "postgres"):
+        shown = json.dumps(stack.inspect(service)) + stack.compose.read_log(stack.compose.find_container(service), 1000)
+        assert not [value for value in values if value in shown]
+
+
+def test_a_database_that_is_killed_costs_no_answer_and_no_row(stack):
+    """It is killed while callers ask; they are all answered, it comes back by itself, and every row is there."""
+    asked = {stack.predict() for _ in range(20)}
+    os.kill(stack.inspect("postgres")["State"]["Pid"], signal.SIGKILL)
+    asked |= {stack.predict() for _ in range(20)}
+    wait_until(lambda: stack.compose.find_container("postgres"), seconds=60)
+    asked |= {stack.predict() for _ in range(20)}
+    stack.wait_for_rows(asked)
+    assert len(asked) == 60
+
+
+def test_a_service_that_is_killed_comes_back_and_ships_what_it_had(stack):
+    """What was acknowledged right before the kill is in its volume, and then in PostgreSQL."""
+    asked = {stack.predict() for _ in range(20)}
+    os.kill(stack.inspect("service")["State"]["Pid"], signal.SIGKILL)
+    stack.wait_for_rows(asked)
+
+
+def test_down_keeps_what_was_stored(stack):
+    """Down and up again: the rows are there, the passwords fit, and the key of before opens."""
+    asked = stack.predict()
+    stack.wait_for_rows({asked})
+    before = stack.read_rows()
+    assert stack.run("down").returncode == 0
+    assert stack.compose.list_containers() == []
+    stack.up()
+    assert stack.read_rows() >= before
+    stack.wait_for_rows({stack.predict()})
+
+
+def test_a_backup_brings_back_what_was_there(stack, tmp_path):
+    """Taken and restored while the service runs; what came after it goes, and the log goes on."""
+    kept = stack.predict()
+    stack.wait_for_rows({kept})
+    assert stack.run("backup", str(tmp_path / "backup")).returncode == 0
+    later = stack.predict()
+    stack.wait_for_rows({later})
+    done = stack.run("restore", "--yes", str(tmp_path / "backup"))
+    assert done.returncode == 0, done.stderr
+    assert kept in stack.read_rows()
+    assert later not in stack.read_rows()
+    stack.wait_for_rows({stack.predict()})
+
+
+def test_a_damaged_backup_changes_nothing(stack, tmp_path):
+    """It is refused in one sentence, and no row goes."""
+    assert stack.run("backup", str(tmp_path / "backup")).returncode == 0
+    dump = tmp_path / "backup" / "sentigate.dump"
+    dump.write_bytes(dump.read_bytes()[:3000])
+    before = stack.read_rows()
+    done = stack.run("restore", "--yes", str(tmp_path / "backup"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: pg_restore failed: ")
+    assert "Traceback" not in done.stderr
+    assert stack.read_rows() == before
+
+
+def test_passwords_that_went_are_not_made_anew_beside_a_database(stack, tmp_path):
+    """A new password would lock the service out; it is said what to put back."""
+    empty = Stack(tmp_path / "secrets", stack.project, stack.ports)
+    done = empty.run("up")
+    assert done.returncode == 1
+    assert "there is a database from before, but not its passwords" in done.stderr
+    assert not (tmp_path / "secrets").exists()
+
+
+def test_front_and_metrics_join_what_runs(stack):
+    """nginx answers by TLS, Prometheus scrapes by its key; neither reaches the database."""
+    stack.up("front", "metrics")
+    https = {"url": f"https://localhost:{stack.ports['HTTPS_PORT']}", "verify": str(stack.folder / "tls_certificate")}
+    assert stack.ask("/predict", {"text": WORD}, **https).is_success
+    assert stack.ask("/metrics", **https).status_code == 404
+    prometheus = f"http://127.0.0.1:{stack.ports['PROMETHEUS_PORT']}/api/v1/query"
+
+    def ask_up() -> list[str]:
+        answer = httpx.get(prometheus, params={"query": 'up{job="sentigate"}'}, trust_env=False).json()
+        return [one["value"][1] for one in answer["data"]["result"]]
+
+    wait_until(lambda: ask_up() == ["1"], seconds=60)
+    for service in ("nginx", "prometheus", "grafana"):
+        assert list(stack.inspect(service)["NetworkSettings"]["Networks"]) == [f"{stack.project}_default"]
+
+
+def test_a_service_that_is_replaced_is_found_again(stack):
+    """A new container has another address; nginx asks for it within seconds."""
+    stack.up("front")
+    stack.compose.engine.run("rm", "--force", stack.compose.find_container("service").id)
+    stack.up("front")
+    https = {"url": f"https://localhost:{stack.ports['HTTPS_PORT']}", "verify": str(stack.folder / "tls_certificate")}
+    wait_until(lambda: stack.ask("/predict", {"text": WORD}, **https).is_success)
+
+
+def test_mlflow_keeps_its_registry_in_postgresql(stack):
+    """A version that a client registers is there after the server came back, and its files, too."""
+    stack.up("mlflow")
+    url = f"http://127.0.0.1:{stack.ports['MLFLOW_PORT']}"
+    command = [sys.executable, "-c", REGISTER, url, str(stack.folder / "tls_certificate")]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "MLFLOW_TRACKING_URI": url})
+    os.kill(stack.inspect("mlflow")["State"]["Pid"], signal.SIGKILL)
+    wait_until(lambda: _is_healthy(url), seconds=60)
+    done = subprocess.run(
+        [sys.executable, "-c", FETCH],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MLFLOW_TRACKING_URI": url},
+    )
+    assert done.stdout.strip() == (stack.folder / "tls_certificate").read_text().strip()
+
+
+def _is_healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
