@@ -65,10 +65,10 @@ class Target:
                 " again: Terraform goes on where it stopped."
             )
 
-    def open_state(self) -> None:
-        """Fetch the provider, and take the state of this environment."""
-        self.terraform("init", "-input=false")
-        self.terraform("workspace", "select", "-or-create", self.environment)
+    def open_state(self, workspace: str, folder: Path | None = None) -> None:
+        """Fetch the provider, and take the state of an environment, or of a region's registry."""
+        self.terraform("init", "-input=false", folder=folder)
+        self.terraform("workspace", "select", "-or-create", workspace, folder=folder)
 
 
 def find_target(environment: str, folder: Path) -> Target:
@@ -204,7 +204,7 @@ def deploy(context: click.Context, image: str | None) -> None:
         else:
             image = _push(target, answers)
         before = find_running(target)
-        target.open_state()
+        target.open_state(target.environment)
         chosen = [f"-var-file={target.variables}", f"-var=environment={target.environment}", f"-var=image={image}"]
         target.terraform("apply", *answers, *chosen)
     except SentimentError as error:
@@ -222,7 +222,7 @@ def destroy(context: click.Context, with_images: bool) -> None:
     try:
         target = context.obj()
         require_unprotected(target)
-        target.open_state()
+        target.open_state(target.environment)
         chosen = [f"-var-file={target.variables}", f"-var=environment={target.environment}", f"-var=image={NO_IMAGE}"]
         target.terraform("destroy", *answers, *chosen)
         if with_images:
@@ -253,7 +253,7 @@ def _push(target: Target, answers: Sequence[str]) -> str:
 
 def _run_registry(target: Target, verb: str, answers: Sequence[str]) -> None:
     folder = target.folder / "registry"
-    target.terraform("init", "-input=false", folder=folder)
+    target.open_state(target.region, folder)
     target.terraform(verb, *answers, f"-var=region={target.region}", folder=folder)
 
 

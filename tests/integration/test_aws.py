@@ -282,6 +282,7 @@ def _one(plan: Any, kind: str) -> Any:
 def _push(checkout: Checkout, tag: str) -> str:
     """Put an image into the registry, which is made where there is none; return its name by digest."""
     ecr = checkout.cloud.call("ecr")
+    checkout.terraform("workspace", "select", "-or-create", REGION, root="registry")
     done = checkout.terraform("apply", "-auto-approve", "-input=false", f"-var=region={REGION}", root="registry")
     assert done.returncode == 0, done.stderr
     (registry,) = ecr.describe_repositories()["repositories"]
