@@ -34,7 +34,7 @@ FROM ?=
 .PHONY: help setup demo train evaluate serve promote approve reject canary rollback ledger image sbom audit up down stack-secrets backup restore test check fix lock clean
 
 help: ## Show what there is to do
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## Make .venv and the state folder of this checkout; safe to repeat
 	@$(PY) -m pipelines.setup
