@@ -194,6 +194,7 @@ def test_a_service_that_is_killed_comes_back_and_ships_what_it_had(stack):
     asked = {stack.predict() for _ in range(20)}
     os.kill(stack.inspect("service")["State"]["Pid"], signal.SIGKILL)
     stack.wait_for_rows(asked)
+    wait_until(lambda: _answers(f"{stack.url}/readyz"), seconds=60)
 
 
 def test_down_keeps_what_was_stored(stack):
@@ -277,7 +278,7 @@ def test_mlflow_keeps_its_registry_in_postgresql(stack):
     command = [sys.executable, "-c", REGISTER, url, str(stack.folder / "tls_certificate")]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "MLFLOW_TRACKING_URI": url})
     os.kill(stack.inspect("mlflow")["State"]["Pid"], signal.SIGKILL)
-    wait_until(lambda: _is_healthy(url), seconds=60)
+    wait_until(lambda: _answers(f"{url}/health"), seconds=60)
     done = subprocess.run(
         [sys.executable, "-c", FETCH],
         check=True,
@@ -288,8 +289,8 @@ def test_mlflow_keeps_its_registry_in_postgresql(stack):
     assert done.stdout.strip() == (stack.folder / "tls_certificate").read_text().strip()
 
 
-def _is_healthy(url: str) -> bool:
+def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health", trust_env=False).is_success
+        return httpx.get(url, trust_env=False).is_success
     except httpx.TransportError:
         return False
