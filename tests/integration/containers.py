@@ -1,6 +1,7 @@
 """The service in a container, hardened as the documentation says, which tests ask, stop and start again."""
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -66,6 +67,11 @@ class Container:
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         return httpx.get(f"{self.url}{path}", timeout=30, trust_env=False, **options)
+
+
+def is_busy() -> bool:
+    """Whether so much else runs on this machine that seconds say nothing of a container."""
+    return os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
 
 
 @contextmanager
