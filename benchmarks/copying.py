@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sentiment.state import CHECKOUT, DEFAULT_FOLDER, State, list_environment
 
-COPIED = ("pipelines", "steps", "sentiment", "service", "data", "bentofile.yaml", "zenml_config.yaml")
+COPIED = ("pipelines", "steps", "sentiment", "service", "deploy", "data", "bentofile.yaml", "zenml_config.yaml")
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,10 @@ def try_canary(
     found = _choose_version(version)
     if watch_only:
         return watch_version(found, canary)
-    check_version(found, read_alias(PRODUCTION), force)
+    production = read_alias(PRODUCTION)
+    if production == str(found.version):
+        raise CanaryError(f"version {production} is in production already; name another: make canary VERSION=...")
+    check_version(found, production, force)
     return try_version(found, canary, choose_service(service, key_file), force=force, key_file=key_file)
 
 
