@@ -13,7 +13,7 @@ from sentiment.soundness import open_sound_model
 from sentiment.state import locate_database, locate_state
 from service.access_log import keep_callers_out
 from service.answering import Answering
-from service.changing import reload_model, start_canary
+from service.changing import reload_model
 from service.checking import check_settings
 from service.connections import bound_connections
 from service.edge import Edge
@@ -26,8 +26,6 @@ from service.routes import readings
 from service.schemas import (
     Answer,
     BatchAnswer,
-    CanaryAnswer,
-    CanaryRequest,
     Explanation,
     FeedbackAnswer,
     ReloadAnswer,
@@ -120,20 +118,6 @@ class SentimentService:
         """Answer from another model in every worker, or change nothing."""
         wanted = ReloadRequest(alias=alias, version=version, folder=folder, uri=uri)
         return await reload_model(self.switch, wanted)
-
-    @bentoml.api
-    async def canary(
-        self,
-        share: float,
-        minutes: float,
-        alias: Literal["production"] | None = None,
-        version: str | None = None,
-        folder: str | None = None,
-        uri: str | None = None,
-    ) -> CanaryAnswer:
-        """Answer a share of the requests from another model in every worker, or change nothing."""
-        wanted = CanaryRequest(alias=alias, version=version, folder=folder, uri=uri, share=share, minutes=minutes)
-        return await start_canary(self.switch, wanted)
 
     @bentoml.on_shutdown
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""What is read with GET: the card, the health, the counters, the description of the API; and the end of a canary."""
+"""What is read with GET: the card, the health, the counters, the description of the API; and the canary."""
 
 import asyncio
 from dataclasses import asdict
@@ -10,12 +10,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.changing import stop_canary
+from service.changing import start_canary, stop_canary
 from service.metrics import NamedModel, State
 from service.openapi import describe_api
 from service.pages.routes import pages
 from service.prediction_log.log import PredictionLog
 from service.refusals import RefusedError
+from service.requests import CURRENT
+from service.schemas import CanaryRequest
 from service.settings import ServiceSettings
 from service.shadow import Shadow
 from service.switching import Canary, Served, list_workers
@@ -53,13 +55,14 @@ async def show_health(_: Request) -> JSONResponse:
     )
 
 
-async def end_canary(_: Request) -> Response:
-    """Answer `DELETE /canary` once no worker asks the canary any more."""
+async def change_canary(_: Request) -> Response:
+    """Answer `POST /canary`, which the edge has checked, once every worker asks it, and `DELETE` once none does."""
+    switch, wanted = bentoml.get_current_service().switch, CURRENT.get().asked
     try:
-        end = await stop_canary(bentoml.get_current_service().switch)
+        done = await (start_canary(switch, wanted) if isinstance(wanted, CanaryRequest) else stop_canary(switch))
     except RefusedError as refused:
         return Response(status_code=refused.error_code)
-    return JSONResponse(end.model_dump())
+    return JSONResponse(done.model_dump())
 
 
 async def show_metrics(_: Request) -> Response:
@@ -99,7 +102,7 @@ async def show_description(_: Request) -> JSONResponse:
 
 readings = Starlette(
     routes=[
-        Route("/canary", end_canary, methods=["DELETE"]),
+        Route("/canary", change_canary, methods=["POST", "DELETE"]),
         Route("/model", show_model),
         Route("/health", show_health),
         Route("/metrics", show_metrics),
