@@ -13,6 +13,7 @@ import yaml
 from sentiment.config import CANARY_KEY, read_parameters, read_yaml
 from sentiment.errors import SentimentError
 from sentiment.ledger import read_entries, render_entry, select_entries
+from sentiment.promotion import require_reason
 from sentiment.state import CHECKOUT, locate_state
 
 if TYPE_CHECKING:
@@ -145,6 +146,10 @@ def reject(version: str, reason: str) -> None:
 @_reach
 def rollback(version: str, reason: str, services: tuple[str, ...], key_file: str) -> None:
     """Put the previous version back into production and into running services."""
+    try:
+        require_reason(reason)
+    except SentimentError as error:
+        raise click.ClickException(str(error)) from error
     from pipelines.rollback import rollback_pipeline
 
     rollback_pipeline(reason=reason, version=version, services=list(services), key_file=key_file)

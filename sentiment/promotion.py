@@ -95,6 +95,12 @@ def find_previous(entries: Iterable[LedgerEntry], version: str) -> str | None:
     return below[-1] if below else None
 
 
+def require_reason(reason: str) -> None:
+    """Raise PromotionError when a rollback comes without a reason."""
+    if not reason.strip():
+        raise PromotionError('a rollback needs a reason for the ledger: make rollback REASON="what went wrong"')
+
+
 def choose_return(entries: Sequence[LedgerEntry], production: str | None, previous: str | None, wanted: str) -> str:
     """Return the version to go back to: the wanted one, else the last one that was not rolled back from.
 

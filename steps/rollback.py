@@ -9,7 +9,7 @@ from zenml import step
 
 from sentiment.errors import BundleError, DeployError, PromotionError, RegistryError
 from sentiment.ledger import name_actor, read_entries, stamp_time
-from sentiment.promotion import Move, choose_return, find_previous
+from sentiment.promotion import Move, choose_return, find_previous, require_reason
 from sentiment.state import locate_state
 from steps.bento import BENTO, build_bento, has_bento, try_model
 from steps.materializers import RecordMaterializer
@@ -36,8 +36,7 @@ def roll_back(reason: str, *, version: str = "", services: Sequence[str] = (), k
 
 def plan_rollback(reason: str, wanted: str = "") -> Move:
     """Return the move back, after the bundle has answered in a process of its own; nothing points to it yet."""
-    if not reason.strip():
-        raise PromotionError('a rollback needs a reason for the ledger: make rollback REASON="what went wrong"')
+    require_reason(reason)
     settle_moves()
     entries, production = read_entries(locate_state().ledger), read_alias(PRODUCTION)
     number = choose_return(entries, production, read_alias(PREVIOUS), wanted)
