@@ -1,7 +1,8 @@
 """What running services are told, over HTTP, and what is said of those that do not take it."""
 
 import json
-import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -214,11 +215,11 @@ def test_a_key_file_that_is_missing_is_told(tmp_path):
 
 
 def test_folders_of_servers_that_ended_are_passed_over(tmp_path):
-    """Neither a process that is gone nor another one with its number is taken for a server."""
-    for name in ("999999999-1", f"{os.getpid()}-1", "nonsense-", f"{os.getpid()}-{_started()}"):
-        (tmp_path / name).mkdir()
-    assert find_services(tmp_path) == find_services(tmp_path / "none") == []
-
-
-def _started() -> int:
-    return int(psutil.Process().create_time() * 1000)
+    """Neither a process that is gone, nor another one with its number, nor one without workers is taken for a server."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as idle:
+        started = int(psutil.Process(idle.pid).create_time() * 1000)
+        for name in ("999999999-1", f"{idle.pid}-1", "nonsense-", f"{idle.pid}-{started}"):
+            (tmp_path / name).mkdir()
+        found = find_services(tmp_path)
+        idle.communicate(b"\n")
+    assert found == find_services(tmp_path / "none") == []
