@@ -215,7 +215,7 @@ def test_a_key_file_that_is_missing_is_told(tmp_path):
 
 
 def test_folders_of_servers_that_ended_are_passed_over(tmp_path):
-    """Neither a process that is gone, nor another one with its number, nor one without workers is taken for a server."""
+    """No process that is gone, none with its number, none without workers is taken for a server."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as idle:
         started = int(psutil.Process(idle.pid).create_time() * 1000)
         for name in ("999999999-1", f"{idle.pid}-1", "nonsense-", f"{idle.pid}-{started}"):
