@@ -196,7 +196,7 @@ def test_the_model_page_shows_the_card(server, client):
     """`GET /model` answers the card of the bundle and the version in the store."""
     card = json.loads((server.bundle / "card.json").read_text(encoding="utf-8"))
 
-    assert client.get("/model").raise_for_status().json() == {"version": "tiny", **card}
+    assert client.get("/model").raise_for_status().json() == {"version": "tiny", **card, "canary": None}
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
@@ -256,7 +256,7 @@ def test_the_description_lists_what_there_is(client):
     described = client.get("/docs.json").raise_for_status().json()
 
     posts = {path: item["post"] for path, item in described["paths"].items() if "post" in item}
-    assert posts.keys() == {"/predict", "/batch_predict", "/explain", "/feedback", "/reload"}
+    assert posts.keys() == {"/predict", "/batch_predict", "/explain", "/feedback", "/reload", "/canary"}
     assert {"prediction_id", "request_id", "confidence"} <= list_fields(described, posts["/predict"])
     assert list_fields(described, posts["/batch_predict"]) == {"predictions"}
     assert {"base", "words", "label"} <= list_fields(described, posts["/explain"])
