@@ -10,6 +10,7 @@ from pathlib import Path
 from sentiment.state import CHECKOUT, DEFAULT_FOLDER, State, list_environment
 
 COPIED = ("pipelines", "steps", "sentiment", "service", "deploy", "data", "bentofile.yaml", "zenml_config.yaml")
+LEFT = ("__pycache__", "secrets", "backups", ".terraform")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def copy_checkout(folder: Path) -> CheckoutCopy:
     for name in COPIED:
         source = CHECKOUT / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns(*LEFT))
         else:
             shutil.copy(source, folder / name)
     return CheckoutCopy(folder, State(folder / DEFAULT_FOLDER))
