@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from deploy.engines import find_last_words
 from sentiment.errors import DeployError
 
 PLACE = re.compile(
@@ -131,7 +132,7 @@ def _run(verb: str, *arguments: str) -> bytes:
 
 
 def _last_words(said: str) -> str:
-    line = said.splitlines()[-1] if said else "no word of why"
+    line = find_last_words(said)
     found = re.search(r'msg="(.*)"$', line)
     return (found[1] if found else line).replace('\\"', "'").rstrip(".")
 
