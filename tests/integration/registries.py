@@ -1,5 +1,6 @@
 """A registry for images on this machine, from Debian's own package, that wants a name and a password."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -24,16 +25,24 @@ auth: {{htpasswd: {{realm: tests, path: {folder}/htpasswd}}}}
 
 @dataclass(frozen=True)
 class Registry:
-    """Where it listens, who may use it, and the file in which podman keeps its logins."""
+    """Where it listens, who may use it, and the file in which podman keeps its logins; docker's is beside it."""
 
     host: str
     user: str
     password: str
     credentials: Path
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes either engine keep its logins here."""
+        own = {"REGISTRY_AUTH_FILE": str(self.credentials), "DOCKER_CONFIG": str(self.credentials.parent)}
+        return {**os.environ, **own}
+
     def log_in(self, engine: Engine) -> None:
-        options = ["--tls-verify=false", "--username", self.user, "--password", self.password]
-        engine.run("login", "--authfile", str(self.credentials), *options, self.host)
+        plain = ["--tls-verify=false"] if engine.name == "podman" else []  # docker takes http from loopback
+        command = [engine.name, "login", *plain, "--username", self.user, "--password-stdin", self.host]
+        options = {"input": self.password, "env": self.environment, "text": True, "capture_output": True}
+        subprocess.run(command, check=True, **options)
 
 
 @contextmanager
