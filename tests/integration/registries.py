@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import bcrypt
 import pytest
 
 from deploy.engines import Engine
+from sentiment.state import CHECKOUT
 from steps.bento import find_free_port
 from tests.integration.clouds import wait_for
 
@@ -43,6 +45,15 @@ class Registry:
         command = [engine.name, "login", *plain, "--username", self.user, "--password-stdin", self.host]
         options = {"input": self.password, "env": self.environment, "text": True, "capture_output": True}
         subprocess.run(command, check=True, **options)
+
+    def push(self, image: str) -> "subprocess.CompletedProcess[str]":
+        """Return what `make push` did."""
+        command = [sys.executable, "-m", "deploy.push", f"{self.host}/sentigate", "--image", image]
+        return subprocess.run(command, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, check=False)
+
+    def forget_logins(self) -> None:
+        for file in (self.credentials, self.credentials.with_name("config.json")):
+            file.write_text("{}")
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Pushing to a real registry that wants a password: the digest that it reports, and what it refuses."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +9,6 @@ import pytest
 
 from deploy.engines import Engine, find_engine
 from sentiment.errors import DeployError
-from sentiment.state import CHECKOUT
 from steps.bento import find_free_port
 from tests.integration.registries import Registry, start_registry
 
@@ -47,7 +44,7 @@ def small_image(engine: Engine, tmp_path: Path) -> Iterator[str]:
 
 def test_a_pushed_image_is_found_under_the_digest_that_was_reported(engine, registry, small_image):
     registry.log_in(engine)
-    done = _push(registry, small_image)
+    done = registry.push(small_image)
     assert done.returncode == 0, done.stderr
     place, _, digest = done.stdout.strip().partition("@")
     assert place == f"{registry.host}/sentigate"
@@ -57,13 +54,13 @@ def test_a_pushed_image_is_found_under_the_digest_that_was_reported(engine, regi
 
 def test_it_lies_there_under_its_version_and_never_as_latest(engine, registry, small_image):
     registry.log_in(engine)
-    assert _push(registry, small_image).returncode == 0
+    assert registry.push(small_image).returncode == 0
     tags = _ask(registry, "tags/list").json()["tags"]
     assert tags == ["5-0a1b2c3d4e5f"]
 
 
 def test_a_registry_that_refuses_says_so_in_one_sentence(engine, registry, small_image):
-    done = _push(registry, small_image)
+    done = registry.push(small_image)
     assert done.returncode == 1
     assert done.stderr.startswith(f"Error: {registry.host}/sentigate:5-0a1b2c3d4e5f was not pushed: {registry.host}")
     assert f"refuses: log in with `{engine.name} login {registry.host}`" in done.stderr
@@ -72,17 +69,12 @@ def test_a_registry_that_refuses_says_so_in_one_sentence(engine, registry, small
 
 def test_a_registry_that_is_not_there_says_so(registry, small_image):
     nowhere = replace(registry, host=f"127.0.0.1:{find_free_port()}")
-    assert "cannot be reached: look at its name and at your network" in _push(nowhere, small_image).stderr
+    assert "cannot be reached: look at its name and at your network" in nowhere.push(small_image).stderr
 
 
 def test_an_image_that_is_not_there_is_not_pushed(engine, registry):
-    said = _push(registry, "sentigate:0-none").stderr
+    said = registry.push("sentigate:0-none").stderr
     assert said == f"Error: {engine.name} has no image 'sentigate:0-none'; build it with `make image`.\n"
-
-
-def _push(registry: Registry, image: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "deploy.push", f"{registry.host}/sentigate", "--image", image]
-    return subprocess.run(command, cwd=CHECKOUT, env=registry.environment, capture_output=True, text=True, check=False)
 
 
 def _ask(registry: Registry, path: str) -> httpx.Response:
