@@ -20,14 +20,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.engines import find_engine, find_last_words
 from deploy.push import find_version, push_image, read_repository
+from deploy.registries import DIGEST, ECR
 from sentiment.errors import DeployError, SentimentError, say_unknown
 from sentiment.state import CHECKOUT
 
 TERRAFORM = CHECKOUT / "deploy" / "aws"
 REPOSITORY = "sentigate"
-IMAGE = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/(?P<name>[^@:]+)@(?P<digest>sha256:[0-9a-f]{64})"
-)
+IMAGE = re.compile(rf"{ECR}/(?P<name>[^@:]+)@(?P<digest>{DIGEST})")
 REGION = re.compile(r'^\s*region\s*=\s*"([^"]*)"', re.MULTILINE)
 PATIENCE = Config(connect_timeout=5, read_timeout=20, retries={"max_attempts": 2})
 # Of the right form, for a destroy, which asks for every variable and uses none.

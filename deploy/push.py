@@ -15,24 +15,15 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.engines import Engine, find_engine, find_last_words
+from deploy.registries import DIGEST, ECR, LOOPBACK, REFUSED, REPOSITORY, UNREACHABLE
 from sentiment.errors import DeployError, SentimentError
 
 EXAMPLE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/sentigate"
-REPOSITORY = re.compile(r"(?P<host>[a-z0-9.-]+(?::\d+)?)/(?P<name>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)")
-ECR = re.compile(r"\d{12}\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
-LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+)(:\d+)?")
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 REFUSALS = (
     (re.compile(r"immutable", re.IGNORECASE), "has another image of this version already, and never replaces one"),
     (re.compile(r"(repository|name).*(does not exist|unknown|not known)", re.IGNORECASE), "has no such repository"),
-    (
-        re.compile(r"unauthorized|denied|forbidden|authentication required|no basic auth", re.IGNORECASE),
-        "refuses: log in with `{engine} login {host}` as somebody who may push",
-    ),
-    (
-        re.compile(r"no such host|refused|timeout|timed out|unreachable", re.IGNORECASE),
-        "cannot be reached: look at its name and at your network",
-    ),
+    (REFUSED, "refuses: log in with `{engine} login {host}` as somebody who may push"),
+    (UNREACHABLE, "cannot be reached: look at its name and at your network"),
 )
 
 
@@ -49,7 +40,7 @@ class Repository:
 
 def read_repository(place: str) -> Repository:
     """Return the repository of a name. Raises DeployError when it is none, or has a tag or digest to it."""
-    found = REPOSITORY.fullmatch(place)
+    found = re.fullmatch(REPOSITORY, place)
     if not found or not re.search(r"[.:]|^localhost$", found["host"]):
         raise DeployError(f"{place!r} is no repository of a registry; wanted REGISTRY=HOST/NAME, such as {EXAMPLE}.")
     return Repository(found["host"], found["name"])
@@ -74,7 +65,7 @@ def push_image(engine: Engine, image: str, repository: Repository) -> str:
                 engine.run("rmi", target)
         except DeployError as error:
             raise DeployError(say_refusal(engine, repository, target, str(error))) from error
-    return f"{repository}@{DIGEST.findall(said)[-1]}"
+    return f"{repository}@{re.findall(DIGEST, said)[-1]}"
 
 
 def find_version(engine: Engine, image: str) -> str:
@@ -105,7 +96,7 @@ def say_refusal(engine: Engine, repository: Repository, target: str, said: str) 
 @contextmanager
 def log_in(engine: Engine, host: str) -> Iterator[None]:
     """Log into a registry of ECR for as long as it takes; others are left as `docker login` has them."""
-    if not (registry := ECR.fullmatch(host)):
+    if not (registry := re.fullmatch(ECR, host)):
         yield
         return
     try:

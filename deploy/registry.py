@@ -16,17 +16,12 @@ from pathlib import Path
 import click
 
 from deploy.engines import find_last_words
+from deploy.registries import DIGEST, LOOPBACK, REFUSED, REPOSITORY, UNREACHABLE
 from sentiment.errors import DeployError
 
-PLACE = re.compile(
-    r"(?P<host>[a-z0-9.-]+(?::\d+)?)/(?P<name>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
-    r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
+PLACE = re.compile(rf"{REPOSITORY}(?::(?P<tag>\w[\w.-]{{0,127}}))?(?:@(?P<digest>{DIGEST}))?")
 EXAMPLE = "ghcr.io/owner/sentigate"
-LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+)(:\d+)?")
 ABSENT = re.compile(r"manifest unknown|name unknown|not found", re.IGNORECASE)
-REFUSED = re.compile(r"unauthorized|denied|forbidden|authentication required", re.IGNORECASE)
-UNREACHABLE = re.compile(r"no such host|connection refused|i/o timeout|network is unreachable", re.IGNORECASE)
 MODEL_LABEL = "sentigate.model.version"
 STORES = (("docker", "docker-daemon:"), ("podman", "containers-storage:"))
 
