@@ -47,7 +47,7 @@ def find_bento(wanted: str | None) -> BuiltBento:
 
     Raises DeployError when there is none, or it has no image of its own.
     """
-    version = _find_version(wanted) if wanted else find_production()
+    version = _find_version(wanted) if wanted else find_production_version()
     if version is None:
         raise DeployError(
             "no model is in production in this checkout; train one with `make train`, or name a version of"
@@ -72,8 +72,11 @@ def find_bento(wanted: str | None) -> BuiltBento:
     )
 
 
-def find_production() -> str | None:
-    """Return the version of the Bento in production, or None. Raises DeployError when the pointer is damaged."""
+def find_production_version() -> str | None:
+    """Return the version that the pointer to production names, or None; its Bento need not be there.
+
+    Raises DeployError when the pointer is damaged.
+    """
     if not locate_state().production.is_file():
         return None
     try:
@@ -158,7 +161,7 @@ def main(version: str | None, backend: str, base: str, name: str) -> None:
             click.echo(f"passed over {reason}", err=True)
         base_image = engine.fetch_image(base)
         names = [f"{name}:{bento.version}"]
-        if bento.version == find_production():
+        if bento.version == find_production_version():
             names.append(f"{name}:latest")
         click.echo(f"building {names[0]} with {engine.name}, a minute where nothing is cached", err=True)
         source = read_source(ask_git("config", "--get", "remote.origin.url"))
