@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -120,57 +121,51 @@ def require_pushed(target: Target, image: str) -> None:
         raise DeployError(f"ECR does not say whether it has {image}: {find_last_words(str(error))}.") from error
 
 
+@contextmanager
+def asking(service: str, target: Target) -> Iterator[None]:
+    """Say in a DeployError which service of AWS does not answer, and why."""
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise DeployError(f"{service} does not answer in {target.region}: {find_last_words(str(error))}.") from error
+
+
 def find_registry(target: Target) -> str | None:
     """Return the repository for images in the region, or None where there is none yet."""
     client = target.call("ecr")
-    try:
+    with asking("ECR", target), suppress(client.exceptions.RepositoryNotFoundException):
         found = client.describe_repositories(repositoryNames=[REPOSITORY])
-    except client.exceptions.RepositoryNotFoundException:
-        return None
-    except (BotoCoreError, ClientError) as error:
-        raise DeployError(f"ECR does not answer in {target.region}: {find_last_words(str(error))}.") from error
-    return str(found["repositories"][0]["repositoryUri"])
+        return str(found["repositories"][0]["repositoryUri"])
+    return None
 
 
 def find_pushed(target: Target, version: str) -> str | None:
     """Return the digest of a version in the registry, whose tags never move, or None."""
     client = target.call("ecr")
-    try:
+    with asking("ECR", target), suppress(client.exceptions.ImageNotFoundException):
         found = client.describe_images(repositoryName=REPOSITORY, imageIds=[{"imageTag": version}])
-    except client.exceptions.ImageNotFoundException:
-        return None
-    except (BotoCoreError, ClientError) as error:
-        raise DeployError(f"ECR does not answer in {target.region}: {find_last_words(str(error))}.") from error
-    return str(found["imageDetails"][0]["imageDigest"])
+        return str(found["imageDetails"][0]["imageDigest"])
+    return None
 
 
 def find_running(target: Target) -> str | None:
     """Return the image that a deployment was told to run last, or None."""
     client = target.call("ssm")
-    try:
+    with asking("Parameter Store", target), suppress(client.exceptions.ParameterNotFound):
         return str(client.get_parameter(Name=f"/{target.name}/image")["Parameter"]["Value"])
-    except client.exceptions.ParameterNotFound:
-        return None
-    except (BotoCoreError, ClientError) as error:
-        raise DeployError(
-            f"Parameter Store does not answer in {target.region}: {find_last_words(str(error))}."
-        ) from error
+    return None
 
 
 def require_unprotected(target: Target) -> None:
     """Raise DeployError when the database refuses to be destroyed, before anything else is."""
     client = target.call("rds")
-    try:
+    with asking("RDS", target), suppress(client.exceptions.DBInstanceNotFoundFault):
         found = client.describe_db_instances(DBInstanceIdentifier=target.name)["DBInstances"]
-    except client.exceptions.DBInstanceNotFoundFault:
-        return
-    except (BotoCoreError, ClientError) as error:
-        raise DeployError(f"RDS does not answer in {target.region}: {find_last_words(str(error))}.") from error
-    if found[0]["DeletionProtection"]:
-        raise DeployError(
-            f"the database {target.name} is protected, nothing was destroyed; set protect_database = false in"
-            f" {target.variables}, deploy that, and try again: then its rows and backups go, too."
-        )
+        if found[0]["DeletionProtection"]:
+            raise DeployError(
+                f"the database {target.name} is protected, nothing was destroyed; set protect_database = false in"
+                f" {target.variables}, deploy that, and try again: then its rows and backups go, too."
+            )
 
 
 @click.group()
