@@ -21,8 +21,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.engines import find_engine, find_last_words
 from deploy.push import find_version, push_image, read_repository
+from deploy.refusals import say_in_one_sentence
 from deploy.registries import DIGEST, ECR
-from sentiment.errors import DeployError, SentimentError, say_unknown
+from sentiment.errors import DeployError, say_unknown
 from sentiment.state import CHECKOUT
 
 TERRAFORM = CHECKOUT / "deploy" / "aws"
@@ -188,21 +189,19 @@ def main(context: click.Context, environment: str, yes: bool, folder: Path) -> N
 @main.command()
 @click.option("--image", help="Image in ECR by digest; by default the one of the model in production, pushed first.")
 @click.pass_context
+@say_in_one_sentence
 def deploy(context: click.Context, image: str | None) -> None:
     """Make what is missing, change what differs, and run the image."""
     answers = context.meta["answers"]
-    try:
-        target = context.obj()
-        if image:
-            require_pushed(target, image)
-        else:
-            image = _push(target, answers)
-        before = find_running(target)
-        target.open_state(target.environment)
-        chosen = [f"-var-file={target.variables}", f"-var=environment={target.environment}", f"-var=image={image}"]
-        target.terraform("apply", *answers, *chosen)
-    except SentimentError as error:
-        raise click.ClickException(str(error)) from error
+    target = context.obj()
+    if image:
+        require_pushed(target, image)
+    else:
+        image = _push(target, answers)
+    before = find_running(target)
+    target.open_state(target.environment)
+    chosen = [f"-var-file={target.variables}", f"-var=environment={target.environment}", f"-var=image={image}"]
+    target.terraform("apply", *answers, *chosen)
     if before and before != image:
         click.echo(f"\nthe way back: make deploy-aws ENVIRONMENT={target.environment} IMAGE={before}")
 
@@ -210,21 +209,19 @@ def deploy(context: click.Context, image: str | None) -> None:
 @main.command()
 @click.option("--with-images", is_flag=True, help="The registry of the region and all images in it, too.")
 @click.pass_context
+@say_in_one_sentence
 def destroy(context: click.Context, with_images: bool) -> None:
     """Take everything of a deployment away, its rows included."""
     answers = context.meta["answers"]
-    try:
-        target = context.obj()
-        require_unprotected(target)
-        target.open_state(target.environment)
-        chosen = [f"-var-file={target.variables}", f"-var=environment={target.environment}", f"-var=image={NO_IMAGE}"]
-        target.terraform("destroy", *answers, *chosen)
-        if with_images:
-            _run_registry(target, "destroy", answers)
-        elif registry := find_registry(target):
-            click.echo(f"\nthe images stay in {registry}; make destroy-aws WITH_IMAGES=yes takes them away, too.")
-    except SentimentError as error:
-        raise click.ClickException(str(error)) from error
+    target = context.obj()
+    require_unprotected(target)
+    target.open_state(target.environment)
+    chosen = [f"-var-file={target.variables}", f"-var=environment={target.environment}", f"-var=image={NO_IMAGE}"]
+    target.terraform("destroy", *answers, *chosen)
+    if with_images:
+        _run_registry(target, "destroy", answers)
+    elif registry := find_registry(target):
+        click.echo(f"\nthe images stay in {registry}; make destroy-aws WITH_IMAGES=yes takes them away, too.")
 
 
 def _push(target: Target, answers: Sequence[str]) -> str:

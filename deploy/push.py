@@ -15,8 +15,9 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.engines import Engine, find_engine, find_last_words
+from deploy.refusals import say_in_one_sentence
 from deploy.registries import DIGEST, ECR, LOOPBACK, REFUSED, REPOSITORY, UNREACHABLE
-from sentiment.errors import DeployError, SentimentError
+from sentiment.errors import DeployError
 
 EXAMPLE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/sentigate"
 REFUSALS = (
@@ -122,14 +123,12 @@ def log_in(engine: Engine, host: str) -> Iterator[None]:
 @click.command()
 @click.argument("registry")
 @click.option("--image", default="sentigate:latest", show_default=True, help="Image of this machine's engine.")
+@say_in_one_sentence
 def main(registry: str, image: str) -> None:
     """Push an image to REGISTRY, HOST/NAME, under the tag of its version; print its name by digest."""
-    try:
-        repository = read_repository(registry)
-        engine = find_engine(among=("docker", "podman"))
-        click.echo(push_image(engine, image, repository))
-    except SentimentError as error:
-        raise click.ClickException(str(error)) from error
+    repository = read_repository(registry)
+    engine = find_engine(among=("docker", "podman"))
+    click.echo(push_image(engine, image, repository))
 
 
 if __name__ == "__main__":
