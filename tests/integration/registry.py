@@ -1,4 +1,4 @@
-"""A real container registry for tests: Debian's docker-registry, on loopback and in a folder of its own."""
+"""Real container registries for tests: Debian's docker-registry, on loopback and in a folder of its own."""
 
 import shutil
 import subprocess
@@ -7,17 +7,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import bcrypt
 import httpx
 import pytest
 import yaml
 
+from deploy.engines import Engine
 from steps.bento import find_free_port
 from tests.integration.serving import wait_until
 
 
 @dataclass(frozen=True)
 class Registry:
-    """A registry that speaks plain http; `users` are who may push and pull where anybody has to log in."""
+    """A registry that speaks plain http."""
 
     port: int
 
@@ -26,9 +28,22 @@ class Registry:
         return f"127.0.0.1:{self.port}"
 
 
-def require_registry() -> None:
-    """Skip a test where the programs are missing."""
-    for program in ("docker-registry", "skopeo"):
+@dataclass(frozen=True)
+class ClosedRegistry(Registry):
+    """A registry that wants a name and a password; `credentials` is the file in which podman keeps its logins."""
+
+    user: str
+    password: str
+    credentials: Path
+
+    def log_in(self, engine: Engine) -> None:
+        options = ["--tls-verify=false", "--username", self.user, "--password", self.password]
+        engine.run("login", "--authfile", str(self.credentials), *options, self.host)
+
+
+def require_registry(*programs: str) -> None:
+    """Skip a test where the registry or one of these programs is missing."""
+    for program in ("docker-registry", *programs):
         if shutil.which(program) is None:
             pytest.skip(f"there is no `{program}` on PATH; on Debian `apt-get install {program}` has it")
 
@@ -55,6 +70,18 @@ def run_registry(folder: Path, **more: dict) -> Iterator[Registry]:
     finally:
         process.terminate()
         process.wait(timeout=10)
+
+
+@contextmanager
+def run_closed_registry(folder: Path, user: str, password: str) -> Iterator[ClosedRegistry]:
+    """Yield an empty registry that one user may use, or skip with a reason."""
+    require_registry()
+    digest = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+    users, credentials = folder / "htpasswd", folder / "auth.json"
+    users.write_text(f"{user}:{digest}\n")
+    credentials.write_text("{}")
+    with run_registry(folder, auth={"htpasswd": {"realm": "tests", "path": str(users)}}) as registry:
+        yield ClosedRegistry(registry.port, user, password, credentials)
 
 
 def _answers(port: int) -> bool:

@@ -14,7 +14,7 @@ from deploy.engines import Engine, find_engine
 from sentiment.errors import DeployError
 from sentiment.state import CHECKOUT
 from steps.bento import find_free_port
-from tests.integration.registries import Registry, start_registry
+from tests.integration.registry import ClosedRegistry, run_closed_registry
 
 pytestmark = [pytest.mark.container, pytest.mark.slow]
 
@@ -30,8 +30,8 @@ def podman() -> Engine:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with start_registry(tmp_path, "pusher", "tangerine") as registry:
+def registry(tmp_path: Path) -> Iterator[ClosedRegistry]:
+    with run_closed_registry(tmp_path, "pusher", "tangerine") as registry:
         yield registry
 
 
@@ -71,7 +71,7 @@ def test_a_registry_that_refuses_says_so_in_one_sentence(registry, small_image):
 
 
 def test_a_registry_that_is_not_there_says_so(registry, small_image):
-    nowhere = replace(registry, host=f"127.0.0.1:{find_free_port()}")
+    nowhere = replace(registry, port=find_free_port())
     assert "cannot be reached: look at its name and at your network" in _push(nowhere, small_image).stderr
 
 
@@ -82,13 +82,13 @@ def test_an_image_that_is_not_there_is_not_pushed(registry):
     )
 
 
-def _push(registry: Registry, image: str) -> "subprocess.CompletedProcess[str]":
+def _push(registry: ClosedRegistry, image: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "deploy.push", f"{registry.host}/sentigate", "--image", image]
     environment = {**os.environ, "REGISTRY_AUTH_FILE": str(registry.credentials)}
     return subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
 
 
-def _ask(registry: Registry, path: str) -> httpx.Response:
+def _ask(registry: ClosedRegistry, path: str) -> httpx.Response:
     kinds = ("vnd.docker.distribution.manifest.v2", "vnd.oci.image.manifest.v1")
     accepted = {"accept": ", ".join(f"application/{kind}+json" for kind in kinds)}
     return httpx.get(
