@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from deploy.engines import find_last_words
-from sentiment.errors import DeployError, SentimentError
+from deploy.refusals import say_in_one_sentence
+from sentiment.errors import DeployError
 from sentiment.state import CHECKOUT
 
 LOCK = CHECKOUT / "service" / "requirements.lock"
@@ -55,12 +56,10 @@ def audit_lock(service: str) -> Audit:
 
 @click.command()
 @click.option("--service", type=click.Choice(SERVICES), default="pypi", show_default=True, help="Database to ask.")
+@say_in_one_sentence
 def main(service: str) -> None:
     """Look the packages of the image up among known vulnerabilities; end with 1 when there is one, or no answer."""
-    try:
-        audit = audit_lock(service)
-    except SentimentError as error:
-        raise click.ClickException(str(error)) from error
+    audit = audit_lock(service)
     for finding in audit.findings:
         click.echo(finding)
     if audit.findings:

@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,14 +21,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.engines import find_engine, find_last_words
 from deploy.push import find_version, push_image, read_repository
-from sentiment.errors import DeployError, SentimentError, say_unknown
+from deploy.refusals import say_in_one_sentence
+from deploy.registries import DIGEST, ECR
+from sentiment.errors import DeployError, say_unknown
 from sentiment.state import CHECKOUT
 
 TERRAFORM = CHECKOUT / "deploy" / "aws"
 REPOSITORY = "sentigate"
-IMAGE = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/(?P<name>[^@:]+)@(?P<digest>sha256:[0-9a-f]{64})"
-)
+IMAGE = re.compile(rf"{ECR}/(?P<name>[^@:]+)@(?P<digest>{DIGEST})")
 REGION = re.compile(r'^\s*region\s*=\s*"([^"]*)"', re.MULTILINE)
 PATIENCE = Config(connect_timeout=5, read_timeout=20, retries={"max_attempts": 2})
 # Of the right form, for a destroy, which asks for every variable and uses none.
@@ -121,57 +122,51 @@ def require_pushed(target: Target, image: str) -> None:
         raise DeployError(f"ECR does not say whether it has {image}: {find_last_words(str(error))}.") from error
 
 
+@contextmanager
+def asking(service: str, target: Target) -> Iterator[None]:
+    """Say in a DeployError which service of AWS does not answer, and why."""
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise DeployError(f"{service} does not answer in {target.region}: {find_last_words(str(error))}.") from error
+
+
 def find_registry(target: Target) -> str | None:
     """Return the repository for images in the region, or None where there is none yet."""
     client = target.call("ecr")
-    try:
+    with asking("ECR", target), suppress(client.exceptions.RepositoryNotFoundException):
         found = client.describe_repositories(repositoryNames=[REPOSITORY])
-    except client.exceptions.RepositoryNotFoundException:
-        return None
-    except (BotoCoreError, ClientError) as error:
-        raise DeployError(f"ECR does not answer in {target.region}: {find_last_words(str(error))}.") from error
-    return str(found["repositories"][0]["repositoryUri"])
+        return str(found["repositories"][0]["repositoryUri"])
+    return None
 
 
 def find_pushed(target: Target, version: str) -> str | None:
     """Return the digest of a version in the registry, whose tags never move, or None."""
     client = target.call("ecr")
-    try:
+    with asking("ECR", target), suppress(client.exceptions.ImageNotFoundException):
         found = client.describe_images(repositoryName=REPOSITORY, imageIds=[{"imageTag": version}])
-    except client.exceptions.ImageNotFoundException:
-        return None
-    except (BotoCoreError, ClientError) as error:
-        raise DeployError(f"ECR does not answer in {target.region}: {find_last_words(str(error))}.") from error
-    return str(found["imageDetails"][0]["imageDigest"])
+        return str(found["imageDetails"][0]["imageDigest"])
+    return None
 
 
 def find_running(target: Target) -> str | None:
     """Return the image that a deployment was told to run last, or None."""
     client = target.call("ssm")
-    try:
+    with asking("Parameter Store", target), suppress(client.exceptions.ParameterNotFound):
         return str(client.get_parameter(Name=f"/{target.name}/image")["Parameter"]["Value"])
-    except client.exceptions.ParameterNotFound:
-        return None
-    except (BotoCoreError, ClientError) as error:
-        raise DeployError(
-            f"Parameter Store does not answer in {target.region}: {find_last_words(str(error))}."
-        ) from error
+    return None
 
 
 def require_unprotected(target: Target) -> None:
     """Raise DeployError when the database refuses to be destroyed, before anything else is."""
     client = target.call("rds")
-    try:
+    with asking("RDS", target), suppress(client.exceptions.DBInstanceNotFoundFault):
         found = client.describe_db_instances(DBInstanceIdentifier=target.name)["DBInstances"]
-    except client.exceptions.DBInstanceNotFoundFault:
-        return
-    except (BotoCoreError, ClientError) as error:
-        raise DeployError(f"RDS does not answer in {target.region}: {find_last_words(str(error))}.") from error
-    if found[0]["DeletionProtection"]:
-        raise DeployError(
-            f"the database {target.name} is protected, nothing was destroyed; set protect_database = false in"
-            f" {target.variables}, deploy that, and try again: then its rows and backups go, too."
-        )
+        if found[0]["DeletionProtection"]:
+            raise DeployError(
+                f"the database {target.name} is protected, nothing was destroyed; set protect_database = false in"
+                f" {target.variables}, deploy that, and try again: then its rows and backups go, too."
+            )
 
 
 @click.group()
@@ -194,21 +189,19 @@ def main(context: click.Context, environment: str, yes: bool, folder: Path) -> N
 @main.command()
 @click.option("--image", help="Image in ECR by digest; by default the one of the model in production, pushed first.")
 @click.pass_context
+@say_in_one_sentence
 def deploy(context: click.Context, image: str | None) -> None:
     """Make what is missing, change what differs, and run the image."""
     answers = context.meta["answers"]
-    try:
-        target = context.obj()
-        if image:
-            require_pushed(target, image)
-        else:
-            image = _push(target, answers)
-        before = find_running(target)
-        target.open_state(target.environment)
-        chosen = [f"-var-file={target.variables}", f"-var=environment={target.environment}", f"-var=image={image}"]
-        target.terraform("apply", *answers, *chosen)
-    except SentimentError as error:
-        raise click.ClickException(str(error)) from error
+    target = context.obj()
+    if image:
+        require_pushed(target, image)
+    else:
+        image = _push(target, answers)
+    before = find_running(target)
+    target.open_state(target.environment)
+    chosen = [f"-var-file={target.variables}", f"-var=environment={target.environment}", f"-var=image={image}"]
+    target.terraform("apply", *answers, *chosen)
     if before and before != image:
         click.echo(f"\nthe way back: make deploy-aws ENVIRONMENT={target.environment} IMAGE={before}")
 
@@ -216,21 +209,19 @@ def deploy(context: click.Context, image: str | None) -> None:
 @main.command()
 @click.option("--with-images", is_flag=True, help="The registry of the region and all images in it, too.")
 @click.pass_context
+@say_in_one_sentence
 def destroy(context: click.Context, with_images: bool) -> None:
     """Take everything of a deployment away, its rows included."""
     answers = context.meta["answers"]
-    try:
-        target = context.obj()
-        require_unprotected(target)
-        target.open_state(target.environment)
-        chosen = [f"-var-file={target.variables}", f"-var=environment={target.environment}", f"-var=image={NO_IMAGE}"]
-        target.terraform("destroy", *answers, *chosen)
-        if with_images:
-            _run_registry(target, "destroy", answers)
-        elif registry := find_registry(target):
-            click.echo(f"\nthe images stay in {registry}; make destroy-aws WITH_IMAGES=yes takes them away, too.")
-    except SentimentError as error:
-        raise click.ClickException(str(error)) from error
+    target = context.obj()
+    require_unprotected(target)
+    target.open_state(target.environment)
+    chosen = [f"-var-file={target.variables}", f"-var=environment={target.environment}", f"-var=image={NO_IMAGE}"]
+    target.terraform("destroy", *answers, *chosen)
+    if with_images:
+        _run_registry(target, "destroy", answers)
+    elif registry := find_registry(target):
+        click.echo(f"\nthe images stay in {registry}; make destroy-aws WITH_IMAGES=yes takes them away, too.")
 
 
 def _push(target: Target, answers: Sequence[str]) -> str:

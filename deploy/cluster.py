@@ -12,6 +12,7 @@ from typing import Any
 import click
 import yaml
 
+from deploy.refusals import say_in_one_sentence
 from sentiment.errors import DeployError, say_unknown
 from sentiment.state import CHECKOUT
 
@@ -224,41 +225,35 @@ def main() -> None:
 @click.option("--overlay", required=True, help="A folder of deploy/kubernetes/overlays.")
 @click.option("--image", default="", help="The image, by digest.")
 @click.option("--canary", default="", help="The image of a canary, by digest.")
+@say_in_one_sentence
 def show(overlay: str, image: str, canary: str) -> None:
     """Print the manifests."""
-    try:
-        click.echo(render_overlay(overlay, image, canary), nl=False)
-    except DeployError as error:
-        raise click.ClickException(str(error)) from error
+    click.echo(render_overlay(overlay, image, canary), nl=False)
 
 
 @main.command()
 @click.option("--overlay", required=True, help="A folder of deploy/kubernetes/overlays.")
 @click.option("--image", default="", help="The image, by digest.")
 @click.option("--canary", default="", help="The image of a canary, by digest; without one, a canary ends.")
+@say_in_one_sentence
 def apply(overlay: str, image: str, canary: str) -> None:
     """Bring the cluster to what the manifests say, and wait until it is."""
-    try:
-        manifests = render_overlay(overlay, image, canary)
-        apply_manifests(manifests)
-        workloads = list_workloads(manifests)
-        if not canary:
-            end_canary(workloads[0].namespace)
-    except DeployError as error:
-        raise click.ClickException(str(error)) from error
+    manifests = render_overlay(overlay, image, canary)
+    apply_manifests(manifests)
+    workloads = list_workloads(manifests)
+    if not canary:
+        end_canary(workloads[0].namespace)
     for workload in workloads:
         click.echo(f"{workload.name} in {workload.namespace} runs {', '.join(workload.images)}")
 
 
 @main.command()
 @click.option("--overlay", required=True, help="A folder of deploy/kubernetes/overlays.")
+@say_in_one_sentence
 def undo(overlay: str) -> None:
     """Bring back what ran before the last change, and wait until it does."""
-    try:
-        workloads = list_workloads(render_overlay(overlay))
-        undo_rollout(workloads)
-    except DeployError as error:
-        raise click.ClickException(str(error)) from error
+    workloads = list_workloads(render_overlay(overlay))
+    undo_rollout(workloads)
     for workload in workloads:
         click.echo(f"{workload.name} in {workload.namespace} runs what it ran before")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from deploy.refusals import say_in_one_sentence
 from deploy.registry import add_tag, find_digest
 from sentiment.errors import DeployError, say_unknown
 from sentiment.state import CHECKOUT
@@ -96,6 +97,7 @@ def main() -> None:
 @click.option("--version", default="", help="Model version that must answer.")
 @click.option("--digest", default="", help="Digest of the model that must answer.")
 @click.argument("smoke", nargs=-1, type=click.UNPROCESSED)
+@say_in_one_sentence
 def deliver(
     image: str,
     target: str,
@@ -107,24 +109,19 @@ def deliver(
     smoke: tuple[str, ...],
 ) -> None:
     """Bring IMAGE, a name by digest, into an environment and ask it; after -- more options of the smoke test."""
-    try:
-        asking = [url, "--key-file", key_file, *smoke]
-        delivery = Delivery(find_script(target), environment, asking)
-        delivery.deliver(image, ["--version", version, "--digest", digest])
-    except DeployError as error:
-        raise click.ClickException(str(error)) from error
+    asking = [url, "--key-file", key_file, *smoke]
+    delivery = Delivery(find_script(target), environment, asking)
+    delivery.deliver(image, ["--version", version, "--digest", digest])
     click.echo(f"{image} runs in {environment}")
 
 
 @main.command()
 @click.argument("repository")
 @click.option("--environment", required=True, help="Such as production.")
+@say_in_one_sentence
 def before(repository: str, environment: str) -> None:
     """Print the image that ran in an environment before the one that does."""
-    try:
-        click.echo(find_before(repository, environment))
-    except DeployError as error:
-        raise click.ClickException(str(error)) from error
+    click.echo(find_before(repository, environment))
 
 
 if __name__ == "__main__":

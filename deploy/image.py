@@ -14,7 +14,8 @@ import click
 from bentoml.exceptions import BentoMLException
 
 from deploy.engines import ENGINES, Engine, find_engine, find_last_words
-from sentiment.errors import DeployError, SentimentError
+from deploy.refusals import say_in_one_sentence
+from sentiment.errors import DeployError
 from sentiment.state import locate_state
 from service.model import read_production_tag
 from steps.bento import BENTO, ask_git
@@ -47,7 +48,7 @@ def find_bento(wanted: str | None) -> BuiltBento:
 
     Raises DeployError when there is none, or it has no image of its own.
     """
-    version = _find_version(wanted) if wanted else find_production()
+    version = _find_version(wanted) if wanted else find_production_version()
     if version is None:
         raise DeployError(
             "no model is in production in this checkout; train one with `make train`, or name a version of"
@@ -72,8 +73,11 @@ def find_bento(wanted: str | None) -> BuiltBento:
     )
 
 
-def find_production() -> str | None:
-    """Return the version of the Bento in production, or None. Raises DeployError when the pointer is damaged."""
+def find_production_version() -> str | None:
+    """Return the version that the pointer to production names, or None; its Bento need not be there.
+
+    Raises DeployError when the pointer is damaged.
+    """
     if not locate_state().production.is_file():
         return None
     try:
@@ -149,24 +153,22 @@ def find_mistake(output: str) -> str:
 @click.option("--backend", type=click.Choice(["auto", *ENGINES]), default="auto", show_default=True, help="Engine.")
 @click.option("--base", default=BASE_IMAGE, show_default=True, help="Base image; name@sha256:... pins it for good.")
 @click.option("--name", default=BENTO, show_default=True, help="Name of the image, with its registry if it has one.")
+@say_in_one_sentence
 def main(version: str | None, backend: str, base: str, name: str) -> None:
     """Build the container image of a Bento; that of the model in production is `latest`, too."""
-    try:
-        bento = find_bento(version)
-        engine = find_engine(backend)
-        for reason in engine.passed_over:
-            click.echo(f"passed over {reason}", err=True)
-        base_image = engine.fetch_image(base)
-        names = [f"{name}:{bento.version}"]
-        if bento.version == find_production():
-            names.append(f"{name}:latest")
-        click.echo(f"building {names[0]} with {engine.name}, a minute where nothing is cached", err=True)
-        source = read_source(ask_git("config", "--get", "remote.origin.url"))
-        labels = list_labels(bento, base, base_image.digest, source)
-        containerize(engine, bento, base, names, labels)
-        image = engine.find_image(names[0])
-    except SentimentError as error:
-        raise click.ClickException(str(error)) from error
+    bento = find_bento(version)
+    engine = find_engine(backend)
+    for reason in engine.passed_over:
+        click.echo(f"passed over {reason}", err=True)
+    base_image = engine.fetch_image(base)
+    names = [f"{name}:{bento.version}"]
+    if bento.version == find_production_version():
+        names.append(f"{name}:latest")
+    click.echo(f"building {names[0]} with {engine.name}, a minute where nothing is cached", err=True)
+    source = read_source(ask_git("config", "--get", "remote.origin.url"))
+    labels = list_labels(bento, base, base_image.digest, source)
+    containerize(engine, bento, base, names, labels)
+    image = engine.find_image(names[0])
     if image is None:
         raise click.ClickException(f"{engine.name} says that it built {names[0]}, and does not have it; try again.")
     size, added = image.size_bytes / MEGABYTE, (image.size_bytes - base_image.size_bytes) / MEGABYTE

@@ -15,24 +15,16 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.engines import Engine, find_engine, find_last_words
-from sentiment.errors import DeployError, SentimentError
+from deploy.refusals import say_in_one_sentence
+from deploy.registries import DIGEST, ECR, LOOPBACK, REFUSED, REPOSITORY, UNREACHABLE
+from sentiment.errors import DeployError
 
 EXAMPLE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/sentigate"
-REPOSITORY = re.compile(r"(?P<host>[a-z0-9.-]+(?::\d+)?)/(?P<name>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)")
-ECR = re.compile(r"\d{12}\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
-LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+)(:\d+)?")
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 REFUSALS = (
     (re.compile(r"immutable", re.IGNORECASE), "has another image of this version already, and never replaces one"),
     (re.compile(r"(repository|name).*(does not exist|unknown|not known)", re.IGNORECASE), "has no such repository"),
-    (
-        re.compile(r"unauthorized|denied|forbidden|authentication required|no basic auth", re.IGNORECASE),
-        "refuses: log in with `{engine} login {host}` as somebody who may push",
-    ),
-    (
-        re.compile(r"no such host|refused|timeout|timed out|unreachable", re.IGNORECASE),
-        "cannot be reached: look at its name and at your network",
-    ),
+    (REFUSED, "refuses: log in with `{engine} login {host}` as somebody who may push"),
+    (UNREACHABLE, "cannot be reached: look at its name and at your network"),
 )
 
 
@@ -49,7 +41,7 @@ class Repository:
 
 def read_repository(place: str) -> Repository:
     """Return the repository of a name. Raises DeployError when it is none, or has a tag or digest to it."""
-    found = REPOSITORY.fullmatch(place)
+    found = re.fullmatch(REPOSITORY, place)
     if not found or not re.search(r"[.:]|^localhost$", found["host"]):
         raise DeployError(f"{place!r} is no repository of a registry; wanted REGISTRY=HOST/NAME, such as {EXAMPLE}.")
     return Repository(found["host"], found["name"])
@@ -74,7 +66,7 @@ def push_image(engine: Engine, image: str, repository: Repository) -> str:
                 engine.run("rmi", target)
         except DeployError as error:
             raise DeployError(say_refusal(engine, repository, target, str(error))) from error
-    return f"{repository}@{DIGEST.findall(said)[-1]}"
+    return f"{repository}@{re.findall(DIGEST, said)[-1]}"
 
 
 def find_version(engine: Engine, image: str) -> str:
@@ -105,7 +97,7 @@ def say_refusal(engine: Engine, repository: Repository, target: str, said: str) 
 @contextmanager
 def log_in(engine: Engine, host: str) -> Iterator[None]:
     """Log into a registry of ECR for as long as it takes; others are left as `docker login` has them."""
-    if not (registry := ECR.fullmatch(host)):
+    if not (registry := re.fullmatch(ECR, host)):
         yield
         return
     try:
@@ -131,14 +123,12 @@ def log_in(engine: Engine, host: str) -> Iterator[None]:
 @click.command()
 @click.argument("registry")
 @click.option("--image", default="sentigate:latest", show_default=True, help="Image of this machine's engine.")
+@say_in_one_sentence
 def main(registry: str, image: str) -> None:
     """Push an image to REGISTRY, HOST/NAME, under the tag of its version; print its name by digest."""
-    try:
-        repository = read_repository(registry)
-        engine = find_engine(among=("docker", "podman"))
-        click.echo(push_image(engine, image, repository))
-    except SentimentError as error:
-        raise click.ClickException(str(error)) from error
+    repository = read_repository(registry)
+    engine = find_engine(among=("docker", "podman"))
+    click.echo(push_image(engine, image, repository))
 
 
 if __name__ == "__main__":

@@ -9,24 +9,19 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 import click
 
 from deploy.engines import find_last_words
+from deploy.refusals import say_in_one_sentence
+from deploy.registries import DIGEST, LOOPBACK, REFUSED, REPOSITORY, UNREACHABLE
 from sentiment.errors import DeployError
 
-PLACE = re.compile(
-    r"(?P<host>[a-z0-9.-]+(?::\d+)?)/(?P<name>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
-    r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
+PLACE = re.compile(rf"{REPOSITORY}(?::(?P<tag>\w[\w.-]{{0,127}}))?(?:@(?P<digest>{DIGEST}))?")
 EXAMPLE = "ghcr.io/owner/sentigate"
-LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+)(:\d+)?")
 ABSENT = re.compile(r"manifest unknown|name unknown|not found", re.IGNORECASE)
-REFUSED = re.compile(r"unauthorized|denied|forbidden|authentication required", re.IGNORECASE)
-UNREACHABLE = re.compile(r"no such host|connection refused|i/o timeout|network is unreachable", re.IGNORECASE)
 MODEL_LABEL = "sentigate.model.version"
 STORES = (("docker", "docker-daemon:"), ("podman", "containers-storage:"))
 
@@ -166,47 +161,45 @@ def main() -> None:
 @click.argument("image")
 @click.argument("repository")
 @click.argument("tag")
+@say_in_one_sentence
 def push(image: str, repository: str, tag: str) -> None:
     """Push IMAGE of this machine to REPOSITORY:TAG; print its name by digest."""
-    _say(push_image, image, repository, tag)
+    click.echo(push_image(image, repository, tag))
 
 
 @main.command("tag")
 @click.argument("image")
 @click.argument("tag")
+@say_in_one_sentence
 def add(image: str, tag: str) -> None:
     """Point TAG at IMAGE, a name by digest; print the digest that it stood for before, if any."""
-    _say(add_tag, image, tag)
+    click.echo(add_tag(image, tag))
 
 
 @main.command()
 @click.argument("image")
 @click.argument("repository")
 @click.argument("tag")
+@say_in_one_sentence
 def mirror(image: str, repository: str, tag: str) -> None:
     """Copy IMAGE, a name by digest, to REPOSITORY:TAG; print its name there."""
-    _say(mirror_image, image, repository, tag)
+    click.echo(mirror_image(image, repository, tag))
 
 
 @main.command()
 @click.argument("image")
+@say_in_one_sentence
 def model(image: str) -> None:
     """Print the version of the model in IMAGE."""
-    _say(read_model, image)
+    click.echo(read_model(image))
 
 
 @main.command()
 @click.argument("name")
+@say_in_one_sentence
 def find(name: str) -> None:
     """Print the digest that NAME stands for; nothing where the registry has no such image."""
-    _say(find_digest, name)
-
-
-def _say(do: Callable[..., str | None], *arguments: str) -> None:
-    try:
-        click.echo(do(*arguments) or "", nl=True)
-    except DeployError as error:
-        raise click.ClickException(str(error)) from error
+    click.echo(find_digest(name) or "")
 
 
 if __name__ == "__main__":

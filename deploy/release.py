@@ -12,7 +12,8 @@ import bentoml
 import click
 from mlflow.entities.model_registry import ModelVersion
 
-from sentiment.errors import DeployError, SentimentError
+from deploy.refusals import say_in_one_sentence
+from sentiment.errors import DeployError
 from sentiment.ledger import LedgerEntry, read_entries
 from sentiment.state import CHECKOUT, locate_state
 from steps.bento import BENTO, build_bento, smoke_test, store_model
@@ -62,12 +63,10 @@ def main() -> None:
 
 
 @main.command()
+@say_in_one_sentence
 def prepare() -> None:
     """Build and ask the Bento of the model to release; print its version and digest as KEY=VALUE lines."""
-    try:
-        version = prepare_release()
-    except SentimentError as error:
-        raise click.ClickException(str(error)) from error
+    version = prepare_release()
     click.echo(f"version={name_version(version)}\ndigest={version.tags['digest']}")
 
 

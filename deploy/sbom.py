@@ -11,7 +11,8 @@ import click
 from packaging.utils import canonicalize_name
 
 from deploy.engines import Engine, find_engine
-from sentiment.errors import DeployError, SentimentError
+from deploy.refusals import say_in_one_sentence
+from sentiment.errors import DeployError
 from sentiment.state import locate_state
 from steps.bento import BENTO
 
@@ -88,12 +89,10 @@ def make_bill(engine: Engine, image: str) -> dict[str, Any]:
 @click.argument("image", default=f"{BENTO}:latest")
 @click.option("--backend", type=click.Choice(["auto", *RUNNERS]), default="auto", show_default=True, help="Engine.")
 @click.option("--output", type=click.Path(path_type=Path), help="File to write; by default in the state folder.")
+@say_in_one_sentence
 def main(image: str, backend: str, output: Path | None) -> None:
     """List what is in IMAGE, sentigate:latest by default, as CycloneDX JSON."""
-    try:
-        bill = make_bill(find_engine(backend, among=RUNNERS), image)
-    except SentimentError as error:
-        raise click.ClickException(str(error)) from error
+    bill = make_bill(find_engine(backend, among=RUNNERS), image)
     name = image.rpartition("/")[2].replace(":", "-").replace("@", "-")
     to = output or locate_state().folder / "sbom" / f"{name}.cdx.json"
     to.parent.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,9 @@ import click
 
 from deploy.compose import FILE, HEALTHY, PROFILES, Compose, Service, find_compose
 from deploy.databases import back_up, restore
+from deploy.refusals import say_in_one_sentence
 from deploy.stack_secrets import FOLDER, OPERATOR_KEY, check_readable, make_missing
-from sentiment.errors import DeployError, SentimentError
+from sentiment.errors import DeployError
 
 BACKUPS = FILE.with_name("backups")
 WAIT_SECONDS = 180
@@ -120,12 +121,10 @@ def say_addresses(services: Sequence[Service]) -> None:
 @click.option("--project", envvar="COMPOSE_PROJECT_NAME", default="sentigate", show_default=True, help="Its name.")
 @click.option("--file", "files", type=click.Path(exists=True, path_type=Path), multiple=True, help="Compose files.")
 @click.pass_context
+@say_in_one_sentence
 def main(context: click.Context, project: str, files: tuple[Path, ...]) -> None:
     """Run the whole stack on this machine."""
-    try:
-        context.obj = find_compose(project, files or (FILE,))
-    except SentimentError as error:
-        raise click.ClickException(str(error)) from error
+    context.obj = find_compose(project, files or (FILE,))
 
 
 profiles_option = click.option(
@@ -136,28 +135,24 @@ profiles_option = click.option(
 @main.command("secrets")
 @profiles_option
 @click.pass_obj
+@say_in_one_sentence
 def make_secrets_command(compose: Compose, profiles: tuple[str, ...]) -> None:
     """Make the secrets that are missing."""
-    try:
-        make_secrets(compose, profiles)
-    except SentimentError as error:
-        raise click.ClickException(str(error)) from error
+    make_secrets(compose, profiles)
 
 
 @main.command()
 @profiles_option
 @click.pass_obj
+@say_in_one_sentence
 def up(compose: Compose, profiles: tuple[str, ...]) -> None:
     """Check, start and wait until all is healthy."""
-    try:
-        make_secrets(compose, profiles)
-        services = compose.list_services(profiles)
-        check_machine(compose, services)
-        if compose.run("up", "--detach", profiles=profiles).returncode:
-            raise DeployError(f"{' '.join(compose.command)} could not start the stack; what it said is above.")
-        wait_until_healthy(compose, services)
-    except SentimentError as error:
-        raise click.ClickException(str(error)) from error
+    make_secrets(compose, profiles)
+    services = compose.list_services(profiles)
+    check_machine(compose, services)
+    if compose.run("up", "--detach", profiles=profiles).returncode:
+        raise DeployError(f"{' '.join(compose.command)} could not start the stack; what it said is above.")
+    wait_until_healthy(compose, services)
     say_addresses(services)
 
 
@@ -173,29 +168,25 @@ def down(compose: Compose) -> None:
 @main.command("backup")
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
 @click.pass_obj
+@say_in_one_sentence
 def back_up_command(compose: Compose, folder: Path | None) -> None:
     """Dump the databases into FOLDER, while they are used; by default one named after the time."""
     folder = folder or BACKUPS / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    try:
-        for file in back_up(compose, folder):
-            click.echo(f"{file}  {file.stat().st_size:,} bytes")
-    except SentimentError as error:
-        raise click.ClickException(str(error)) from error
+    for file in back_up(compose, folder):
+        click.echo(f"{file}  {file.stat().st_size:,} bytes")
 
 
 @main.command("restore")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
+@say_in_one_sentence
 def restore_command(compose: Compose, folder: Path, yes: bool) -> None:
     """Put the databases back as they were in the backup FOLDER."""
     if not yes:
         click.confirm(f"What was stored since {folder.name} goes. Restore it?", abort=True)
-    try:
-        for name in restore(compose, folder):
-            click.echo(f"restored {name}")
-    except SentimentError as error:
-        raise click.ClickException(str(error)) from error
+    for name in restore(compose, folder):
+        click.echo(f"restored {name}")
 
 
 if __name__ == "__main__":

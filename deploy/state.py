@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -20,8 +20,9 @@ from typing import Any
 import click
 from filelock import FileLock, Timeout
 
+from deploy.refusals import say_in_one_sentence
 from deploy.registry import copy, find_digest
-from sentiment.errors import BusyError, DeployError, SentimentError
+from sentiment.errors import BusyError, DeployError
 from sentiment.state import STATE_VARIABLE, State, locate_state
 
 # Embeddings, encoders, fine-tuned weights and ZenML's store are made again; they hold gigabytes and rows of data.
@@ -192,24 +193,19 @@ def main() -> None:
 @main.command()
 @click.argument("name")
 @click.option("--expected", default="", help="Digest that was restored; nothing where there was none.")
+@say_in_one_sentence
 def save(name: str, expected: str) -> None:
     """Save the state of this checkout as NAME, such as ghcr.io/owner/sentigate/state:main; print its digest."""
-    _say(lambda: save_state(locate_state(), name, expected))
+    click.echo(save_state(locate_state(), name, expected))
 
 
 @main.command()
 @click.argument("name")
 @click.option("--first", is_flag=True, help="There is none yet.")
+@say_in_one_sentence
 def restore(name: str, first: bool) -> None:
     """Restore NAME into the empty state folder of this checkout; print its digest."""
-    _say(lambda: restore_state(locate_state(), name, first=first))
-
-
-def _say(do: Callable[[], str]) -> None:
-    try:
-        click.echo(do())
-    except SentimentError as error:
-        raise click.ClickException(str(error)) from error
+    click.echo(restore_state(locate_state(), name, first=first))
 
 
 if __name__ == "__main__":

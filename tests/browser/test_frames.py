@@ -1,11 +1,11 @@
 """The pages inside a frame, as the hub shows the page of a Space."""
 
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from playwright.sync_api import expect
 
+from tests.integration.loopback import serve
 from tests.integration.serving import run_service
 
 pytestmark = pytest.mark.browser
@@ -26,20 +26,18 @@ class _Framing(BaseHTTPRequestHandler):
 @pytest.fixture
 def framed(browser, store, tmp_path):
     """Return the page to try it as it is in a frame of another site, `localhost`, which is named, or `127.0.0.1`."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Framing) as server:
-        port = server.server_port
-        with run_service(store, tmp_path, SENTIMENT_FRAME_ORIGINS=f"http://localhost:{port}") as service:
-            server.shown = service.url
-            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-            page = browser.new_page()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Framing)
+    port = server.server_port
+    with serve(server), run_service(store, tmp_path, SENTIMENT_FRAME_ORIGINS=f"http://localhost:{port}") as service:
+        server.shown = service.url
+        page = browser.new_page()
 
-            def open_at(host: str):
-                page.goto(f"http://{host}:{port}/")
-                return page.frame_locator("iframe")
+        def open_at(host: str):
+            page.goto(f"http://{host}:{port}/")
+            return page.frame_locator("iframe")
 
-            yield open_at
-            page.close()
-            server.shutdown()
+        yield open_at
+        page.close()
 
 
 def test_the_page_works_in_a_frame_of_an_origin_that_is_named(framed):

@@ -18,6 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
+from tests.integration.loopback import serve
+
 Object = dict[str, Any]
 BROKEN = "broken"
 REVISION = "deployment.kubernetes.io/revision"
@@ -49,10 +51,6 @@ class ApiServer(ThreadingHTTPServer):
         self.kinds = kinds
         self.objects: dict[tuple[str, str, str, str], Object] = {}
         self.lock = threading.RLock()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
     def put(self, version: str, kind: str, space: str, name: str) -> None:
         """Make an object that somebody else made."""
@@ -314,22 +312,14 @@ def _merge(place: Object, patch: Object) -> None:
 def run_api_server(kubeconfig: Path) -> Iterator[ApiServer]:
     """Yield a server that kubectl reaches by `kubeconfig`."""
     server = ApiServer(KINDS)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    kubeconfig.write_text(
-        yaml.safe_dump(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "clusters": [{"name": "stand-in", "cluster": {"server": server.url}}],
-                "contexts": [{"name": "stand-in", "context": {"cluster": "stand-in", "user": "tester"}}],
-                "users": [{"name": "tester", "user": {}}],
-                "current-context": "stand-in",
-            }
-        ),
-        encoding="utf-8",
-    )
-    try:
+    with serve(server) as url:
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "stand-in", "cluster": {"server": url}}],
+            "contexts": [{"name": "stand-in", "context": {"cluster": "stand-in", "user": "tester"}}],
+            "users": [{"name": "tester", "user": {}}],
+            "current-context": "stand-in",
+        }
+        kubeconfig.write_text(yaml.safe_dump(config), encoding="utf-8")
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -4,12 +4,13 @@ import io
 import json
 import re
 import tarfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests.integration.loopback import serve
 
 TOKEN = "bento-token"
 DATE = "2026-01-01T00:00:00Z"
@@ -156,11 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
 def run_cloud() -> Iterator[Cloud]:
     """Yield a cloud that answers on a free port of loopback."""
     cloud = Cloud()
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        server.cloud = cloud
-        cloud.url = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        try:
-            yield cloud
-        finally:
-            server.shutdown()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.cloud = cloud
+    with serve(server) as cloud.url:
+        yield cloud

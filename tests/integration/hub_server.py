@@ -4,13 +4,14 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.integration.loopback import serve
 
 USER, TOKEN = "ada", "hf_" + "a" * 34
 DATE = "2026-01-01T00:00:00.000Z"
@@ -236,11 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
 def run_hub() -> Iterator[Hub]:
     """Yield a hub that answers on a free port of loopback."""
     hub = Hub()
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        server.hub = hub
-        hub.url = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        try:
-            yield hub
-        finally:
-            server.shutdown()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.hub = hub
+    with serve(server) as hub.url:
+        yield hub

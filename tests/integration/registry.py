@@ -1,23 +1,28 @@
-"""A real container registry for tests: Debian's docker-registry, on loopback and in a folder of its own."""
+"""Real container registries for tests: Debian's docker-registry, on loopback and in a folder of its own."""
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import bcrypt
 import httpx
 import pytest
 import yaml
 
+from deploy.engines import Engine
+from sentiment.state import CHECKOUT
 from steps.bento import find_free_port
 from tests.integration.serving import wait_until
 
 
 @dataclass(frozen=True)
 class Registry:
-    """A registry that speaks plain http; `users` are who may push and pull where anybody has to log in."""
+    """A registry that speaks plain http."""
 
     port: int
 
@@ -26,9 +31,39 @@ class Registry:
         return f"127.0.0.1:{self.port}"
 
 
-def require_registry() -> None:
-    """Skip a test where the programs are missing."""
-    for program in ("docker-registry", "skopeo"):
+@dataclass(frozen=True)
+class ClosedRegistry(Registry):
+    """A registry that wants a name and a password; podman keeps its logins in `credentials`, docker beside it."""
+
+    user: str
+    password: str
+    credentials: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes either engine keep its logins here."""
+        own = {"REGISTRY_AUTH_FILE": str(self.credentials), "DOCKER_CONFIG": str(self.credentials.parent)}
+        return {**os.environ, **own}
+
+    def log_in(self, engine: Engine) -> None:
+        plain = ["--tls-verify=false"] if engine.name == "podman" else []  # docker takes http from loopback
+        command = [engine.name, "login", *plain, "--username", self.user, "--password-stdin", self.host]
+        options = {"input": self.password, "env": self.environment, "text": True, "capture_output": True}
+        subprocess.run(command, check=True, **options)
+
+    def push(self, image: str) -> "subprocess.CompletedProcess[str]":
+        """Return what `make push` did."""
+        command = [sys.executable, "-m", "deploy.push", f"{self.host}/sentigate", "--image", image]
+        return subprocess.run(command, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, check=False)
+
+    def forget_logins(self) -> None:
+        for file in (self.credentials, self.credentials.with_name("config.json")):
+            file.write_text("{}")
+
+
+def require_registry(*programs: str) -> None:
+    """Skip a test where the registry or one of these programs is missing."""
+    for program in ("docker-registry", *programs):
         if shutil.which(program) is None:
             pytest.skip(f"there is no `{program}` on PATH; on Debian `apt-get install {program}` has it")
 
@@ -55,6 +90,18 @@ def run_registry(folder: Path, **more: dict) -> Iterator[Registry]:
     finally:
         process.terminate()
         process.wait(timeout=10)
+
+
+@contextmanager
+def run_closed_registry(folder: Path, user: str, password: str) -> Iterator[ClosedRegistry]:
+    """Yield an empty registry that one user may use, or skip with a reason."""
+    require_registry()
+    digest = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+    users, credentials = folder / "htpasswd", folder / "auth.json"
+    users.write_text(f"{user}:{digest}\n")
+    credentials.write_text("{}")
+    with run_registry(folder, auth={"htpasswd": {"realm": "tests", "path": str(users)}}) as registry:
+        yield ClosedRegistry(registry.port, user, password, credentials)
 
 
 def _answers(port: int) -> bool:

@@ -18,7 +18,7 @@ from sentiment.state import CHECKOUT
 from service.keys import make_key, write_key
 from steps.bento import find_free_port
 from tests.integration.clouds import ACCOUNT, REGION, Cloud, start_cloud
-from tests.integration.registries import Registry, start_registry
+from tests.integration.registry import ClosedRegistry, run_closed_registry
 
 PROGRAMS = CHECKOUT / "deploy" / "aws" / "instance"
 NAME = "sentigate-test"
@@ -54,7 +54,7 @@ class Machine:
 
     folder: Path
     cloud: Cloud
-    registry: Registry
+    registry: ClosedRegistry
     port: int
 
     @property
@@ -106,7 +106,7 @@ def machine(tmp_path: Path, engine: Engine) -> Iterator[Machine]:
     (tmp_path / "etc" / "rds.pem").write_text("none\n")
     configuration = {"name": NAME, "region": REGION, "volume": "vol-1", "log_group": None}
     (tmp_path / "etc" / "instance.json").write_text(json.dumps(configuration))
-    with start_cloud(tmp_path) as cloud, start_registry(tmp_path, "AWS", f"{ACCOUNT}-auth-token") as registry:
+    with start_cloud(tmp_path) as cloud, run_closed_registry(tmp_path, "AWS", f"{ACCOUNT}-auth-token") as registry:
         (tmp_path / "registries.conf").write_text(INSECURE.format(host=registry.host))
         made = Machine(tmp_path, cloud, registry, find_free_port())
         login = json.dumps({"username": "sentigate", "password": PASSWORD})

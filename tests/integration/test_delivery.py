@@ -45,7 +45,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path) -> Iterator[Place]:
-    require_registry()
+    require_registry("skopeo")
     script = tmp_path / "target.sh"
     script.write_text(SCRIPT)
     script.chmod(0o755)

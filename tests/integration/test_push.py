@@ -10,7 +10,7 @@ import pytest
 from deploy.engines import Engine, find_engine
 from sentiment.errors import DeployError
 from steps.bento import find_free_port
-from tests.integration.registries import Registry, start_registry
+from tests.integration.registry import ClosedRegistry, run_closed_registry
 
 pytestmark = [pytest.mark.container, pytest.mark.slow]
 
@@ -27,8 +27,8 @@ def engine() -> Engine:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with start_registry(tmp_path, "pusher", "tangerine") as registry:
+def registry(tmp_path: Path) -> Iterator[ClosedRegistry]:
+    with run_closed_registry(tmp_path, "pusher", "tangerine") as registry:
         yield registry
 
 
@@ -68,7 +68,7 @@ def test_a_registry_that_refuses_says_so_in_one_sentence(engine, registry, small
 
 
 def test_a_registry_that_is_not_there_says_so(registry, small_image):
-    nowhere = replace(registry, host=f"127.0.0.1:{find_free_port()}")
+    nowhere = replace(registry, port=find_free_port())
     assert "cannot be reached: look at its name and at your network" in nowhere.push(small_image).stderr
 
 
@@ -77,7 +77,7 @@ def test_an_image_that_is_not_there_is_not_pushed(engine, registry):
     assert said == f"Error: {engine.name} has no image 'sentigate:0-none'; build it with `make image`.\n"
 
 
-def _ask(registry: Registry, path: str) -> httpx.Response:
+def _ask(registry: ClosedRegistry, path: str) -> httpx.Response:
     kinds = ("vnd.docker.distribution.manifest.v2", "vnd.oci.image.manifest.v1")
     accepted = {"accept": ", ".join(f"application/{kind}+json" for kind in kinds)}
     return httpx.get(

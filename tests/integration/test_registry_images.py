@@ -19,14 +19,14 @@ from deploy.state import restore_state, save_state
 from sentiment.errors import BusyError, DeployError
 from sentiment.state import CHECKOUT, State
 from steps.bento import find_free_port
-from tests.integration.registry import Registry, require_registry, run_registry
+from tests.integration.registry import Registry, require_registry, run_closed_registry, run_registry
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory) -> Iterator[Registry]:
-    require_registry()
+    require_registry("skopeo")
     with run_registry(tmp_path_factory.mktemp("registry")) as registry:
         yield registry
 
@@ -89,11 +89,8 @@ def test_what_is_not_there_is_none_and_what_cannot_be_said_is_an_error(registry,
 
 def test_a_registry_that_wants_a_password_says_how_to_log_in(tmp_path):
     """Nobody may take a refusal for an empty registry: then a model would pass the gate without a champion."""
-    require_registry()
-    users = tmp_path / "users"
-    users.write_text("ci:$2y$05$" + "a" * 53 + "\n")
-    auth = {"htpasswd": {"realm": "test", "path": str(users)}}
-    with run_registry(tmp_path / "closed", auth=auth) as closed:
+    require_registry("skopeo")
+    with run_closed_registry(tmp_path, "ci", "tangerine") as closed:
         with pytest.raises(DeployError, match=rf"{closed.host} refuses: .*; log in with `skopeo login {closed.host}`"):
             find_digest(f"{closed.host}/state:main")
         with pytest.raises(DeployError, match="refuses"):

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +23,7 @@ from sentiment.bundle import MODEL_FILE, open_bundle, seal_bundle
 from sentiment.predictor import open_predictor
 from service.switching import Choice, ModelSwitch, list_workers
 from tests.conftest import make_card, make_tiny_bundle
+from tests.integration.loopback import serve
 from tests.integration.serving import TAG, Service, make_store, run_service, wait_until
 
 pytestmark = pytest.mark.slow
@@ -102,18 +103,9 @@ class Broken(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-@contextmanager
-def serve_files(handler: Callable[..., Any]) -> Iterator[str]:
+def serve_files(handler: Callable[..., Any]) -> AbstractContextManager[str]:
     """Yield the address of a web server on loopback."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return serve(ThreadingHTTPServer(("127.0.0.1", 0), handler))
 
 
 @pytest.fixture(scope="module")
