@@ -87,7 +87,7 @@ def find_production_version() -> str | None:
 
 
 def _find_version(wanted: str) -> str:
-    stored = [str(bento.tag.version) for bento in bentoml.list(BENTO)]
+    stored = [str(bento.tag.version) for bento in bentoml.list() if bento.tag.name == BENTO]  # none of a name raises
     found = [version for version in stored if version == wanted or version.startswith(f"{wanted}-")]
     if len(found) != 1:
         raise DeployError(

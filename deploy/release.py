@@ -30,7 +30,7 @@ def prepare_release() -> ModelVersion:
         raise DeployError("no model has passed the gate yet, so that there is nothing to release; `make train` first.")
     name = name_version(version)
     store_model(fetch_bundle(version), f"{MODEL}:{name}")
-    if any(str(bento.tag) == f"{BENTO}:{name}" for bento in bentoml.list(BENTO)):
+    if any(str(bento.tag) == f"{BENTO}:{name}" for bento in bentoml.list()):
         bentoml.delete(f"{BENTO}:{name}")  # it was built in training, with the code of then
     smoke_test(build_bento(f"{MODEL}:{name}", name), version.tags["digest"])
     return version

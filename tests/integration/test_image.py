@@ -64,6 +64,14 @@ def test_a_version_that_is_not_there_is_said_with_those_that_are(checkout):
     assert refusal == "BentoML's store has 0 Bentos of version '77'; wanted one of tiny."
 
 
+def test_a_version_is_not_there_where_nothing_was_built(checkout, tmp_path):
+    """A store without any Bento of ours says so, too."""
+    refusal = read_refusal(build_image({**checkout, "BENTOML_HOME": str(tmp_path)}, "--version", "77"))
+    assert refusal == (
+        "BentoML's store has 0 Bentos of version '77'; wanted one of those that `make train` builds, it has none yet."
+    )
+
+
 def test_a_bento_from_before_images_is_not_built_without_its_dockerfile(checkout, tmp_path):
     """It would be a large image with compilers in it, that runs as nobody meant it to."""
     store = tmp_path / "bentoml"
