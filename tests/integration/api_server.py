@@ -29,7 +29,7 @@ KINDS = {
     "autoscaling/v2": {"HorizontalPodAutoscaler"},
     "policy/v1": {"PodDisruptionBudget"},
     "networking.k8s.io/v1": {"NetworkPolicy", "Ingress"},
-    "monitoring.coreos.com/v1": {"ServiceMonitor"},
+    "monitoring.coreos.com/v1": {"ServiceMonitor", "PrometheusRule"},
 }
 PATH = re.compile(
     r"/(?:api|apis)/(?P<version>v1|[^/]+/[^/]+?)(?:/namespaces/(?P<space>[^/]+))?/(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?"

@@ -56,13 +56,15 @@ def make_keys(folder: Path) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory) -> Iterator[httpx.Client]:
-    """Prometheus with our configuration, at a service that was asked, failed, and has a challenger in its shadow."""
+    """Prometheus with our configuration, at a service that was asked, failed, and has a canary and a challenger."""
     program, folder = need("prometheus"), tmp_path_factory.mktemp("monitoring")
     (folder / "service").mkdir()
     keys, key = make_keys(folder)
     store = make_store(folder / "store")
     database = f"sqlite:///{folder}/sentigate.db"
     bundle = make_tiny_bundle(folder / "measured")
+    canary = make_tiny_bundle(folder / "canary")
+    seal_bundle(canary.folder, replace(canary.card, max_tokens=8))
     measured = seal_bundle(bundle.folder, replace(bundle.card, metrics={"macro_f1": 0.75}))
     append_evaluations(database, [replace(RECORD, bundle_digest=measured.card.digest)])
     variables = {
@@ -88,6 +90,8 @@ def prometheus(tmp_path_factory) -> Iterator[httpx.Client]:
             )
         try:
             service.post("/reload", {"folder": str(measured.folder)}, headers=ask).raise_for_status()
+            tried = {"folder": str(canary.folder), "share": 0.5, "minutes": 30}
+            service.post("/canary", tried, headers=ask).raise_for_status()
             for _ in range(8 * SCRAPE_SECONDS):
                 service.post("/predict", {"text": WORD}, headers=ask).raise_for_status()
                 service.post("/batch_predict", {"texts": [WORD, ""]}, headers=ask).raise_for_status()
@@ -123,6 +127,39 @@ def test_every_panel_of_a_dashboard_finds_what_it_asks_for(prometheus, dashboard
         return [query for query in queries if not ask_for(prometheus, query) and " unless " not in query]
 
     wait_until(lambda: not find_empty(), lambda: f"no answer to {find_empty()}")
+
+
+def test_without_a_canary_its_panels_show_nothing_wrong(tmp_path):
+    """One that was there before left counters that stand still."""
+    queries = {
+        panel["title"]: panel["targets"][0]["expr"].replace("$__rate_interval", "1m")
+        for dashboard in DASHBOARDS
+        for panel in json.loads(dashboard.read_text(encoding="utf-8"))["panels"]
+        if "canary" in json.dumps(panel.get("targets", []))
+    }
+    stands = [{"labels": f'{{role="{role}"}}', "value": 0} for role in ("canary", "champion")]
+    shown = {
+        "Version": [],
+        "Texts it failed": [{"labels": "{}", "value": 0}],
+        "Share of the answers": [],
+        "Answers a second": stands,
+        "95th percentile of each": [],
+    }
+    series = ['sentigate_model_info{role="champion",version="5"}', "sentigate_canary_failures_total"]
+    series += [f'sentigate_canary_answers_total{{role="{role}"}}' for role in ("canary", "champion")]
+    assert set(queries) == set(shown)
+    case = {
+        "interval": "15s",
+        "input_series": [{"series": one, "values": "1x200"} for one in series],
+        "promql_expr_test": [
+            {"expr": query, "eval_time": "30m", "exp_samples": shown[title]} for title, query in queries.items()
+        ],
+    }
+    (tmp_path / "case.yml").write_text(yaml.safe_dump({"tests": [case]}), encoding="utf-8")
+    done = subprocess.run(
+        [need("promtool"), "test", "rules", "case.yml"], check=False, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_no_alert_names_a_metric_that_is_not_there(prometheus):

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("kubectl"), reason="no kubectl 
 IMAGE = f"registry.example.org:5000/sentigate@sha256:{'a1' * 32}"
 CANARY = f"registry.example.org:5000/sentigate@sha256:{'b2' * 32}"
 VERSIONS = ("1.33", "1.37")
-FOREIGN = {"ServiceMonitor"}  # kinds of the Prometheus operator, of which Kubernetes has no schema
+FOREIGN = {"ServiceMonitor", "PrometheusRule"}  # kinds of the Prometheus operator, of which Kubernetes has no schema
 SIZES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 WORKER_BYTES, PARENT_BYTES = 227e6, 110e6  # docs/benchmarks.md: 563.6 MB after 200,000 requests with two workers
 
@@ -43,8 +43,7 @@ def rendered(request, tmp_path_factory) -> str:
     overlay = request.param.split()[0]
     folder = shutil.copytree(MANIFESTS, tmp_path_factory.mktemp("deploy") / "kubernetes")
     if "disks" in request.param:
-        file = folder / "overlays" / overlay / "kustomization.yaml"
-        file.write_text(file.read_text().replace("components:\n", "components:\n  - ../../components/spool-on-disk\n"))
+        add_component(folder, overlay, "spool-on-disk")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "MANIFESTS", folder)
         return render_overlay(overlay, IMAGE, CANARY if "canary" in request.param else "")
@@ -68,6 +67,12 @@ def pods(workloads) -> Documents:
 @pytest.fixture
 def settings(documents) -> dict[str, str]:
     return find(documents, "ConfigMap")["data"]
+
+
+def add_component(folder: Path, overlay: str, component: str) -> None:
+    """Write a component into an overlay, as the how-to says."""
+    file = folder / "overlays" / overlay / "kustomization.yaml"
+    file.write_text(file.read_text().replace("components:\n", f"components:\n  - ../../components/{component}\n"))
 
 
 def find(documents: Documents, kind: str) -> dict[str, Any]:
@@ -302,6 +307,30 @@ def test_prometheus_reads_the_port_of_the_service_with_a_key():
         "type": "Bearer",
         "credentials": {"name": "sentigate-monitoring", "key": "key"},
     }
+
+
+def test_prometheus_tells_the_pods_of_the_canary():
+    """The label of its pods that the alerts ask for."""
+    documents = list(yaml.safe_load_all(render_overlay("production", IMAGE, CANARY)))
+    tracks = [d["spec"]["template"]["metadata"]["labels"]["track"] for d in documents if d["kind"] == "Deployment"]
+    assert find(documents, "ServiceMonitor")["spec"]["podTargetLabels"] == ["track"]
+    assert 'track="canary"' in yaml.safe_dump(find(documents, "PrometheusRule"))
+    assert "canary" in tracks
+
+
+@pytest.mark.parametrize("overlay", ["staging", "production"])
+def test_prometheus_misses_the_service_of_this_namespace(overlay, tmp_path, monkeypatch):
+    """With the component in either overlay, and by the job that a ServiceMonitor makes of a Service: its name."""
+    folder = shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
+    if overlay == "staging":
+        add_component(folder, overlay, "monitoring")
+    monkeypatch.setattr(cluster, "MANIFESTS", folder)
+    documents = list(yaml.safe_load_all(render_overlay(overlay, IMAGE)))
+    service = find(documents, "Service")["metadata"]
+    (group,) = find(documents, "PrometheusRule")["spec"]["groups"]
+    down = next(rule for rule in group["rules"] if rule.get("alert") == "SentigateDown")
+    missed = f'absent(up{{job="{service["name"]}", namespace="{service["namespace"]}"}})'
+    assert down["expr"].strip().endswith(missed)
 
 
 def test_production_is_reached_by_tls_alone():
