@@ -21,7 +21,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sentiment.bundle import MODEL_FILE, open_bundle, seal_bundle
 from sentiment.predictor import open_predictor
-from service.switching import Choice, ModelSwitch, list_workers
+from service.choices import Choice
+from service.switching import ModelSwitch
+from service.workers import list_workers
 from tests.conftest import make_card, make_tiny_bundle
 from tests.integration.serving import TAG, Service, make_store, run_service, wait_until
 
