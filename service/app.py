@@ -15,6 +15,7 @@ from service.access_log import keep_callers_out
 from service.answering import Answering
 from service.changing import reload_model
 from service.checking import check_settings
+from service.choices import Choice
 from service.connections import bound_connections
 from service.edge import Edge
 from service.metrics import Metrics
@@ -35,7 +36,8 @@ from service.scores import LatestScores, read_scores
 from service.settings import ServiceSettings
 from service.shadow import Shadow, open_challenger
 from service.shortcut import Shortcut
-from service.switching import Choice, ModelSwitch, open_server_folder
+from service.switching import ModelSwitch
+from service.workers import open_server_folder
 
 SECONDS_TO_SAY_SO = 5
 EVERYTHING = ".*"

@@ -6,8 +6,10 @@ from hashlib import blake2b
 
 from sentiment.predictor import Prediction
 from service.batching import MicroBatcher
+from service.choices import CanaryChoice
+from service.opening import Canary, Served
 from service.settings import ServiceSettings
-from service.switching import Canary, CanaryChoice, ModelSwitch, Served
+from service.switching import ModelSwitch
 
 MAX_FAILURES = 3
 PATIENCE_SECONDS = 2.0

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from service.changing import start_canary, stop_canary
 from service.metrics import NamedModel, State
 from service.openapi import describe_api
+from service.opening import Canary, Served
 from service.pages.routes import pages
 from service.prediction_log.log import PredictionLog
 from service.refusals import RefusedError
@@ -20,7 +21,7 @@ from service.requests import CURRENT
 from service.schemas import CanaryRequest
 from service.settings import ServiceSettings
 from service.shadow import Shadow
-from service.switching import Canary, Served, list_workers
+from service.workers import list_workers
 
 
 async def show_model(_: Request) -> JSONResponse:

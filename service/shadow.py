@@ -15,10 +15,10 @@ from typing import Literal
 from sentiment.errors import SentimentError
 from sentiment.soundness import open_sound_model
 from service.model import fetch_model
+from service.opening import Served
 from service.prediction_log.entries import ShadowEntry, make_id
 from service.prediction_log.log import Answered
 from service.schemas import ReloadRequest
-from service.switching import Served
 
 MAX_WAITING = 256
 NICENESS = 10

@@ -4,16 +4,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from benchmarks.copying import CheckoutCopy, copy_checkout
+from benchmarks.copying import CheckoutCopy
 from sentiment.ledger import read_entries
-from sentiment.state import CHECKOUT
-from tests.e2e.test_promotion import VERSIONS, Load, act, read_last, read_version
+from tests.e2e.moves import Load, act, copy_with_versions, read_last, read_version
 from tests.integration.serving import Service, wait_until
 
 pytestmark = pytest.mark.slow
@@ -28,20 +26,7 @@ TRIED = "answers 0.5 of the requests"
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> CheckoutCopy:
     """A checkout with four versions: the third waits for approval, the fourth says the opposite of all others."""
-    copy = copy_checkout(tmp_path_factory.mktemp("e2e") / "checkout")
-    copy.state.folder.mkdir()
-    copy.run("-m", "pipelines.setup")
-    script = VERSIONS.replace("str(number))", f"str(number), slope=-0.1 if number == {CONTRARY} else 0.1)")
-    made = subprocess.run(
-        [sys.executable, "-c", script, str(copy.folder.parent / "bundles")],
-        cwd=copy.folder,
-        env=copy.environment | {"PYTHONPATH": str(CHECKOUT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert made.returncode == 0, made.stderr
-    return copy
+    return copy_with_versions(tmp_path_factory.mktemp("e2e"), slopes=[0.1, 0.1, 0.1, -0.1])
 
 
 @pytest.fixture(scope="module")
@@ -52,20 +37,6 @@ def easy(copy: CheckoutCopy) -> Path:
     path = copy.folder.parent / "easy.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def service(copy: CheckoutCopy) -> Iterator[Service]:
-    """The service of that checkout with two workers, answering from version 1."""
-    act(copy, "promote", "--version", "1")
-    environment = {name: value for name, value in copy.environment.items() if name != "SENTIMENT_MODEL_TAG"}
-    service = Service(copy.folder, environment | {"SENTIMENT_WORKERS": "2"}, checkout=copy.folder)
-    try:
-        service.start()
-        service.wait_for_workers(2)
-        yield service
-    finally:
-        service.kill()
 
 
 def list_versions(load: Load, since: float = 0.0) -> set[str]:

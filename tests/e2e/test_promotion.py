@@ -2,132 +2,28 @@
 
 import json
 import shutil
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPException
 
 import pytest
 from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
-from benchmarks.copying import CheckoutCopy, copy_checkout
-from sentiment.ledger import LedgerEntry, read_entries
-from sentiment.state import CHECKOUT
-from tests.integration.serving import Service, wait_until
+from benchmarks.copying import CheckoutCopy
+from sentiment.ledger import read_entries
+from tests.e2e.moves import Load, act, copy_with_versions, read_last, read_version
+from tests.integration.serving import Service
 
 pytestmark = pytest.mark.slow
 
 ROLLBACK_SECONDS = 30
 SWITCH_SECONDS = 2.0
 """How long two workers may answer from different models, with room for a busy machine."""
-VERSIONS = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-
-import mlflow
-
-from sentiment.bundle import seal_bundle
-from steps.moves import enter_event
-from steps.promotion import stage_version
-from steps.registry import log_bundle, register_bundle
-from tests.conftest import make_tiny_bundle
-
-CHAMPIONS = {1: None, 2: "1", 3: "1"}
-folder = Path(sys.argv[1])
-with mlflow.start_run() as run:
-    for number in (1, 2, 3, 4):
-        made = make_tiny_bundle(folder / str(number))
-        bundle = seal_bundle(made.folder, replace(made.card, max_tokens=8 + number))
-        with mlflow.start_run(nested=True) as own:
-            version = register_bundle(bundle, log_bundle(bundle), own.info.run_id)
-        if number in CHAMPIONS:
-            decision = {"outcome": "pass", "digest": bundle.card.digest, "champion_version": CHAMPIONS[number]}
-            enter_event("decision", None, "passed.", decision)
-    stage_version(version=mlflow.MlflowClient().get_model_version("sentiment", "3"), bento="sentigate:3", champion="1")
-"""
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> CheckoutCopy:
     """A checkout with four versions: three passed the gate, the third waits for approval, the fourth never passed."""
-    copy = copy_checkout(tmp_path_factory.mktemp("e2e") / "checkout")
-    copy.state.folder.mkdir()
-    copy.run("-m", "pipelines.setup")
-    made = subprocess.run(
-        [sys.executable, "-c", VERSIONS, str(copy.folder.parent / "bundles")],
-        cwd=copy.folder,
-        env=copy.environment | {"SENTIMENT_ACTOR": "ann", "PYTHONPATH": str(CHECKOUT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert made.returncode == 0, made.stderr
-    return copy
-
-
-@pytest.fixture(scope="module")
-def service(copy: CheckoutCopy) -> Iterator[Service]:
-    """The service of that checkout with two workers, answering from version 1."""
-    act(copy, "promote", "--version", "1")
-    environment = {name: value for name, value in copy.environment.items() if name != "SENTIMENT_MODEL_TAG"}
-    service = Service(copy.folder, environment | {"SENTIMENT_WORKERS": "2"}, checkout=copy.folder)
-    try:
-        service.start()
-        service.wait_for_workers(2)
-        yield service
-    finally:
-        service.kill()
-
-
-def act(copy: CheckoutCopy, *arguments: str, fails: bool = False) -> str:
-    """Return what a command says, on one line; it must do as expected, without a stack trace."""
-    done = copy.start("-m", "pipelines.run", *arguments)
-    assert bool(done.returncode) == fails, done.stdout
-    assert "Traceback" not in done.stdout
-    return " ".join(done.stdout.split())
-
-
-class Load:
-    """Clients that ask again and again, each time over a new connection; of an answer they keep little."""
-
-    def __init__(self, service: Service) -> None:
-        self._port = service.port
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(2)]
-        self.answers: list[tuple[float, int | str, str]] = []
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        self.wait_for_more()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def wait_for_more(self) -> None:
-        wanted = len(self.answers) + 20
-        wait_until(lambda: len(self.answers) >= wanted)
-
-    def _run(self) -> None:
-        body, headers = json.dumps({"text": "what a day"}), {"content-type": "application/json"}
-        while not self._stop.wait(0.02):
-            sent = time.monotonic()
-            connection = HTTPConnection("127.0.0.1", self._port, timeout=60)
-            try:
-                connection.request("POST", "/predict", body, headers)
-                answer = connection.getresponse()
-                self.answers.append((sent, answer.status, json.load(answer).get("model_version", "")))
-            except (OSError, HTTPException, ValueError) as error:
-                self.answers.append((sent, type(error).__name__, ""))
-            finally:
-                connection.close()
+    return copy_with_versions(tmp_path_factory.mktemp("e2e"), slopes=[0.1, 0.1, 0.1, 0.1])
 
 
 def act_under_load(copy: CheckoutCopy, service: Service, *arguments: str) -> tuple[str, str]:
@@ -145,15 +41,6 @@ def act_under_load(copy: CheckoutCopy, service: Service, *arguments: str) -> tup
     last_old = max(sent for sent, version in answers if version == old)
     assert last_old - first_new < SWITCH_SECONDS
     return old.partition("-")[0], new.partition("-")[0]
-
-
-def read_version(copy: CheckoutCopy, alias: str) -> str | None:
-    aliases = MlflowClient(copy.state.tracking_uri).get_registered_model("sentiment").aliases
-    return str(aliases[alias]) if alias in aliases else None
-
-
-def read_last(copy: CheckoutCopy) -> LedgerEntry:
-    return read_entries(copy.state.ledger)[-1]
 
 
 def test_a_promotion_reaches_a_running_service(copy: CheckoutCopy, service: Service) -> None:

@@ -21,7 +21,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sentiment.bundle import MODEL_FILE, open_bundle, seal_bundle
 from sentiment.predictor import open_predictor
-from service.switching import Choice, ModelSwitch, list_workers
+from service.choices import Choice
+from service.switching import ModelSwitch
+from service.workers import list_workers
 from tests.conftest import make_card, make_tiny_bundle
 from tests.integration.loopback import serve
 from tests.integration.serving import TAG, Service, make_store, run_service, wait_until
@@ -391,8 +393,8 @@ def test_a_worker_that_dies_during_a_reload_does_not_stop_it(service, bundles):
     starts = service.log.count("Service sentigate initialized")
     with ThreadPoolExecutor(1) as caller:
         asked = caller.submit(reload, service, folder=bundles / "second")
-        candidate = service.state / "serving" / str(service.process.pid) / "candidate.json"
-        wait_until(lambda: candidate.exists() or asked.done())
+        wait_until(lambda: [*(service.state / "serving").glob("*/candidate.json")] or asked.done())
+        assert not asked.done(), "the reload was over before a worker could be killed"
         victim = service.find_workers()[0]
         victim.kill()
         try:

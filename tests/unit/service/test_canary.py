@@ -14,9 +14,10 @@ from sentiment.bundle import Bundle, seal_bundle
 from sentiment.predictor import Predictor, open_predictor
 from service import canary as module
 from service.canary import MAX_FAILURES, CanaryCaller, is_chosen
+from service.choices import CanaryChoice, Choice
 from service.prediction_log.entries import make_id
 from service.settings import ServiceSettings
-from service.switching import CanaryChoice, Choice, ModelSwitch
+from service.switching import ModelSwitch
 from tests.conftest import make_tiny_bundle
 
 

@@ -13,12 +13,12 @@ import pytest
 
 from sentiment.errors import BundleError
 from sentiment.predictor import Prediction
+from service.opening import Served
 from service.prediction_log.entries import ShadowEntry, make_id
 from service.prediction_log.log import Answered
 from service.prediction_log.spool import SpoolError
 from service.schemas import ReloadRequest
 from service.shadow import MAX_WAITING, NICENESS, Shadow, describe_source, is_sampled, open_challenger
-from service.switching import Served
 from tests.conftest import make_tiny_bundle
 
 LABELS = ("negative", "positive")

@@ -16,19 +16,10 @@ import pytest
 
 from sentiment.errors import BundleError
 from service import switching as module
-from service.switching import (
-    CANDIDATE_FILE,
-    LOCK_FILE,
-    SERVED_FILE,
-    Choice,
-    ModelSwitch,
-    Served,
-    SwitchBusyError,
-    SwitchError,
-    Workers,
-    list_workers,
-    open_server_folder,
-)
+from service.choices import CANDIDATE_FILE, SERVED_FILE, Choice, write_choice
+from service.opening import Served
+from service.switching import LOCK_FILE, ModelSwitch, SwitchBusyError, SwitchError
+from service.workers import Workers, list_workers
 
 GUARD_SECONDS = 10
 INITIAL = Choice("", "/bundles/initial", "1")
@@ -37,7 +28,6 @@ DAMAGED = "model.onnx was altered; fetch the bundle again from the registry."
 BUSY = "another reload is under way; ask again when it is done"
 FORK = multiprocessing.get_context("fork")
 CALLER_LEFT = "the caller gave up"
-NO_CHOICES = {"nothing": "", "half": '{"id": "a", "fol', "a list": "[]", "null": "null", "another": '{"weather": 1}'}
 
 
 class Opener:
@@ -192,7 +182,7 @@ def refuse(switch: ModelSwitch, wanted: Path, version: str = "2") -> str:
 
 def offer(folder: Path, choice: Choice, name: str = CANDIDATE_FILE) -> None:
     """Write down what another worker would."""
-    (folder / name).write_text(json.dumps(choice.__dict__))
+    write_choice(folder / name, choice)
 
 
 def test_a_worker_answers_from_the_first_model(make_switch, folder):
@@ -328,7 +318,7 @@ def test_a_model_that_is_served_in_the_middle_of_a_look_is_opened_once(make_swit
     switch = make_switch(opener, follows=False)
     offer(folder, choice)
     switch.poll()
-    look = module._read_choice
+    look = module.read_choice
 
     def serve_before(path: Path) -> Choice | None:
         if path.name == CANDIDATE_FILE:
@@ -336,7 +326,7 @@ def test_a_model_that_is_served_in_the_middle_of_a_look_is_opened_once(make_swit
             path.unlink(missing_ok=True)
         return look(path)
 
-    monkeypatch.setattr(module, "_read_choice", serve_before)
+    monkeypatch.setattr(module, "read_choice", serve_before)
     switch.poll()
     switch.poll()
 
@@ -358,11 +348,10 @@ def test_a_candidate_that_is_withdrawn_is_forgotten(make_switch, folder):
 
 
 @pytest.mark.parametrize("name", [CANDIDATE_FILE, SERVED_FILE])
-@pytest.mark.parametrize("content", NO_CHOICES.values(), ids=NO_CHOICES)
-def test_what_cannot_be_read_is_passed_over(make_switch, folder, name, content):
+def test_what_cannot_be_read_is_passed_over(make_switch, folder, name):
     """A file that says nothing changes nothing."""
     switch = make_switch(Opener(), follows=False)
-    (folder / name).write_text(content)
+    (folder / name).write_text('{"id": "a", "fol')
     switch.poll()
 
     assert switch.current.version == "1"
@@ -635,72 +624,3 @@ def test_a_worker_that_closed_is_none(folder):
 
     assert list_workers(folder) == []
     assert not list(folder.glob(f"{os.getpid()}.*"))
-
-
-def test_a_worker_that_starts_while_others_are_counted_is_one(make_switch, folder, monkeypatch):
-    """A worker that comes up in the middle of a reload is waited for, however close it is."""
-    lock, counted = fcntl.flock, []
-
-    def count_before(descriptor: int, how: int) -> None:
-        if not counted:
-            counted.append(True)
-            list_workers(folder)
-        lock(descriptor, how)
-
-    monkeypatch.setattr(fcntl, "flock", count_before)
-    make_switch(Opener(), follows=False)
-
-    assert list_workers(folder) == [str(os.getpid())]
-
-
-def age(folder: Path, seconds: float) -> None:
-    then = time.time() - seconds
-    os.utime(folder, (then, then))
-
-
-def test_the_folder_of_a_server_is_its_own(tmp_path):
-    """Servers of one checkout do not meet: a folder is named by the process that started the worker."""
-    folder = open_server_folder(tmp_path / "serving")
-
-    assert folder.parent == tmp_path / "serving"
-    assert folder.is_dir()
-    assert folder.name.startswith(f"{os.getppid()}-")
-
-
-def test_a_second_worker_finds_the_folder_of_its_server(tmp_path):
-    """What the first worker put there stays, however long ago."""
-    folder = open_server_folder(tmp_path)
-    (folder / SERVED_FILE).touch()
-    age(folder, 10**6)
-
-    assert open_server_folder(tmp_path) == folder
-    assert (folder / SERVED_FILE).exists()
-
-
-@pytest.mark.parametrize(("seconds", "is_there"), [(0, True), (50, True), (70, False), (10**6, False)])
-def test_folders_of_servers_that_ended_are_removed(tmp_path, seconds, is_there):
-    """Models that nobody serves any more take no space; a server that is only just starting keeps its folder."""
-    other = tmp_path / "7-1700000000000"
-    (other / "models" / "a").mkdir(parents=True)
-    age(other, seconds)
-    open_server_folder(tmp_path)
-
-    assert other.exists() is is_there
-
-
-def test_folders_of_servers_that_live_are_left_alone(neighbours, folder):
-    """A server that has served the same model for long keeps its folder."""
-    neighbours()
-    age(folder, 10**6)
-    open_server_folder(folder.parent)
-
-    assert folder.exists()
-
-
-def test_a_folder_of_an_earlier_server_of_the_same_process_id_is_not_taken_over(tmp_path):
-    """A container that starts again gives its server the same id; it serves production, and no earlier reload."""
-    for name in (str(os.getppid()), f"{os.getppid()}-1700000000000"):
-        (tmp_path / name).mkdir()
-        offer(tmp_path / name, Choice("a", str(GOOD), "7"), SERVED_FILE)
-
-    assert not (open_server_folder(tmp_path) / SERVED_FILE).exists()
