@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,42 @@ def test_a_canary_that_holds_is_promoted(copy: CheckoutCopy, service: Service, e
     ]
     assert entries[0].details["canary"]["answers"] >= 60
     assert "no version waits at the alias 'staging'" in act(copy, "canary", fails=True)
+
+
+@contextmanager
+def run_elsewhere(copy: CheckoutCopy, number: str) -> Iterator[Service]:
+    """Yield a server of a version with a state of its own, as in a pod; what it shares is the database of the log."""
+    (stored,) = (copy.state.bentoml / "models" / "sentiment").glob(f"{number}-*")
+    own = {
+        "SENTIMENT_STATE_DIR": str(copy.folder.parent / f"pod-{number}"),
+        "SENTIMENT_MODEL_TAG": f"sentiment:{stored.name}",
+        "SENTIMENT_WORKERS": "1",
+        "DATABASE_URL": copy.state.database_uri,
+    }
+    folder = copy.folder.parent / f"server-{number}"
+    folder.mkdir()
+    server = Service(folder, copy.environment | own, checkout=copy.folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+def test_a_canary_that_others_run_is_watched_alone(copy: CheckoutCopy, service: Service, easy: Path) -> None:
+    """Of two servers with one log, as on Kubernetes, the rows decide; registry and services are left as they are."""
+    watch = ("canary", "--config", str(easy), "--watch-only", "--version")
+    with Load(service):
+        with run_elsewhere(copy, "1") as other, Load(other):
+            said = act(copy, *watch, "1")
+        with run_elsewhere(copy, CONTRARY) as other, Load(other):
+            refused = act(copy, *watch, CONTRARY, fails=True)
+
+    assert "version 1 may be promoted" in said
+    assert "Error: version 4 is to be backed out: share of 'negative': 1.000 against the champion's 0.000" in refused
+    assert [(entry.event, entry.version) for entry in read_entries(copy.state.ledger)[-2:]] == [
+        ("canary", "1"),
+        ("canary", CONTRARY),
+    ]
+    assert read_version(copy, "production") == "3"
+    assert service.get("/health").json()["model_version"].startswith("3-")
