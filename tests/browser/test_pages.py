@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import subprocess
 import sys
 
@@ -193,6 +194,14 @@ def test_the_history_is_searched(visitor):
     page.get_by_label("Part of the text").fill("100% of nothing")
     page.keyboard.press("Enter")
     expect(page.locator("#history .nothing")).to_contain_text("No prediction fits")
+
+
+def test_a_model_without_scores_is_shown_without_gaps(visitor):
+    """What its card does not have is left out, or said to be missing."""
+    page = visitor.open("/dashboard")
+    card = page.locator("#model .content")
+    expect(card).to_contain_text("The card of this model has no scores.")
+    expect(card).not_to_contain_text(re.compile("null|undefined|NaN"))
 
 
 @pytest.mark.usefixtures("strange")

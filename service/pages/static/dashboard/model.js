@@ -45,7 +45,7 @@ function makeScores(metrics) {
 }
 
 function makeLabels({ labels, metrics }) {
-  if (readLabel(metrics, labels[0])[0] === undefined) return null;
+  if (readLabel(metrics, labels[0])[0] === undefined) return "";
   const rows = sortLabels(labels).map((label) => {
     const cells = readLabel(metrics, label).map((value) =>
       make("td", { class: "number" }, value === undefined ? "–" : sayShare(value)),
