@@ -24,7 +24,7 @@ EXAMPLE = "registry.example.org/sentigate@sha256:<64 hexadecimal digits>"
 KLOG = re.compile(r"[EWI]\d{4} ")
 UNREACHABLE = re.compile(
     r"was refused|connection refused|no such host|i/o timeout|Unable to connect|no configuration"
-    r"|context .* does not exist"
+    r"|context .* does not exist|context was not found"
 )
 WORKLOADS = ("Deployment", "StatefulSet")
 CANARY = "app.kubernetes.io/name=sentigate,track=canary"

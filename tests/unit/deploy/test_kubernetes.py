@@ -464,6 +464,11 @@ def test_without_a_cluster_one_sentence_says_so(monkeypatch, tmp_path, verb):
             " NAME` and see that `kubectl version` reaches it.",
         ),
         (
+            "Error in configuration: context was not found for specified context: stagin",
+            "no cluster answers kubectl (Error in configuration: context was not found for specified context: stagin);"
+            " name one with `kubectl config use-context NAME` and see that `kubectl version` reaches it.",
+        ),
+        (
             'Error from server (Forbidden): secrets "sentigate-keys" is forbidden: User "ci" cannot get it',
             'kubectl get failed: Error from server (Forbidden): secrets "sentigate-keys" is forbidden: User "ci"'
             " cannot get it.",
