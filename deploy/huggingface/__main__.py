@@ -29,9 +29,11 @@ def check_name(_: click.Context, __: click.Parameter, name: str) -> str:
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise click.BadParameter(f"{name!r} is no name on the hub; wanted for example user/sentiment.") from error
+        raise click.ClickException(
+            f"{name!r} is no name on the hub; wanted for example REPO=user/sentiment."
+        ) from error
     if "/" not in name:
-        raise click.BadParameter(f"{name!r} names no owner; wanted for example user/{name}.")
+        raise click.ClickException(f"{name!r} names no owner; wanted for example REPO=user/{name}.")
     return name
 
 

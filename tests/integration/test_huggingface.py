@@ -126,10 +126,10 @@ def test_the_repository_of_somebody_else_is_refused_in_one_sentence(server, tmp_
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("", "'' is no name on the hub; wanted for example user/sentiment."),
-        ("a/b/c", "'a/b/c' is no name on the hub; wanted for example user/sentiment."),
-        ("no spaces/here", "'no spaces/here' is no name on the hub; wanted for example user/sentiment."),
-        ("sentiment", "'sentiment' names no owner; wanted for example user/sentiment."),
+        ("", "'' is no name on the hub; wanted for example REPO=user/sentiment."),
+        ("a/b/c", "'a/b/c' is no name on the hub; wanted for example REPO=user/sentiment."),
+        ("no spaces/here", "'no spaces/here' is no name on the hub; wanted for example REPO=user/sentiment."),
+        ("sentiment", "'sentiment' names no owner; wanted for example REPO=user/sentiment."),
     ],
 )
 @pytest.mark.parametrize("command", ["model", "space", "withdraw-model", "remove-space"])
@@ -137,7 +137,7 @@ def test_what_is_no_name_is_refused_before_anybody_is_asked(server, command, nam
     """A name that the hub cannot have is said to be none."""
     done = CliRunner().invoke(main, [command, name])
 
-    assert done.output.splitlines()[-1] == f"Error: Invalid value for 'USER/NAME': {said}"
+    assert (done.exit_code, done.output) == (1, f"Error: {said}\n")
     assert server.asked == []
 
 
