@@ -119,6 +119,12 @@ def _copy_bounded(source: BinaryIO, name: str, destination: Path) -> None:
             target.write(chunk)
 
 
+def _require_bounded(size: int, name: str) -> None:
+    """Raise BundleError when a file says that it is over the limit."""
+    if size > MAX_BUNDLE_BYTES:
+        raise BundleError(f"{name} has {size:,} bytes, the limit is {MAX_BUNDLE_BYTES:,}; name another bundle.")
+
+
 def _download_from(uri: str) -> Callable[[str, Path], object]:
     from fsspec.core import url_to_fs
 
@@ -126,12 +132,13 @@ def _download_from(uri: str) -> Callable[[str, Path], object]:
         try:
             filesystem, path = url_to_fs(uri.rstrip("/"))
             size = filesystem.info(f"{path}/{name}").get("size") or 0
-            if size > MAX_BUNDLE_BYTES:
-                raise BundleError(f"{name} has {size:,} bytes, the limit is {MAX_BUNDLE_BYTES:,}; name another bundle.")
+            _require_bounded(size, name)
             # Without blocks a web server is read as it sends, so that it need not know ranges or name a size.
             with filesystem.open(f"{path}/{name}", "rb", block_size=0) as source:
                 _copy_bounded(source, name, destination)
-        except (OSError, ValueError, ImportError) as error:
+        except BundleError:
+            raise
+        except Exception as error:  # each kind of filesystem has errors of its own, of which many are no OSError
             raise BundleError(
                 f"{name} cannot be fetched from the URI ({type(error).__name__}); wanted a folder that this service"
                 f" reaches with {', '.join(BUNDLE_FILES)} in it."

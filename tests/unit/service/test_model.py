@@ -423,6 +423,14 @@ def test_a_uri_that_cannot_be_fetched_is_refused(tmp_path, uri, error):
     assert refuse(tmp_path / "r-1", uri=uri) in {UNFETCHED.format(error), UNFETCHED.format("ClientConnectorError")}
 
 
+def test_a_hub_that_cannot_be_reached_is_refused(tmp_path, monkeypatch):
+    """The errors of huggingface_hub when it gets no connection are none of the operating system's."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
+
+    assert refuse(tmp_path / "r-1", uri="hf://ada/sentiment@1") == UNFETCHED.format("ConnectError")
+
+
 def test_a_server_that_is_out_of_order_is_refused(failing_server, tmp_path):
     """An error of the server that has the bundle is the answer and no failure of the service."""
     assert refuse(tmp_path / "r-1", uri=f"{failing_server}/bundle").startswith("card.json cannot be fetched from the")
