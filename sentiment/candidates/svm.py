@@ -21,7 +21,7 @@ MAX_PARITY_GAP = 1e-4
 
 
 def draft_svm(candidate: str, sides: Sides, recipe: Recipe, folder: Path) -> Draft:
-    """Return the machine fitted on train and calibrated on validation, checked against scikit-learn's answers.
+    """Return the machine fitted on train and calibrated on validation, its graph checked against it.
 
     Raises EncoderError when the export does not answer alike.
     """
@@ -66,10 +66,10 @@ def draft_svm(candidate: str, sides: Sides, recipe: Recipe, folder: Path) -> Dra
 
 
 def measure_parity(model: SvmModel, encoder: Encoder, texts: list[str], store: Path) -> float:
-    """Return the largest gap between the fp32 graph's probabilities and those of scikit-learn.
+    """Return the largest gap between the fp32 graph's probabilities and those of the model that it was made from.
 
-    The other side of the comparison is sentence-transformers with the original weights, the scaler,
-    the machine and the calibration in Python. Raises EncoderError above 1e-4.
+    The other side of the comparison is sentence-transformers with the original weights, then scaler,
+    machine and calibration in double precision. Raises EncoderError above 1e-4.
     """
     expected = model.predict_probabilities(embed_reference(texts, encoder, store))
     with tempfile.TemporaryDirectory() as scratch:
@@ -78,7 +78,7 @@ def measure_parity(model: SvmModel, encoder: Encoder, texts: list[str], store: P
         gap = float(np.abs(encoder.open_graph("fp32", graph).run(texts).outputs - expected).max())
     if gap > MAX_PARITY_GAP:
         raise EncoderError(
-            f"the exported graph differs from scikit-learn by {gap:.1e} on {len(texts)} texts, more than"
+            f"the exported graph differs from the fitted model by {gap:.1e} on {len(texts)} texts, more than"
             f" {MAX_PARITY_GAP:.0e}; delete the encoders in the state folder so that they are exported again."
         )
     return gap

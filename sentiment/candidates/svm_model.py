@@ -14,6 +14,8 @@ from sentiment.calibration import Calibrator, fit_calibrator
 from sentiment.errors import DatasetError
 from sentiment.text_graph import Floats
 
+ROWS_PER_CHUNK = 1024
+
 
 @dataclass(frozen=True)
 class SvmSettings:
@@ -26,17 +28,44 @@ class SvmSettings:
 
 
 @dataclass(frozen=True)
+class Machine:
+    """An RBF machine with a decision per pair of classes.
+
+    `support` is vectors x dimensions, `weights` vectors x pairs, `intercepts` one number per pair.
+    """
+
+    support: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    intercepts: NDArray[np.float64]
+    gamma: float
+
+    def decide(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the decisions, rows x pairs.
+
+        Not by the `decision_function` of who fitted it: Intel's is off by tenths on some sets (scikit-learn-intelex
+        2199.9.9), in double precision too, where its vectors and weights are right.
+        """
+        decisions = np.empty((len(rows), len(self.intercepts)))
+        for start in range(0, len(rows), ROWS_PER_CHUNK):
+            chunk = rows[start : start + ROWS_PER_CHUNK]
+            squares = (chunk**2).sum(axis=1)[:, None] + (self.support**2).sum(axis=1)[None, :]
+            kernel = np.exp(-self.gamma * np.maximum(squares - 2 * chunk @ self.support.T, 0))
+            decisions[start : start + ROWS_PER_CHUNK] = kernel @ self.weights + self.intercepts
+        return decisions
+
+
+@dataclass(frozen=True)
 class SvmModel:
     """A fitted machine; `labels` are in the order of its probabilities."""
 
     labels: tuple[str, ...]
     scaler: StandardScaler
-    machine: Any
+    machine: Machine
     calibrator: Calibrator
 
     def predict_probabilities(self, embeddings: Floats) -> NDArray[np.float64]:
-        """Return calibrated probabilities, texts x labels, as scikit-learn computes them."""
-        return self.calibrator.calibrate(decide(self.machine, self.scaler.transform(_widen(embeddings))))
+        """Return calibrated probabilities, texts x labels."""
+        return self.calibrator.calibrate(self.machine.decide(self.scaler.transform(_widen(embeddings))))
 
 
 def fit_svm(
@@ -57,10 +86,9 @@ def fit_svm(
     rows, classes = scaler.transform(_widen(embeddings)), targets
     if smote:
         rows, classes = _fill_up(rows, classes, labels, settings)
-    machine = load_svc()(C=settings.c, gamma=settings.gamma, decision_function_shape="ovo", cache_size=1000)
-    machine.fit(rows, classes)
+    machine = read_machine(load_svc()(C=settings.c, gamma=settings.gamma, cache_size=1000).fit(rows, classes))
     held_out, held_out_targets = calibration
-    calibrator = fit_calibrator(decide(machine, scaler.transform(_widen(held_out))), held_out_targets)
+    calibrator = fit_calibrator(machine.decide(scaler.transform(_widen(held_out))), held_out_targets)
     return SvmModel(tuple(labels), scaler, machine, calibrator)
 
 
@@ -73,14 +101,28 @@ def load_svc() -> Any:
         return importlib.import_module("sklearn.svm").SVC
 
 
-def decide(machine: Any, rows: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the one-vs-one decisions, rows x pairs of classes."""
-    decisions = np.asarray(machine.decision_function(rows), dtype=np.float64)
-    return decisions.reshape(len(rows), -1)
+def read_machine(svc: Any) -> Machine:
+    """Return what an SVC has learnt, scikit-learn's or Intel's.
+
+    libsvm keeps the dual coefficients by class block: a vector of class i has one row per other class.
+    """
+    support, dual = np.asarray(svc.support_vectors_), np.asarray(svc.dual_coef_)
+    intercepts, gamma = np.atleast_1d(np.asarray(svc.intercept_)), float(svc._gamma)
+    if len(dual) == 1:
+        return Machine(support, dual.T, intercepts, gamma)
+    counts = np.asarray(svc.n_support_)
+    ends = np.cumsum(counts)
+    blocks = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+    pairs = [(i, j) for i in range(len(blocks)) for j in range(i + 1, len(blocks))]
+    weights = np.zeros((len(support), len(pairs)))
+    for column, (i, j) in enumerate(pairs):
+        weights[blocks[i], column] = dual[j - 1, blocks[i]]
+        weights[blocks[j], column] = dual[i, blocks[j]]
+    return Machine(support, weights, intercepts, gamma)
 
 
 def _widen(embeddings: Floats) -> NDArray[np.float64]:
-    """Return them in double precision: in single precision Intel's SVC can be off by tenths in a decision."""
+    """Return them in double precision, in which the machine is fitted, and decides."""
     return embeddings.astype(np.float64)
 
 

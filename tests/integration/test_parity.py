@@ -92,7 +92,7 @@ def test_a_graph_that_answers_otherwise_is_refused(
     shutil.copy(encoder.graph("int8"), false / "fp32.onnx")
     shutil.copy(encoder.tokenizer, false / "tokenizer.json")
     swapped = replace(encoder, folder=false)
-    with pytest.raises(EncoderError, match=r"differs from scikit-learn by .* on 50 texts, more than 1e-04; delete"):
+    with pytest.raises(EncoderError, match=r"differs from the fitted model by .* on 50 texts, more than 1e-04; delete"):
         measure_parity(model, swapped, list(comments["text"].iloc[:50]), state.embeddings)
 
 

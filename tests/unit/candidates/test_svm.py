@@ -66,7 +66,7 @@ def test_the_drafted_probabilities_are_those_of_the_graph(state, tmp_path):
     assert np.abs(made.probabilities - answered).max() < 1e-3
 
 
-def test_a_draft_says_how_far_it_is_from_scikit_learn(state, tmp_path):
+def test_a_draft_says_how_far_its_graph_is_from_its_model(state, tmp_path):
     """The gap was measured and is within the bound."""
     assert 0 < draft(state, tmp_path).metrics["parity_gap"] <= MAX_PARITY_GAP
 

@@ -1,4 +1,4 @@
-"""The fitted machine as an ONNX graph answers as scikit-learn does."""
+"""The fitted machine as an ONNX graph answers as the machine, and as scikit-learn, do."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from sklearn.svm import SVC
 
 from sentiment.candidates.svm_graph import build_head, export_svm
-from sentiment.candidates.svm_model import SvmModel, fit_svm
+from sentiment.candidates.svm_model import SvmModel, fit_svm, read_machine
 from sentiment.export import add_calibration
 from tests.unit.candidates.test_svm_model import SETTINGS, fit, make_rows
 
@@ -33,7 +33,7 @@ def run_head(model: SvmModel, rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("smote", [False, True], ids=["svm", "svm_smote"])
-def test_the_head_answers_as_scikit_learn_does(counts: tuple[int, ...], smote: bool):
+def test_the_head_answers_as_the_model_does(counts: tuple[int, ...], smote: bool):
     """Probabilities of unseen embeddings agree to four digits."""
     model = fit(counts, smote=smote)
     rows, _ = make_rows([50] * len(counts), seed=2)
@@ -48,13 +48,15 @@ def test_every_width_of_the_kernel_is_exported(counts: tuple[int, ...], gamma: s
     assert np.abs(run_head(model, rows) - model.predict_probabilities(rows)).max() < 1e-4
 
 
-def test_scikit_learns_own_machine_is_exported_alike(counts: tuple[int, ...]):
-    """The head reads the machine where Intel's library is not installed, too."""
+def test_the_head_of_scikit_learns_machine_answers_as_its_own_decisions_do(counts: tuple[int, ...]):
+    """What libsvm decides, calibrated, is what the graph says: vectors, weights and intercepts are read right."""
     model = fit(counts)
     rows, targets = make_rows(counts)
-    machine = SVC(gamma="scale", decision_function_shape="ovo").fit(model.scaler.transform(rows), targets)
-    plain = replace(model, machine=machine)
-    assert np.abs(run_head(plain, rows) - plain.predict_probabilities(rows)).max() < 1e-4
+    unseen = model.scaler.transform(make_rows([50] * len(counts), seed=2)[0])
+    svc = SVC(gamma="scale", decision_function_shape="ovo").fit(model.scaler.transform(rows), targets)
+    said = model.calibrator.calibrate(svc.decision_function(unseen).reshape(len(unseen), -1))
+    head = replace(model, machine=read_machine(svc))
+    assert np.abs(run_head(head, make_rows([50] * len(counts), seed=2)[0]) - said).max() < 1e-4
 
 
 def test_a_row_of_the_head_does_not_depend_on_its_neighbours(counts: tuple[int, ...]):
@@ -99,7 +101,7 @@ def make_halving_encoder() -> onnx.ModelProto:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_head_agrees_where_single_precision_does_not(seed: int):
-    """Intel's machine is off in single precision on some small binary sets; ours is never asked in it."""
+    """What Intel's machine decides in single precision is off on some small binary sets; it is never asked."""
     generator = np.random.default_rng(seed)
     rows = generator.normal(size=(326, 384)).astype(np.float32)
     targets = (rows[:, :5].sum(axis=1) + generator.normal(size=326) > 0).astype(np.int64)
