@@ -73,6 +73,24 @@ def check_machine(compose: Compose, services: Sequence[Service]) -> None:
                 check_port(service.name, host, port)
 
 
+def fetch_images(compose: Compose, services: Sequence[Service]) -> None:
+    """Pull the images that are not here yet. Raises DeployError for one that cannot be had.
+
+    Before compose does: podman-compose takes down what runs before it pulls, and does not end when it cannot.
+    """
+    for service in services:
+        if service.built_here or service.never_pulled or compose.engine.find_image(service.image):
+            continue
+        click.echo(f"pulling {service.image}")
+        try:
+            compose.engine.run("pull", "--quiet", service.image)
+        except DeployError as error:
+            raise DeployError(
+                f"the image {service.image} of {service.name} cannot be had: {error}; nothing was changed. Look at your"
+                " network, or name another image in a compose file of yours: `python -m deploy.stack --help`."
+            ) from error
+
+
 def check_port(service: str, host: str, port: int) -> None:
     """Raise DeployError when a port cannot be taken."""
     with closing(socket.socket()) as probe:
@@ -150,6 +168,7 @@ def up(compose: Compose, profiles: tuple[str, ...]) -> None:
     make_secrets(compose, profiles)
     services = compose.list_services(profiles)
     check_machine(compose, services)
+    fetch_images(compose, services)
     if compose.run("up", "--detach", profiles=profiles).returncode:
         raise DeployError(f"{' '.join(compose.command)} could not start the stack; what it said is above.")
     wait_until_healthy(compose, services)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from deploy.compose import FILE, Compose, find_compose
 from deploy.engines import Engine
@@ -195,6 +196,20 @@ def test_a_service_that_is_killed_comes_back_and_ships_what_it_had(stack):
     os.kill(stack.inspect("service")["State"]["Pid"], signal.SIGKILL)
     stack.wait_for_rows(asked)
     wait_until(lambda: _answers(f"{stack.url}/readyz"), seconds=60)
+
+
+def test_an_image_that_cannot_be_had_changes_nothing(stack, tmp_path):
+    """One sentence says which; what runs goes on."""
+    override = tmp_path / "compose.yaml"
+    override.write_text(
+        yaml.safe_dump({"services": {"postgres": {"image": "localhost:1/db:1", "pull_policy": "missing"}}})
+    )
+    before = stack.compose.list_containers()
+    done = stack.run("--file", str(override), "up")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: the image localhost:1/db:1 of postgres cannot be had: ")
+    assert done.stderr.count("\n") == 1
+    assert stack.compose.list_containers() == before
 
 
 def test_down_keeps_what_was_stored(stack):
