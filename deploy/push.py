@@ -43,7 +43,8 @@ def read_repository(place: str) -> Repository:
     """Return the repository of a name. Raises DeployError when it is none, or has a tag or digest to it."""
     found = re.fullmatch(REPOSITORY, place)
     if not found or not re.search(r"[.:]|^localhost$", found["host"]):
-        raise DeployError(f"{place!r} is no repository of a registry; wanted REGISTRY=HOST/NAME, such as {EXAMPLE}.")
+        seen = f"{place!r} is no repository of a registry" if place else "no registry is named"
+        raise DeployError(f"{seen}; wanted REGISTRY=HOST/NAME, such as {EXAMPLE}.")
     return Repository(found["host"], found["name"])
 
 

@@ -61,7 +61,7 @@ def main() -> None:
     for folder in (state.zenml, state.bentoml, state.mlflow_artifacts):
         folder.mkdir(parents=True, exist_ok=True)
     os.environ.update(list_environment(state))
-    if Path(sys.prefix).is_relative_to(CHECKOUT):
+    if Path(sys.prefix).resolve().is_relative_to(CHECKOUT):  # a link leads to the venv of another checkout
         write_hook(Path(site.getsitepackages()[0]))
     link_repository(state)
     register_stack(state)

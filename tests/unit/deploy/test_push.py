@@ -17,11 +17,16 @@ def test_a_repository_is_a_host_and_a_name(place):
 
 
 @pytest.mark.parametrize(
-    "place", ["", "sentigate", "team/sentigate", "h.org/Name", "h.org/name:tag", "https://h.org/n"]
+    "place", ["sentigate", "team/sentigate", "h.org/Name", "h.org/name:tag", "https://h.org/n"]
 )
 def test_what_is_no_repository_is_named_with_an_example(place):
     with pytest.raises(DeployError, match="is no repository of a registry; wanted REGISTRY=HOST/NAME, such as 1234"):
         read_repository(place)
+
+
+def test_no_registry_at_all_is_said_with_an_example():
+    with pytest.raises(DeployError, match=r"^no registry is named; wanted REGISTRY=HOST/NAME, such as 1234"):
+        read_repository("")
 
 
 @pytest.mark.parametrize(
