@@ -75,8 +75,10 @@ class LoggingService(Service):
         return Path(self.environment.get("SENTIMENT_SPOOL_FOLDER", self.state / "spool"))
 
     def find_shipper(self) -> int | None:
-        """Return the id of the process that holds the lock of the spool."""
-        wanted = f":{(self.spool / LOCK_FILE).stat().st_ino} "
+        """Return the id of the process that holds the lock of the spool, or None; nobody may have made it yet."""
+        if not (lock := self.spool / LOCK_FILE).exists():
+            return None
+        wanted = f":{lock.stat().st_ino} "
         locks = Path("/proc/locks").read_text(encoding="utf-8").splitlines()
         held = [int(line.split()[4]) for line in locks if wanted in line and "->" not in line]
         assert len(held) <= 1

@@ -16,9 +16,7 @@ def test_a_repository_is_a_host_and_a_name(place):
     assert str(read_repository(place)) == place
 
 
-@pytest.mark.parametrize(
-    "place", ["sentigate", "team/sentigate", "h.org/Name", "h.org/name:tag", "https://h.org/n"]
-)
+@pytest.mark.parametrize("place", ["sentigate", "team/sentigate", "h.org/Name", "h.org/name:tag", "https://h.org/n"])
 def test_what_is_no_repository_is_named_with_an_example(place):
     with pytest.raises(DeployError, match="is no repository of a registry; wanted REGISTRY=HOST/NAME, such as 1234"):
         read_repository(place)
