@@ -89,6 +89,10 @@ class State:
         return self.folder / "serving"
 
     @property
+    def admin_token(self) -> Path:
+        return self.folder / "admin_token"
+
+    @property
     def production(self) -> Path:
         """The pointer that a service started in this checkout reads: the tag of the model in production."""
         return self.folder / "production.json"

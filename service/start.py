@@ -9,8 +9,9 @@ from contextlib import closing
 import click
 from bentoml.exceptions import BentoMLException
 
+from sentiment.addresses import is_loopback
 from sentiment.state import CHECKOUT
-from service.access import is_loopback, open_access, say_exposed
+from service.access import open_access, say_exposed
 from service.checking import check_settings
 from service.model import find_model_tag
 
@@ -48,7 +49,9 @@ def main(host: str, port: int) -> None:
     if access.is_open and not is_loopback(host):
         click.secho(f"warning: {say_exposed(host)}", err=True, bold=True)
     address = f"http://{host}:{port}"
-    click.echo(f"serving {tag}; try it on {address}/, see how it does on {address}/dashboard; Ctrl-C stops it")
+    click.echo(
+        f"serving {tag}; try it on {address}/, see how it does on {access.find_dashboard(address)}; Ctrl-C stops it"
+    )
     command = [sys.executable, "-m", "bentoml", "serve", str(CHECKOUT), "--host", host, "--port", str(port)]
     os.execv(sys.executable, command)  # noqa: S606
 
