@@ -29,6 +29,7 @@ PROBLEMS: Mapping[int, str] = {
 }
 RETRIED = (429, 503)
 A_WORD = r"[^\s\x1c-\x1f\x85\u200b\u200c\u2060\ufeff]"
+KEYS: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
 REQUEST_ID = {"X-Request-ID": {"description": "The id of the request.", "schema": {"type": "string"}}}
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 
@@ -68,7 +69,7 @@ def describe_api(settings: ServiceSettings) -> dict[str, Any]:
                 "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             },
         },
-        "security": [{"bearer": []}, {"header": []}, {}],
+        "security": [*KEYS, {}],
     }
 
 
@@ -95,6 +96,7 @@ def _describe_change(route: Route) -> dict[str, Any]:
     return {
         "summary": route.summary,
         "operationId": route.name,
+        **({"security": KEYS} if route.is_guarded else {}),
         "parameters": [NAME],
         **(_describe_body(route, route.request) if route.request else {}),
         "responses": {
@@ -131,6 +133,8 @@ def _describe_read(route: Route) -> dict[str, Any]:
     described: dict[str, Any] = {"summary": route.summary, "operationId": route.name, "responses": responses}
     if route.is_open:
         return {**described, "security": []}
+    if route.is_guarded:
+        described["security"] = KEYS
     for status, said in {**{known: PROBLEMS[known] for known in (401, 403, 429)}, **route.problems}.items():
         responses[str(status)] = {"description": said, "content": _describe_content(Problem, None)}
     return {**described, "parameters": _describe_query(route.query)} if route.query else described
