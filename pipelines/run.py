@@ -160,7 +160,7 @@ def rollback(version: str, reason: str, services: tuple[str, ...], key_file: str
 @click.option("--share", type=float, help="Share of the requests that it answers, in (0, 1).")
 @click.option("--minutes", type=float, help="How long it may take until every figure is proven.")
 @click.option("--url", "service", default="", help="The running service; by default the one of this checkout.")
-@click.option("--key-file", default="", help="File with a key of the scopes predict and admin, where it wants one.")
+@click.option("--key-file", default="", help="File with a key of the scope admin, where it wants one.")
 @click.option("--force", default="", metavar="REASON", help="Try and promote in spite of what speaks against it.")
 @click.option("--watch-only", is_flag=True, help="Judge what others send their share to, and change nothing.")
 @click.option("--config", type=click.Path(path_type=Path), default=CONFIG, help="Where the section canary is from.")

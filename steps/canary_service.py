@@ -12,7 +12,7 @@ from steps.services import authorize, choose_services, read_key
 
 START_SECONDS = 60.0
 FAILURES, ANSWERS = "sentigate_canary_failures_total", "sentigate_canary_answers_total"
-KEY_HINT = "; name the file of a key with the scopes predict and admin: KEY_FILE=..."
+KEY_HINT = "; name the file of a key with the scope admin: KEY_FILE=..."
 
 logger = logging.getLogger(__name__)
 
