@@ -12,7 +12,7 @@ from bentoml.exceptions import BentoMLException
 from sentiment.state import CHECKOUT
 from service.access import is_loopback, open_access, say_exposed
 from service.checking import check_settings
-from service.model import find_model_tag
+from service.model import find_admitted_tag
 
 MAX_PORT = 65535
 
@@ -41,7 +41,7 @@ def main(host: str, port: int) -> None:
     """Serve the model in production until Ctrl-C."""
     require_free_port(host, port)
     try:
-        tag = find_model_tag()
+        tag = find_admitted_tag()
         access = open_access(check_settings())
     except BentoMLException as error:
         raise click.ClickException(str(error)) from error
