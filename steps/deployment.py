@@ -27,8 +27,8 @@ from sentiment.reports import Trial, render_comparison, score_model
 from sentiment.state import locate_state
 from steps.materializers import RecordMaterializer
 from steps.moves import enter_event, make_move, settle_moves
-from steps.promotion import describe_move, make_bento, stage_version
-from steps.registry import PRODUCTION, fetch_bundle, find_version, log_bundle, register_bundle
+from steps.promotion import describe_move, fetch_whole, make_bento, stage_version
+from steps.registry import PRODUCTION, find_version, log_bundle, register_bundle
 from steps.services import choose_services, read_key, switch_services
 
 logger = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ def _measure_champion(
     if version is None:
         return None, "", ()
     try:
-        champion = fetch_bundle(version)
+        champion = fetch_whole(version)
         known, asked = champion.card.labels, challenger.card.labels
         if sorted(known) != sorted(asked):
             return None, f"it answers {', '.join(known)}, the challenger answers {', '.join(asked)}", ()

@@ -6,7 +6,6 @@ from functools import partial
 
 import pytest
 
-from sentiment.admission import admit_bundle, sign_admitted
 from sentiment.bundle import seal_bundle
 from sentiment.errors import BundleError, SignatureError
 from sentiment.signatures import make_signing_key
@@ -16,7 +15,7 @@ from service.settings import ServiceSettings
 from service.shadow import open_challenger
 from service.switching import ModelSwitch, SwitchError
 from service.trust import choose_opener
-from tests.conftest import enter_decision, make_tiny_bundle
+from tests.conftest import let_pass, make_tiny_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -29,16 +28,9 @@ def opener():
     return choose_opener(ServiceSettings(require_signature=True))
 
 
-def sign(bundle):
-    """Let a bundle pass the gate of this installation."""
-    enter_decision(bundle.card.digest)
-    sign_admitted(admit_bundle(bundle.folder))
-    return bundle
-
-
 def test_a_signed_bundle_is_opened(opener, tiny_bundle):
     """What passed the gate answers."""
-    assert opener(sign(tiny_bundle).folder).labels == tiny_bundle.card.labels
+    assert opener(let_pass(tiny_bundle).folder).labels == tiny_bundle.card.labels
 
 
 def test_without_the_setting_any_sound_bundle_is_opened(tiny_bundle):
@@ -68,8 +60,8 @@ DAMAGES = ["unsigned", "other files, the same card", "other files", "other files
 @pytest.mark.parametrize("way", ["start", "reload", "canary", "shadow"])
 def test_files_that_never_passed_are_opened_in_no_way(opener, tmp_path, how, way):
     """Start, reload, canary and shadow refuse them in a sentence, and what answered goes on."""
-    good = sign(make_tiny_bundle(tmp_path / "good"))
-    bad = sign(make_tiny_bundle(tmp_path / "bad", slope=0.2))
+    good = let_pass(make_tiny_bundle(tmp_path / "good"))
+    bad = let_pass(make_tiny_bundle(tmp_path / "bad", slope=0.2))
     damage(bad, how, tmp_path)
     if way == "shadow":
         with pytest.raises(BundleError, match=r"signature|was altered"):
@@ -92,7 +84,7 @@ def test_files_that_never_passed_are_opened_in_no_way(opener, tmp_path, how, way
 
 def test_a_model_of_another_installation_is_refused(opener, tiny_bundle):
     """Its signature holds, and its key is not trusted here."""
-    sign(tiny_bundle)
+    let_pass(tiny_bundle)
     for key in (locate_state().signing / "public").iterdir():
         key.unlink()
     make_signing_key(locate_state().signing)
