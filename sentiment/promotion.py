@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sentiment.config import MIN_REASON_WORDS
 from sentiment.errors import PromotionError
-from sentiment.ledger import LedgerEntry
+from sentiment.ledger import MIN_REASON_WORDS, LedgerEntry
 
 PASSED = ("pass", "forced")
 
