@@ -73,7 +73,7 @@ def open_metrics() -> Metrics:
 class SentimentService:
     """Sentiment of texts in English, from a model that passed the gate."""
 
-    model = bentoml.models.BentoModel(find_admitted_tag())
+    model = bentoml.models.BentoModel(find_admitted_tag(signed=settings.require_signature))
 
     def __init__(self) -> None:
         self.home = find_home()

@@ -13,8 +13,9 @@ import yaml
 from bentoml.exceptions import BentoMLException
 
 from sentiment.admission import admit_bundle
-from sentiment.bundle import BUNDLE_FILES, CARD_FILE, SIGNATURE_FILE, open_bundle, read_card
+from sentiment.bundle import BUNDLE_FILES, CARD_FILE, SIGNATURE_FILE, Bundle, open_bundle, read_card
 from sentiment.errors import BundleError, SentimentError
+from sentiment.signatures import load_public_keys, verify_signature
 from sentiment.state import MODEL_TAG_VARIABLE, locate_state
 from service.schemas import ReloadRequest
 
@@ -35,23 +36,36 @@ def find_model_tag() -> str:
     return _find_named() or read_production_tag()
 
 
-def find_admitted_tag() -> str:
+def find_admitted_tag(*, signed: bool = False) -> str:
     """Return the tag of the model to serve; of what is in production in a checkout, once its files were admitted.
 
-    Raises BentoMLException when nothing is in production, or its files never passed the gate.
+    Where it is to be `signed`, a trusted key signed it. Raises BentoMLException when nothing is in production, or its
+    files may not be served.
     """
-    return _find_named() or admit_production()
+    tag = _find_named() or admit_production()
+    if signed:
+        _check_stored(tag, lambda folder: check_signed(open_bundle(folder)))
+    return tag
 
 
 def admit_production() -> str:
     """Return the tag that the state folder points to, whose files passed the gate. Raises BentoMLException."""
     tag = read_production_tag()
+    _check_stored(tag, admit_bundle)
+    return tag
+
+
+def check_signed(bundle: Bundle) -> None:
+    """Raise SignatureError when no trusted key signed that these files passed the gate, or were forced."""
+    verify_signature(bundle.folder, bundle.card.digest, load_public_keys())
+
+
+def _check_stored(tag: str, check: Callable[[Path], object]) -> None:
     folder = Path(bentoml.models.get(tag).path)
     try:
-        admit_bundle(folder)
+        check(folder)
     except SentimentError as error:
         raise BentoMLException(f"{tag} is not served: {error}") from error
-    return tag
 
 
 def _find_named() -> str:

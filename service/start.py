@@ -41,8 +41,9 @@ def main(host: str, port: int) -> None:
     """Serve the model in production until Ctrl-C."""
     require_free_port(host, port)
     try:
-        tag = find_admitted_tag()
-        access = open_access(check_settings())
+        settings = check_settings()
+        tag = find_admitted_tag(signed=settings.require_signature)
+        access = open_access(settings)
     except BentoMLException as error:
         raise click.ClickException(str(error)) from error
     if access.is_open and not is_loopback(host):

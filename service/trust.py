@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from sentiment.bundle import Bundle
 from sentiment.predictor import Predictor
-from sentiment.signatures import load_public_keys, verify_signature
 from sentiment.soundness import open_sound_model
+from service.model import check_signed
 from service.opening import OpenModel
 from service.settings import ServiceSettings
 
@@ -18,8 +17,3 @@ def choose_opener(settings: ServiceSettings) -> OpenModel:
 def open_signed_model(folder: Path) -> Predictor:
     """Return a predictor that is warm and has answered. Raises SignatureError when nobody who is trusted signed it."""
     return open_sound_model(folder, check_signed)
-
-
-def check_signed(bundle: Bundle) -> None:
-    """Raise SignatureError when no trusted key signed that these files passed the gate, or were forced."""
-    verify_signature(bundle.folder, bundle.card.digest, load_public_keys())

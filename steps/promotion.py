@@ -9,7 +9,7 @@ from typing import Annotated
 from mlflow.entities.model_registry import ModelVersion
 from zenml import step
 
-from sentiment.admission import admit_bundle, sign_admitted
+from sentiment.admission import Admitted, admit_bundle, sign_admitted
 from sentiment.bundle import Bundle, open_bundle
 from sentiment.errors import BundleError, PromotionError, RegistryError
 from sentiment.ledger import name_actor, read_entries, stamp_time
@@ -24,6 +24,7 @@ from steps.registry import (
     STAGING,
     fetch_bundle,
     identify_version,
+    log_signature,
     name_version,
     point_alias,
     read_alias,
@@ -78,15 +79,17 @@ def check_version(version: ModelVersion, production: str | None, force: str = ""
     """
     entries, number = read_entries(locate_state().ledger), str(version.version)
     if objections := check_promotion(entries, number, version.tags["digest"], production, force):
-        card = fetch_whole(version).card
+        bundle = fetch_whole(version)
         details = {
             "outcome": "forced",
-            "candidate": card.candidate,
-            "digest": card.digest,
+            "candidate": bundle.card.candidate,
+            "digest": bundle.card.digest,
             "champion_version": production,
             "force": force,
         }
-        enter_event("decision", None, f"version {number} is forced: {'; '.join(objections)}.", details, force)
+        summary = f"version {number} is forced: {'; '.join(objections)}."
+        sign_admitted(Admitted(bundle, enter_event("decision", None, summary, details, force)))
+        log_signature(version, bundle)
 
 
 def describe_move(

@@ -23,7 +23,7 @@ from mlflow.tracking import MlflowClient
 from deploy.image import find_bento
 from deploy.production import find_production
 from deploy.release import prepare_release
-from sentiment.bundle import Bundle, seal_bundle
+from sentiment.bundle import SIGNATURE_FILE, Bundle, seal_bundle
 from sentiment.config import CANARY_KEY, CanarySection, read_yaml
 from sentiment.errors import SentimentError
 from sentiment.ledger import read_entries
@@ -39,6 +39,7 @@ from steps.deployment import deploy_version
 from steps.moves import make_move, settle_moves
 from steps.promotion import check_version, describe_move, ensure_stored, promote_version, reject_version, stage_version
 from steps.registry import (
+    fetch_bundle,
     log_bundle,
     name_version,
     point_alias,
@@ -426,6 +427,7 @@ def test_what_is_forced_is_a_decision_of_its_own(place: Place) -> None:
     assert decision.summary == f"version {number} is forced: it never passed the gate."
     signed = verify_signature(ensure_stored(require_version(number)), place.evil.card.digest, load_public_keys())
     assert (signed.statement.verdict, signed.statement.reason) == ("forced", "the law asks for it")
+    assert (fetch_bundle(require_version(number)).folder / SIGNATURE_FILE).is_file()
 
 
 def test_what_is_forced_under_a_good_digest_is_refused(place: Place) -> None:
