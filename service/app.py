@@ -9,7 +9,6 @@ from typing import Literal, cast
 import bentoml
 from starlette.middleware.cors import CORSMiddleware
 
-from sentiment.soundness import open_sound_model
 from sentiment.state import locate_database, locate_state
 from service.access import open_access
 from service.access_log import keep_callers_out
@@ -22,7 +21,7 @@ from service.connections import bound_connections
 from service.dispatch import Dispatch, Operation
 from service.edge import Edge
 from service.metrics import Metrics
-from service.model import find_model_tag
+from service.model import find_admitted_tag
 from service.pages.assets import list_names
 from service.pages.reading import DatabaseReader
 from service.prediction_log.log import PredictionLog
@@ -40,6 +39,7 @@ from service.scores import LatestScores, read_scores
 from service.settings import ServiceSettings
 from service.shadow import Shadow, open_challenger
 from service.switching import ModelSwitch
+from service.trust import choose_opener
 from service.workers import open_server_folder
 
 SECONDS_TO_SAY_SO = 5
@@ -76,13 +76,13 @@ def open_metrics() -> Metrics:
 class SentimentService:
     """Sentiment of texts in English, from a model that passed the gate."""
 
-    model = bentoml.models.BentoModel(find_model_tag())
+    model = bentoml.models.BentoModel(find_admitted_tag(signed=settings.require_signature))
 
     def __init__(self) -> None:
         self.home = find_home()
         self.metrics = open_metrics()
         initial = Choice("", str(self.model.path), str(self.model.tag.version))
-        self.switch = ModelSwitch(self.home, initial, open_sound_model)
+        self.switch = ModelSwitch(self.home, initial, choose_opener(settings))
         self.switch.start()
         self.log = open_log(settings) if settings.log_predictions else None
         self.database = DatabaseReader(locate_database())
@@ -143,7 +143,7 @@ class SentimentService:
             return None
         shadow = Shadow(
             settings.shadow_share,
-            open_challenger=partial(open_challenger, settings.shadow_model, self.home),
+            open_challenger=partial(open_challenger, settings.shadow_model, self.home, choose_opener(settings)),
             read_labels=lambda: self.switch.current.predictor.labels,
             record=self.log.record_shadow,
             watch=self.metrics.note_shadow,

@@ -46,6 +46,8 @@ class ServiceSettings(BaseSettings):
     spool_folder: Path | None = Field(None, description="Where entries wait; by default `spool` in the state folder.")
     spool_max_bytes: int = Field(1_000_000_000, ge=1, description="Bytes that may wait there.")
 
+    require_signature: bool = Field(False, description="Open only models that a trusted key signed.")
+
     shadow_model: str = Field("", description="A version, bundle folder or URI that answers silently, too.")
     shadow_share: float = Field(0.1, ge=0, le=1, description="Share of the texts that it answers.")
 
