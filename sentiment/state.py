@@ -84,6 +84,11 @@ class State:
         return self.folder / "spool"
 
     @property
+    def hash_key(self) -> Path:
+        """The key of digests in the prediction log, where no other file is named."""
+        return self.folder / "hash.key"
+
+    @property
     def serving(self) -> Path:
         """What running services serve after a reload: a folder per server."""
         return self.folder / "serving"
@@ -127,6 +132,12 @@ def _read_database_url(file: Path) -> str:
             f"{DATABASE_FILE_VARIABLE} names {str(file)!r}, which is empty; wanted the URL of a database in it."
         )
     return url
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing, for their owner alone."""
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
 
 
 def make_scratch_folder() -> Path:

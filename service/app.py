@@ -22,6 +22,7 @@ from service.metrics import Metrics
 from service.model import find_model_tag
 from service.pages.reading import DatabaseReader
 from service.prediction_log.log import PredictionLog
+from service.prediction_log.pseudonyms import open_key, read_key
 from service.refusals import quieten_refusals
 from service.routes import readings
 from service.schemas import (
@@ -155,6 +156,7 @@ def open_log(settings: ServiceSettings) -> PredictionLog:
         settings.spool_folder or locate_state().spool,
         locate_database(),
         kept_text=settings.log_text,
+        key=read_key(settings.hash_key_file) if settings.hash_key_file else open_key(locate_state().hash_key),
         required=settings.log_required,
         max_bytes=settings.spool_max_bytes,
         sync=settings.log_sync,

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from sentiment.errors import ConfigError
 from sentiment.state import locate_database
 from service.access import open_access
+from service.prediction_log.pseudonyms import read_key
 from service.settings import ServiceSettings
 
 
@@ -14,6 +15,8 @@ def check_settings() -> ServiceSettings:
     try:
         settings = ServiceSettings()
         open_access(settings)
+        if settings.hash_key_file:
+            read_key(settings.hash_key_file)
         locate_database()
     except (ConfigError, ValidationError) as error:
         raise BentoMLException(say_settings(error)) from error

@@ -41,6 +41,7 @@ class PredictionLog:
         url: str,
         *,
         kept_text: KeptText,
+        key: bytes,
         required: bool,
         max_bytes: int,
         sync: bool,
@@ -48,6 +49,7 @@ class PredictionLog:
     ) -> None:
         self._folder = folder
         self._kept_text = kept_text
+        self._key = key
         self._required = required
         self._warned = -SECONDS_BETWEEN_WARNINGS
         self._unlogged = 0
@@ -62,7 +64,7 @@ class PredictionLog:
         ids, lines = [], []
         for item in answered:
             prediction = item.prediction
-            kept, text_digest = keep_text(item.text, self._kept_text)
+            kept, text_digest = keep_text(item.text, self._kept_text, self._key)
             entry = PredictionEntry(
                 id=make_id(),
                 at=now,

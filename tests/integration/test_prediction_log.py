@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,6 +28,7 @@ from sentiment.database.connection import MIGRATION_LOCK, create_engine, open_da
 from sentiment.database.schema import ACTIVITY, FEEDBACK, METADATA, PREDICTIONS
 from sentiment.state import CHECKOUT
 from service.prediction_log.entries import PredictionEntry, make_id, write_line
+from service.prediction_log.pseudonyms import digest_text, read_key
 from service.prediction_log.shipper import LOCK_FILE, ROWS_PER_DELETION, Shipper, read_status
 from service.prediction_log.spool import Spool, SpoolError, measure_bytes
 from tests.integration import serving
@@ -368,7 +368,7 @@ def test_no_text_of_a_caller_is_in_the_log_of_the_service(service):
     ("setting", "text", "digest"),
     [
         ("none", None, None),
-        ("hash", None, sha256(b"mail me@example.org or @me").hexdigest()),
+        ("hash", None, digest_text),
         ("redacted", "Mail [email] or [handle]", None),
     ],
     ids=["none", "hash", "redacted"],
@@ -380,7 +380,8 @@ def test_of_a_text_there_is_what_the_settings_keep(store, tmp_path, setting, tex
         service.terminate()
 
     row = service.read_rows()[wanted]
-    assert (row["text"], row["text_digest"], row["characters"]) == (text, digest, 26)
+    wanted_digest = digest and digest("mail me@example.org or @me", read_key(tmp_path / "state" / "hash.key"))
+    assert (row["text"], row["text_digest"], row["characters"]) == (text, wanted_digest, 26)
     files = [path for path in (tmp_path / "state").rglob("*") if path.is_file()]
     assert not [path for path in [*files, tmp_path / "serve.log"] if b"me@example.org" in path.read_bytes()]
 

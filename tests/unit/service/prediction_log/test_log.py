@@ -26,7 +26,14 @@ def open_log(bench: Bench, monkeypatch):
     made = []
 
     def open_one(**options) -> PredictionLog:
-        given = {"kept_text": "redacted", "required": True, "max_bytes": MANY_BYTES, "sync": False, "retention_days": 0}
+        given = {
+            "kept_text": "redacted",
+            "key": b"k" * 32,
+            "required": True,
+            "max_bytes": MANY_BYTES,
+            "sync": False,
+            "retention_days": 0,
+        }
         made.append(PredictionLog(bench.folder, f"sqlite:///{bench.database}", **{**given, **options}))
         return made[-1]
 
