@@ -136,8 +136,17 @@ def _read_database_url(file: Path) -> str:
 
 def make_private_folder(folder: Path) -> None:
     """Make a folder and those above it, where they are missing, for their owner alone."""
-    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.is_dir()]):
         missing.mkdir(mode=0o700, exist_ok=True)
+
+
+def protect_state() -> State:
+    """Return the state folder, made where it is missing, for its owner alone; that of another user stays as it is."""
+    state = locate_state()
+    make_private_folder(state.folder)
+    if state.folder.stat().st_uid == os.getuid():
+        state.folder.chmod(0o700)
+    return state
 
 
 def make_scratch_folder() -> Path:

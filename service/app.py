@@ -10,7 +10,7 @@ import bentoml
 from starlette.middleware.cors import CORSMiddleware
 
 from sentiment.soundness import open_sound_model
-from sentiment.state import locate_database, locate_state
+from sentiment.state import locate_database, locate_state, protect_state
 from service.access_log import keep_callers_out
 from service.answering import Answering
 from service.changing import reload_model
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 @cache
 def find_home() -> Path:
     """Return the folder that the workers of this server share."""
-    return open_server_folder(locate_state().serving)
+    return open_server_folder(protect_state().serving)
 
 
 @cache
