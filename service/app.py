@@ -173,7 +173,7 @@ if origins := [origin.strip() for origin in settings.cors_origins.split(",") if 
         CORSMiddleware,
         allow_origins=origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
+        allow_headers=["authorization", "content-type", "x-api-key", "x-request-id", "x-subject"],
         expose_headers=["x-request-id", "retry-after"],
     )
 service.add_asgi_middleware(Edge, settings=settings, open_metrics=open_metrics)

@@ -45,7 +45,7 @@ EXAMPLE_ANSWER = {
     "request_id": "mine-1",
 }
 PROBLEMS: Mapping[int, str] = {
-    400: "The body is not JSON.",
+    400: "The body is not JSON, or a header cannot be used.",
     401: "There is no API key, or it is not known or has expired.",
     403: "The key has not the scope.",
     408: "The body did not come in time.",
@@ -182,6 +182,13 @@ NAME = {
     "description": "A name for the request, up to 128 letters, digits and `_ . : -`; another is replaced.",
     "schema": {"type": "string"},
 }
+SUBJECT = {
+    "name": "X-Subject",
+    "in": "header",
+    "description": "Your id of the person whose text it is; kept as an HMAC, by which rows are found and forgotten.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,256}$"},
+}
+OF_PERSONS = ("/predict", "/batch_predict", "/explain", "/feedback")
 READS = {
     "/model": "The card of the model that answers",
     "/health": "What works and what does not",
@@ -270,7 +277,7 @@ def _describe_route(route: Route) -> dict[str, Any]:
     return {
         "summary": route.summary,
         "operationId": name if route.method == "post" else f"{route.method}_{name}",
-        "parameters": [NAME],
+        "parameters": [NAME, *([SUBJECT] if route.path in OF_PERSONS else [])],
         **(_describe_body(route.request, route.example) if route.request else {}),
         "responses": {
             "200": {

@@ -12,16 +12,22 @@ from service.schemas import Problem
 
 REQUEST_ID_HEADER = b"x-request-id"
 SOUND_ID = re.compile(rb"[\w.:-]{1,128}\Z", re.ASCII)
+SUBJECT_HEADER = b"x-subject"
+SOUND_SUBJECT = re.compile(rb"[!-~]{1,256}")
 
 
 @dataclass
 class RequestContext:
-    """The request's id, its start, what it asks once that was checked, and the problem that it ended with."""
+    """The request's id, its start, what it asks once that was checked, and the problem that it ended with.
+
+    `subject` is the caller's id of the person whose text it is, empty where he names none.
+    """
 
     id: str
     started: float = field(default_factory=time.perf_counter)
     asked: BaseModel | None = None
     problem: Problem | None = None
+    subject: str = ""
 
     @property
     def elapsed_seconds(self) -> float:
@@ -35,3 +41,13 @@ def choose_request_id(headers: list[tuple[bytes, bytes]]) -> str:
     """Return the id that the caller sent, where it is short and plain, or a new one."""
     sent = next((value for name, value in headers if name == REQUEST_ID_HEADER), b"")
     return sent.decode() if SOUND_ID.match(sent) else make_id()
+
+
+def read_subject(headers: list[tuple[bytes, bytes]]) -> str:
+    """Return whom a request says its text is from, empty where it says nothing. Raises ValueError where it is no id."""
+    sent = [value for name, value in headers if name == SUBJECT_HEADER]
+    if not sent:
+        return ""
+    if len(sent) > 1 or not SOUND_SUBJECT.fullmatch(sent[0]):
+        raise ValueError("no id of a person")
+    return sent[0].decode()

@@ -113,7 +113,7 @@ def test_a_new_database_has_all_tables(database):
         pass
 
     assert list_tables(database) == TABLES
-    assert read(database, "select version_num from alembic_version") == [("0002",)]
+    assert read(database, "select version_num from alembic_version") == [("0003",)]
 
 
 def test_the_migrations_make_the_schema_that_is_described(database):
@@ -156,7 +156,7 @@ def test_a_migration_that_was_cut_short_is_completed(database, script):
     run(database, script)
 
     assert list_differences(database) == []
-    assert (list_tables(database), read(database, "select * from alembic_version")) == (TABLES, [("0002",)])
+    assert (list_tables(database), read(database, "select * from alembic_version")) == (TABLES, [("0003",)])
 
 
 def test_opening_again_changes_nothing(database):
