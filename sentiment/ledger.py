@@ -12,7 +12,7 @@ from typing import BinaryIO, Literal
 
 logger = logging.getLogger(__name__)
 
-Event = Literal["decision", "staging", "approval", "rejection", "promotion", "rollback", "canary"]
+Event = Literal["decision", "staging", "approval", "rejection", "promotion", "rollback", "canary", "erasure"]
 ACTOR_VARIABLE = "SENTIMENT_ACTOR"
 
 

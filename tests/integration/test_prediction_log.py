@@ -96,7 +96,7 @@ class LoggingService(Service):
     def wait_for_health(self, wanted: str) -> None:
         wait_until(lambda: self.read_health() == wanted, lambda: f"/health says {self.read_health()}", seconds=20)
 
-    def check_log_of(self, load: "Load") -> None:
+    def check_log_of(self, load: "Load", forgotten: int = 0) -> None:
         """Wait until what was acknowledged is there, and see that it is there once and nothing is there in part."""
         wait_until(lambda: not self.find_missing(load), lambda: f"{len(self.find_missing(load))} rows are missing")
         rows = self.read_rows().values()
@@ -106,15 +106,15 @@ class LoggingService(Service):
         assert {number: sorted(logged[number]) for number in load.acknowledged} == load.acknowledged
         assert {len(logged[number]) for number in load.asked} <= {0, 1, Load.BATCH}
         assert load.acknowledged
-        self.check_rollup()
+        self.check_rollup(forgotten)
 
-    def check_rollup(self) -> None:
-        """See that each row of the log is in the rollup by hour and by minute, once."""
+    def check_rollup(self, forgotten: int) -> None:
+        """See that each row of the log, and each that was forgotten, is in the rollup by hour and by minute, once."""
         sums = (
             sa.select(sa.func.sum(ACTIVITY.c.predictions)).where(ACTIVITY.c.period_seconds == period).scalar_subquery()
             for period in (60, 3600)
         )
-        rows = sa.select(sa.func.count()).select_from(PREDICTIONS).scalar_subquery()
+        rows = (sa.select(sa.func.count()).select_from(PREDICTIONS).scalar_subquery() + forgotten).label("rows")
         engine = create_engine(self.database)
         with engine.connect() as connection:
             assert len(set(connection.execute(sa.select(rows, *sums)).one())) == 1
