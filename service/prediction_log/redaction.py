@@ -18,11 +18,11 @@ HIDDEN = re.compile(
 )
 # Letters of some scripts are followed by marks, which `\w` leaves out.
 SIGN = r"\w\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u109f\u1780-\u17ff"
-LINK = re.compile(r"(?<!\w)(?:https?://|www\.)\S*[^\s.,!?;:)\]}'\"]", re.IGNORECASE)
+LINK = re.compile(r"(?<![^\W\d])(?:https?://|www\.)\S*[^\s.,!?;:)\]}'\"]", re.IGNORECASE)
 EMAIL = re.compile(
     rf"(?<![{SIGN}.+'%&=~-])[{SIGN}.+'%&=~-]{{1,64}}@[{SIGN}-]{{1,63}}(?:[.\u3002][{SIGN}-]{{1,63}}){{1,8}}"
 )
-HANDLE = re.compile(rf"(?<![\w@])@+\w(?:[{SIGN}.-]{{0,60}}[{SIGN}])?")
+HANDLE = re.compile(rf"(?<![\w@])(?:@+\w(?:[{SIGN}.-]{{0,60}}[{SIGN}])?)+")
 
 IBAN_LENGTHS = (
     "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 EE20 EG29"
@@ -84,7 +84,7 @@ def redact_text(text: str) -> str:
     if SEVEN_DIGITS.match(redacted):
         if IBAN_START.search(redacted):
             redacted = IBAN.sub(_redact_account, redacted)
-        redacted = NUMBER.sub(_redact_number, redacted)
+        redacted = HANDLE.sub("[handle]", NUMBER.sub(_redact_number, redacted))
     return text if redacted == plain else redacted
 
 

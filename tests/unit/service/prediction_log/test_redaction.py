@@ -138,6 +138,9 @@ OTHER_DETAILS = {
         "[email]",
     ),
     "a full-width link": ("\uff48\uff54\uff54\uff50\uff1a\uff0f\uff0fa.example", "[link]"),
+    "a link after digits": ("0612345678www.ann.example", "[phone][link]"),
+    "a handle after a handle": ("@ann@home", "[handle]"),
+    "a handle after digits": ("0612345678@ann", "[phone][handle]"),
     "a full-width handle": ("\uff20ann hi", "[handle] hi"),
     "a percent sign": ("ann%home@example.com", "[email]"),
 }
