@@ -84,13 +84,13 @@ def vacuum(engine: sa.Engine) -> None:
 
 
 def _match(trace: Trace) -> sa.ColumnElement[bool]:
-    """Return the condition that a prediction is the person's."""
-    row = PREDICTIONS.c
-    return sa.or_(
-        sa.and_(row.text.in_(trace.texts), row.characters == trace.characters),
-        row.text_digest.in_(trace.digests),
-        _name(PREDICTIONS, trace),
-    )
+    """Return the condition that a prediction is the person's; what the trace does not name would keep indexes out."""
+    row, conditions = PREDICTIONS.c, [_name(PREDICTIONS, trace)]
+    if trace.texts:
+        conditions.append(sa.and_(row.text.in_(trace.texts), row.characters == trace.characters))
+    if trace.digests:
+        conditions.append(row.text_digest.in_(trace.digests))
+    return sa.or_(*conditions)
 
 
 def _name(table: sa.Table, trace: Trace) -> sa.ColumnElement[bool]:

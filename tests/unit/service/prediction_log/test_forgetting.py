@@ -5,6 +5,7 @@ import io
 import json
 import os
 import stat
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from sentiment.database import persons
 from sentiment.database.connection import open_database
 from sentiment.errors import BusyError, DatabaseError
 from sentiment.ledger import read_entries
+from sentiment.state import CHECKOUT
 from service.locks import hold_file
 from service.prediction_log import forgetting as module
 from service.prediction_log.entries import Entry, make_id, write_line
@@ -373,3 +375,15 @@ def test_a_table_holds_no_formula(bench, run):
 def test_a_digest_tells_who_has_the_key_alone():
     """The trace of a text has the digest by the key, and the one that needs none for rows that are older than keys."""
     assert trace_text("Good", KEY).digests == [digest_text("good", KEY), sha256(b"good").hexdigest()]
+
+
+@pytest.mark.parametrize("verb", ["forget", "export"])
+@pytest.mark.parametrize("text", ["it costs $5, $(HOME) or ${PATH}", "`id` \"quoted\" 'so'; a \\ b", "two  spaces "])
+def test_make_passes_a_text_on_as_it_is(verb, text):
+    """Neither make nor the shell reads anything in a text: it is searched for as it was given."""
+    arguments = [f"TEXT={text}", "PY=printf '[%s]'", "--old-file=.sentigate/.ready", "--old-file=.venv/.ready"]
+    done = subprocess.run(
+        ["make", "--silent", verb, *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+
+    assert f"[{verb}][--text][{text}]" in done.stdout
