@@ -10,20 +10,18 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import sqlalchemy as sa
+
+from sentiment.database.persons import Trace, find_rows, remove_rows
 from sentiment.errors import BusyError
 from sentiment.texts import normalise_text
 from service.locks import hold_file
-from service.prediction_log.pseudonyms import digest_subject, digest_text
+from service.prediction_log.pseudonyms import digest_text
 from service.prediction_log.redaction import keep_text
 from service.prediction_log.shipper import REJECTED_FILES, SEGMENTS_LOCK
 from service.prediction_log.spool import OPEN, SEALED, list_segments
-
-if TYPE_CHECKING:
-    import sqlalchemy as sa
-
-    from sentiment.database.persons import Trace
 
 WAIT_SECONDS = 20.0
 PAUSE_SECONDS = 0.05
@@ -43,37 +41,19 @@ class Found:
     row: Mapping[str, Any]
 
 
-def trace_text(text: str, key: bytes) -> "Trace":
+def trace_text(text: str, key: bytes) -> Trace:
     """Return what rows of a text are known by: itself, as it is redacted today, its digests by the key and without."""
-    from sentiment.database.persons import Trace
-
     forms = dict.fromkeys([keep_text(text, "full", key)[0], keep_text(text, "redacted", key)[0]])
     plain = sha256(normalise_text(text).encode("utf-8", "replace")).hexdigest()
     return Trace([form for form in forms if form], len(text), [digest_text(text, key), plain])
 
 
-def trace_request(request_id: str) -> "Trace":
-    """Return what rows of a request are known by."""
-    from sentiment.database.persons import Trace
-
-    return Trace(request_id=request_id)
-
-
-def trace_subject(subject: str, key: bytes) -> "Trace":
-    """Return what rows of a subject are known by."""
-    from sentiment.database.persons import Trace
-
-    return Trace(subject=digest_subject(subject, key))
-
-
-def find_person(engine: "sa.Engine", folder: Path, trace: "Trace", *, remove: bool = False) -> list[Found]:
+def find_person(engine: sa.Engine, folder: Path, trace: Trace, *, remove: bool = False) -> list[Found]:
     """Return what there is of a person that was acknowledged before the call, and remove it where that is wanted.
 
     Nothing is shipped meanwhile, so that nothing is missed on its way. Raises BusyError, before anything was changed,
     where a worker or the shipper does not let go of the spool.
     """
-    from sentiment.database.persons import find_rows, remove_rows
-
     with _hold_spool(folder), engine.begin() as connection:
         own = (found.row.get("id") for found in _search(folder, trace, frozenset()) if found.kind == "prediction")
         ids = {one for one in own if isinstance(one, str) and IS_ID.fullmatch(one)}
@@ -119,7 +99,7 @@ def _list_files(folder: Path) -> Iterator[tuple[str, Path]]:
             yield store, file
 
 
-def _search(folder: Path, trace: "Trace", ids: AbstractSet[str]) -> Iterator[Found]:
+def _search(folder: Path, trace: Trace, ids: AbstractSet[str]) -> Iterator[Found]:
     """Yield the entries of a person in files, and those that are about predictions of these ids."""
     for store, file in _list_files(folder):
         for line in file.read_bytes().splitlines(keepends=True):
@@ -128,7 +108,7 @@ def _search(folder: Path, trace: "Trace", ids: AbstractSet[str]) -> Iterator[Fou
                 yield Found(store, str(entry.get("kind", DAMAGED)), {key: entry[key] for key in entry if key != "kind"})
 
 
-def _remove_lines(file: Path, trace: "Trace", ids: AbstractSet[str]) -> None:
+def _remove_lines(file: Path, trace: Trace, ids: AbstractSet[str]) -> None:
     """Put in the place of a file one without the lines of a person, of the same age; none where none is left."""
     lines = file.read_bytes().splitlines(keepends=True)
     kept = [line for line in lines if not _is_of(line, _read_entry(line), trace, ids)]
@@ -156,7 +136,7 @@ def _read_entry(line: bytes) -> dict[str, Any]:
     return entry if isinstance(entry, dict) else {}
 
 
-def _is_of(line: bytes, entry: Mapping[str, Any], trace: "Trace", ids: AbstractSet[str]) -> bool:
+def _is_of(line: bytes, entry: Mapping[str, Any], trace: Trace, ids: AbstractSet[str]) -> bool:
     """Return whether a line is a person's; of one that is damaged, whether it says what a whole one would."""
     named = {"request_id": [trace.request_id], "subject": [trace.subject], "text_digest": trace.digests}
     if not entry:

@@ -10,21 +10,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import click
+import sqlalchemy as sa
 from bentoml.exceptions import BentoMLException
 
+from sentiment.database.connection import create_engine, migrate
+from sentiment.database.persons import Trace, count_kept, vacuum
 from sentiment.errors import SentimentError
+from sentiment.ledger import LedgerEntry, append_entry, name_actor, stamp_time
 from sentiment.state import locate_database, locate_state
 from service.checking import check_settings
-from service.prediction_log.forgetting import Found, find_person, trace_request, trace_subject, trace_text
-from service.prediction_log.pseudonyms import read_key
-
-if TYPE_CHECKING:
-    import sqlalchemy as sa
-
-    from sentiment.database.persons import Trace
+from service.prediction_log.forgetting import Found, find_person, trace_text
+from service.prediction_log.pseudonyms import digest_subject, read_key
 
 UNREACHED = (
     "backups and dumps of the database, and the spools of other services that ship to it (run this there, too)",
@@ -53,7 +52,7 @@ def _name_person(command: Callable[..., None]) -> Callable[..., None]:
 class _Log:
     """The stores that the settings name."""
 
-    engine: "sa.Engine"
+    engine: sa.Engine
     folder: Path
     key_file: Path
 
@@ -117,8 +116,6 @@ def export(kind: str, out: Path | None, **named: Any) -> None:
 @contextmanager
 def _open_log() -> Iterator[_Log]:
     """Yield the log of the settings; whatever fails in the block is one sentence, without a word of a text."""
-    from sentiment.database.connection import create_engine, migrate
-
     try:
         settings = check_settings()
         state = locate_state()
@@ -134,14 +131,14 @@ def _open_log() -> Iterator[_Log]:
         raise click.ClickException(_say_error(error)) from None
 
 
-def _trace(log: _Log, named: Mapping[str, Any]) -> "Trace":
+def _trace(log: _Log, named: Mapping[str, Any]) -> Trace:
     """Return what the rows are known by."""
     if sum(value is not None for value in named.values()) != 1:
         raise click.UsageError("name the person by one of --text, --text-file, --request-id and --subject.")
     if named["request_id"]:
-        return trace_request(named["request_id"])
+        return Trace(request_id=named["request_id"])
     if named["subject"]:
-        return trace_subject(named["subject"], read_key(log.key_file))
+        return Trace(subject=digest_subject(named["subject"], read_key(log.key_file)))
     text = named["text_file"].read().removesuffix("\n") if named["text_file"] else named["text"]
     if not text:
         raise click.UsageError("the text, request or subject is empty.")
@@ -150,9 +147,6 @@ def _trace(log: _Log, named: Mapping[str, Any]) -> "Trace":
 
 def _finish(log: _Log, found: Sequence[Found], reason: str) -> list[str]:
     """Vacuum, and write the counts into the ledger; return a sentence on each that did not go well."""
-    from sentiment.database.persons import vacuum
-    from sentiment.ledger import LedgerEntry, append_entry, name_actor, stamp_time
-
     undone = []
     try:
         vacuum(log.engine)
@@ -168,14 +162,12 @@ def _finish(log: _Log, found: Sequence[Found], reason: str) -> list[str]:
     return undone
 
 
-def _say_reach(log: _Log, trace: "Trace") -> str:
+def _say_reach(log: _Log, trace: Trace) -> str:
     """Return which rows this way of naming a person finds, and which it does not."""
     if trace.request_id:
         return "Found by the request: what was asked or said in it, and what is about its answers."
     if trace.subject:
         return "Found by X-Subject: what came with this id, and what is about its answers; not what came without."
-    from sentiment.database.persons import count_kept
-
     with log.engine.connect() as connection:
         kept = count_kept(connection)
     return (

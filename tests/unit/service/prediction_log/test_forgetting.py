@@ -17,15 +17,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from sentiment.database import persons
 from sentiment.database.connection import open_database
+from sentiment.database.persons import Trace
 from sentiment.errors import BusyError, DatabaseError
 from sentiment.ledger import read_entries
 from sentiment.state import CHECKOUT
 from service.locks import hold_file
 from service.prediction_log import forgetting as module
+from service.prediction_log import privacy
 from service.prediction_log.entries import Entry, make_id, write_line
-from service.prediction_log.forgetting import Found, find_person, trace_request, trace_subject, trace_text
+from service.prediction_log.forgetting import Found, find_person, trace_text
 from service.prediction_log.privacy import main
 from service.prediction_log.pseudonyms import digest_subject, digest_text, open_key
 from service.prediction_log.redaction import keep_text
@@ -101,7 +102,7 @@ def test_a_person_is_forgotten_in_every_store(bench):
     bench.store_lines(*others[:2], write_line(mine[1]), write_line(about[1]), *others[2:], write_line(shadow))
     bench.store(replace(FEEDBACK, id=make_id(), prediction_id=OTHER.id, subject=subject))
     rejected = reject(bench, write_rejected(mine[2]), write_rejected(OTHER), b"\x00\xff\n", write_line(about[2])[:-9])
-    found = search(bench, trace_subject("ann", KEY), remove=True)
+    found = search(bench, Trace(subject=digest_subject("ann", KEY)), remove=True)
 
     assert sorted((one.store, one.kind) for one in found) == [
         ("database", "feedback"),
@@ -117,7 +118,7 @@ def test_a_person_is_forgotten_in_every_store(bench):
     assert rejected.read_bytes() == write_rejected(OTHER) + b"\x00\xff\n" + write_line(about[2])[:-9]
     assert (stat.S_IMODE(rejected.stat().st_mode), rejected.stat().st_mtime) == (0o600, 1_700_000_000)
     assert (bench.read("id"), bench.read("id", "feedback")) == ([OTHER.id.replace("-", "")], [])
-    assert search(bench, trace_subject("ann", KEY)) == []
+    assert search(bench, Trace(subject=digest_subject("ann", KEY))) == []
 
 
 def test_a_damaged_line_is_known_by_what_it_says(bench):
@@ -138,7 +139,7 @@ def test_an_entry_with_a_spoilt_id_takes_no_other_along(bench, value):
     other = write_rejected(replace(OTHER, id=value))
     file = reject(bench, write_rejected(make_entry(id=value, request_id="mine")), other)
     bench.store(OTHER, FEEDBACK, SHADOW)
-    search(bench, trace_request("mine"), remove=True)
+    search(bench, Trace(request_id="mine"), remove=True)
 
     assert file.read_bytes() == other
     assert bench.list_sealed()[0].read_bytes() == b"".join(map(write_line, (OTHER, FEEDBACK, SHADOW)))
@@ -293,7 +294,7 @@ def fail_with_a_text(_: object) -> None:
 )
 def test_what_was_not_done_is_an_error(bench, run, monkeypatch, vacuum, said):
     """Rows that are removed and not vacuumed end with an exit code that is not 0 and the reason, without a text."""
-    monkeypatch.setattr(persons, "vacuum", vacuum)
+    monkeypatch.setattr(privacy, "vacuum", vacuum)
     bench.store(make_entry())
     result = run("forget", "--text", TEXT, "--yes")
 
