@@ -182,11 +182,14 @@ class Load:
 
 
 def read_rows(url: str, table: sa.Table = PREDICTIONS) -> dict[str, dict[str, Any]]:
-    """Return the rows of a table by their id; none where there is no table yet."""
+    """Return the rows of a table by their id; none where it is not there yet, or in part, as SQLite shows it."""
     engine = create_engine(url)
     try:
         with engine.connect() as connection:
-            if not sa.inspect(connection).has_table(table.name):
+            inspector = sa.inspect(connection)
+            if not inspector.has_table(table.name):
+                return {}
+            if len(inspector.get_columns(table.name)) < len(table.columns):
                 return {}
             rows = connection.execute(sa.select(table)).mappings().all()
     finally:
