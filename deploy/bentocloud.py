@@ -26,9 +26,9 @@ from bentoml.exceptions import BentoMLException, CloudRESTApiClientError, NotFou
 
 from deploy.production import Production, find_production
 from deploy.refusals import say_in_one_sentence
+from sentiment.addresses import is_loopback
 from sentiment.errors import ConfigError, DeployError
 from sentiment.state import CHECKOUT, DATABASE_VARIABLE
-from service.access import is_loopback
 
 CONFIG = CHECKOUT / "deploy" / "bentocloud.yaml"
 KEYS_VARIABLE = "SENTIMENT_API_KEYS"

@@ -206,7 +206,6 @@ class Smoke:
         self.wanted = wanted
         self.card: dict[str, Any] = {}
         self.key_for_probes: str | None = ""
-        self.asks_for_keys = False
 
     def list_checks(self) -> Iterator[tuple[str, Callable[[], str]]]:
         """Yield the checks by name; the ones that ask for predictions come after those that cost nothing."""
@@ -259,7 +258,6 @@ class Smoke:
         """A stranger is let in only where everybody may be, and the key that was given is known."""
         answer = self.caller.ask("GET", "/model", key="")
         if answer.status == HTTPStatus.UNAUTHORIZED:
-            self.asks_for_keys = True
             if self.key_for_probes == "":
                 _read_problem(answer, HTTPStatus.UNAUTHORIZED, "key_missing")
             if not self.caller.key:
@@ -367,13 +365,12 @@ class Smoke:
         return f"{', '.join(PAGE_HEADERS)}"
 
     def check_admin_paths(self) -> str:
-        """No stranger changes the model or reads what others wrote; without keys, callers on that machine may."""
-        for_this_machine = self.caller.is_local and not self.asks_for_keys
+        """No stranger changes the model or reads what others wrote, on that machine either."""
         for method, path, body in ADMIN_PATHS:
             answer = self.caller.ask(method, path, body, key="")
-            if answer.status not in CLOSED and not for_this_machine:
+            if answer.status not in CLOSED:
                 raise answer.fail("wanted 401, 403 or 404 for a caller without a key")
-        return "for callers on this machine" if for_this_machine else "closed to strangers"
+        return "closed to strangers"
 
     def _ask(self, method: str, path: str, body: object = None, **options: Any) -> Answer:
         answer = self.caller.ask(method, path, body, **options)
@@ -382,7 +379,7 @@ class Smoke:
         _raise_redirect(answer)
         advice = {
             HTTPStatus.UNAUTHORIZED: "wanted 200; the key is missing, unknown or expired there",
-            HTTPStatus.FORBIDDEN: "wanted 200; the key needs the scope predict",
+            HTTPStatus.FORBIDDEN: "wanted 200; the key needs the scopes predict and read",
             HTTPStatus.TOO_MANY_REQUESTS: "wanted 200; the rate limit of this key is too low for a smoke test",
         }
         raise answer.fail(next((said for status, said in advice.items() if status == answer.status), "wanted 200"))

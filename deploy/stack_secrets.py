@@ -85,8 +85,8 @@ def _make_passwords() -> dict[str, str]:
 
 
 def _make_keys() -> dict[str, str]:
-    operator, kept = make_key("operator", ["predict", "admin"])
-    prometheus, kept_too = make_key("prometheus", ["predict"])
+    operator, kept = make_key("operator", ["predict", "feedback", "admin"])
+    prometheus, kept_too = make_key("prometheus", ["read"])
     lines = "".join(f"{write_key(one)}\n" for one in (kept, kept_too))
     return {"api_keys": lines, "metrics_key": prometheus, OPERATOR_KEY: operator}
 

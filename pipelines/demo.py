@@ -10,6 +10,7 @@ import click
 import httpx
 
 from pipelines.training import training_pipeline
+from sentiment.admin_token import read_admin_token
 from sentiment.ledger import read_entries
 from sentiment.state import CHECKOUT, locate_state
 from service.start import MAX_PORT, require_free_port
@@ -75,7 +76,10 @@ def say_what_next(url: str) -> None:
     click.echo(f"Bento {pointer['bento']}, model {pointer['tag']}")
     curl = f"""curl -s {url}/predict -H 'content-type: application/json' -d '{{"text": "what a day"}}'"""
     for what, how in (
-        ("in a browser", f"{url}/ to try it, {url}/dashboard to see how it is doing"),
+        (
+            "in a browser",
+            f"{url}/ to try it, {url}/dashboard#token={read_admin_token(state.admin_token)} to see how it is doing",
+        ),
         ("ask", curl),
         ("the card", f"curl -s {url}/model"),
         ("runs and models", ".venv/bin/mlflow ui --port 5000"),

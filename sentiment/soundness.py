@@ -4,9 +4,10 @@
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from sentiment.bundle import open_bundle
+from sentiment.bundle import Bundle, open_bundle
 from sentiment.errors import BundleError
 from sentiment.predictor import Predictor
 from sentiment.text_graph import GRAPH_ERRORS
@@ -16,9 +17,14 @@ WARM_TEXTS = ("good", "a sentence of some length to warm the model with " * 4)
 SMOKE_TEXT = "I love this, thank you so much!"
 
 
-def open_sound_model(folder: Path) -> Predictor:
-    """Return a predictor that is warm and has answered. Raises BundleError when the bundle is not sound."""
-    predictor = Predictor(open_bundle(folder))
+def open_sound_model(folder: Path, check: Callable[[Bundle], object] = lambda _: None) -> Predictor:
+    """Return a predictor that is warm and has answered. Raises BundleError when the bundle is not sound.
+
+    `check` hears of the bundle before its graph is run, and may raise.
+    """
+    bundle = open_bundle(folder)
+    check(bundle)
+    predictor = Predictor(bundle)
     try:
         sums = predictor.predict_probabilities(WARM_TEXTS).sum(axis=1)
     except GRAPH_ERRORS as error:

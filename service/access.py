@@ -1,42 +1,46 @@
 """Who may pass: a key with the scope of the path, not too often."""
 
-import time
+import hmac
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
-from ipaddress import ip_address
-from urllib.parse import urlsplit
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from pathlib import Path
 
-from limits import parse
-
-from service.keys import KeyRing, Scope, find_key
-from service.rates import RateCounter
-from service.refusals import Refusal
+from sentiment.admin_token import make_admin_token
+from sentiment.state import locate_state
+from service.api.routes import SCOPES, Route
+from service.keys import KeyRing, find_key
+from service.rates import RateLimiter
+from service.refusals import RefusedError
+from service.requests import STRANGER, Caller
 from service.schemas import Problem
 from service.settings import ServiceSettings
 
-OPEN_PATHS = ("/livez", "/readyz", "/healthz", "/", "/dashboard")
-OPEN_FOLDER = "/static/"
-ADMIN_PATHS = ("/reload", "/canary")
-ADMIN_FOLDER = "/dashboard/"
 BEARER = b"bearer "
-SAME_ORIGIN = b"same-origin"
-ANYBODY = "anybody"
+NETWORK_BITS = 64  # of IPv6, which one household or machine has to itself
+ANYBODY = Caller("anybody", frozenset({"predict", "feedback", "read"}))
+OPERATOR = Caller("operator", frozenset(SCOPES))
 
 
 class Access:
-    """Says whether a request may pass; without keys everybody may, at the rate that is set for all together."""
+    """Says who asks and whether that may pass.
+
+    Without keys everybody may, but for guarded routes: those want the token of the installation, which nobody holds
+    where it is empty. Rates are kept per key or, without keys, per address of the caller.
+    """
 
     def __init__(
         self,
         keys: KeyRing,
-        rate: str,
+        limiter: RateLimiter | None = None,
         *,
+        token: str = "",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = keys
-        self._counter = RateCounter(parse(rate), elapsed) if rate else None
+        self._token = token.encode()
+        self._limiter = limiter
         self._clock = clock
 
     @property
@@ -44,86 +48,70 @@ class Access:
         """Whether everybody may ask, because no keys were set up."""
         return self._keys.is_open
 
-    def find_refusal(
-        self, method: str, path: str, headers: Sequence[tuple[bytes, bytes]], client: str
-    ) -> Refusal | None:
-        """Return why a request may not pass, or None; probes, preflights and the files of the pages always may.
+    def find_dashboard(self, address: str) -> str:
+        """Return where the dashboard of a service is, with the token where that opens it; the page keeps it."""
+        return f"{address}/dashboard" + (f"#token={self._token.decode()}" if self._token else "")
 
-        Without keys, what wants the scope admin is for callers on this machine.
-        """
-        if method == "OPTIONS" or path in OPEN_PATHS or path.startswith(OPEN_FOLDER):
-            return None
-        name = ANYBODY
-        scope = find_scope(path)
-        if self._keys.is_open and scope == "admin" and not is_from_here(client, dict(headers)):
-            return ADMIN_WANTS_KEYS
-        if not self._keys.is_open:
-            presented = read_presented(dict(headers))
-            key = find_key(self._keys.keys, presented) if presented else None
-            if key is None:
-                return UNKNOWN if presented else MISSING
-            if key.is_expired(self._clock()):
-                return EXPIRED
-            if scope not in key.scopes:
-                return Refusal(
-                    HTTPStatus.FORBIDDEN,
-                    Problem(code="scope", message=f"this key may not do that; {path} wants the scope {scope}."),
-                )
-            name = key.name
-        return self._find_excess(name)
+    def admit(self, route: Route, headers: Sequence[tuple[bytes, bytes]]) -> Caller:
+        """Return who asks for a route. Raises RefusedError with why that may not pass."""
+        if route.is_open:
+            return STRANGER
+        presented = read_presented(dict(headers))
+        caller = self._recognise_anybody(route, presented) if self._keys.is_open else self._recognise_key(presented)
+        if route.scope is not None and route.scope not in caller.scopes:
+            said = f"this key may not do that; {route.method} {route.path} wants the scope {route.scope}."
+            raise RefusedError(HTTPStatus.FORBIDDEN, Problem(code="scope", message=said))
+        return caller
 
-    def _find_excess(self, name: str) -> Refusal | None:
-        if self._counter is None or not (wait := self._counter.find_wait(name)):
-            return None
-        rate = self._counter.rate
-        return Refusal(
-            HTTPStatus.TOO_MANY_REQUESTS,
-            Problem(
-                code="too_many_requests",
-                message=f"the limit is {rate}; ask again in {wait} s.",
-                limit=rate.amount,
-            ),
-            retry_after_seconds=wait,
-        )
+    def _recognise_anybody(self, route: Route, presented: str) -> Caller:
+        if self._token and hmac.compare_digest(presented.encode("utf-8", "replace"), self._token):
+            return OPERATOR
+        if route.is_guarded:
+            raise RefusedError(HTTPStatus.UNAUTHORIZED, TOKEN_WANTED)
+        return ANYBODY
 
+    def _recognise_key(self, presented: str) -> Caller:
+        key = find_key(self._keys.keys, presented) if presented else None
+        if key is None:
+            raise RefusedError(HTTPStatus.UNAUTHORIZED, UNKNOWN if presented else MISSING)
+        if key.is_expired(self._clock()):
+            raise RefusedError(HTTPStatus.UNAUTHORIZED, EXPIRED)
+        return Caller(key.name, key.granted)
 
-def open_access(settings: ServiceSettings) -> Access:
-    """Return the access that the settings describe. Raises ConfigError when a key cannot be read."""
-    ring = KeyRing(settings.api_key_file, settings.api_keys.get_secret_value())
-    return Access(ring, settings.rate_limit)
+    def limit(self, caller: Caller, client: str, units: int) -> None:
+        """Count work that a caller asks for. Raises RefusedError where that is more than the rates allow."""
+        if self._limiter is None or caller is STRANGER or not units:
+            return
+        if excess := self._limiter.find_excess(_name_payer(caller, client), units):
+            said = f"the limit is {excess.rate}; ask again in {excess.wait_seconds} s."
+            problem = Problem(code="too_many_requests", message=said, limit=excess.rate.amount)
+            raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, problem, excess.wait_seconds)
+
+    def charge(self, caller: Caller, client: str, units: int) -> None:
+        """Count work that was done for a caller, which could not be known before."""
+        if self._limiter is not None and units:
+            self._limiter.charge(_name_payer(caller, client), units)
 
 
-def find_scope(path: str) -> Scope:
-    """Return what a key must be good for: admin where other callers' texts can be read, or the model changed."""
-    return "admin" if path in ADMIN_PATHS or path.startswith(ADMIN_FOLDER) else "predict"
-
-
-def is_from_here(client: str, headers: Mapping[bytes, bytes]) -> bool:
-    """Return whether a request was made on this machine, and by no page of another site in a browser on it.
-
-    Browsers name the site of the page in `Sec-Fetch-Site` and `Origin`, and the name that led them here in `Host`.
-    """
-    host = headers.get(b"host", b"localhost")
+def _name_payer(caller: Caller, client: str) -> str:
+    """Return whose rate work counts for: a key's or, where nobody has one, that of an address or a network of IPv6."""
+    if caller is not ANYBODY:
+        return f"key {caller.name}"
     try:
-        name = urlsplit(b"//" + host).hostname or b""
+        address = ip_address(client)
     except ValueError:
-        return False
-    origin = headers.get(b"origin", b"http://" + host)
-    return (
-        is_loopback(client)
-        and is_loopback(name.decode("latin-1"))
-        and headers.get(b"sec-fetch-site", SAME_ORIGIN) in (SAME_ORIGIN, b"none")
-        and origin.partition(b"//")[2] == host
-    )
+        return "address unknown"
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+        return f"address {IPv6Network((int(address), NETWORK_BITS), strict=False)}"
+    return f"address {getattr(address, 'ipv4_mapped', None) or address}"
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether an address can be reached from this machine alone; a name other than localhost cannot be said."""
-    try:
-        address = ip_address(host)
-        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
-    except ValueError:
-        return host == "localhost"
+def open_access(settings: ServiceSettings, rates: Path | None = None) -> Access:
+    """Return the access that the settings describe, which counts in a folder where one is named. Raises ConfigError."""
+    given = settings.api_keys
+    ring = KeyRing(settings.api_key_file, None if given is None else given.get_secret_value())
+    limiter = RateLimiter(rates, settings.rate_limit) if rates and settings.rate_limit else None
+    return Access(ring, limiter, token=make_admin_token(locate_state().admin_token) if ring.is_open else "")
 
 
 def say_exposed(host: str) -> str:
@@ -146,19 +134,11 @@ def read_presented(headers: Mapping[bytes, bytes]) -> str:
     return authorization[len(BEARER) :].strip().decode("latin-1") if has_bearer else ""
 
 
-MISSING = Refusal(
-    HTTPStatus.UNAUTHORIZED,
-    Problem(code="key_missing", message="there is no API key; send it as the header `Authorization: Bearer KEY`."),
+MISSING = Problem(code="key_missing", message="there is no API key; send it as the header `Authorization: Bearer KEY`.")
+TOKEN_WANTED = Problem(
+    code="token_wanted",
+    message="this wants the token of the service, which is in its state folder; send it as the header `Authorization:"
+    " Bearer TOKEN`, or open the address of the dashboard that `make serve` shows.",
 )
-ADMIN_WANTS_KEYS = Refusal(
-    HTTPStatus.FORBIDDEN,
-    Problem(code="key_required", message="from elsewhere this wants an API key, and the operator has set up none."),
-)
-UNKNOWN = Refusal(
-    HTTPStatus.UNAUTHORIZED,
-    Problem(code="key_unknown", message="this API key is not known here; ask the operator for one."),
-)
-EXPIRED = Refusal(
-    HTTPStatus.UNAUTHORIZED,
-    Problem(code="key_expired", message="this API key has expired; ask the operator for another."),
-)
+UNKNOWN = Problem(code="key_unknown", message="this API key is not known here; ask the operator for one.")
+EXPIRED = Problem(code="key_expired", message="this API key has expired; ask the operator for another.")

@@ -78,6 +78,7 @@ class Answering:
 
         async def score(texts: Sequence[str]) -> list[float]:
             results = await self._submit(texts)
+            CURRENT.get().owed_texts += len(texts)
             if any(served.predictor.bundle.card.digest != answer.model_digest for _, served in results):
                 raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, RELOADED)
             return [prediction.scores[answer.label] for prediction, _ in results]
@@ -91,7 +92,7 @@ class Answering:
         )
         return Explanation(**answer.model_dump(), base=base, words=words)
 
-    def take_feedback(self, prediction_id: str, label: str) -> FeedbackAnswer:
+    async def take_feedback(self, prediction_id: str, label: str) -> FeedbackAnswer:
         """Keep what the answer with this id should have been. Raises RefusedError for a label that is not known."""
         request, labels = CURRENT.get(), self._switch.current.predictor.labels
         if label not in labels:

@@ -9,17 +9,20 @@ from typing import Literal, cast
 import bentoml
 from starlette.middleware.cors import CORSMiddleware
 
-from sentiment.soundness import open_sound_model
 from sentiment.state import locate_database, locate_state, protect_state
+from service.access import open_access
 from service.access_log import keep_callers_out
 from service.answering import Answering
-from service.changing import reload_model
+from service.api.routes import RouteTable
+from service.changing import reload_model, start_canary, stop_canary
 from service.checking import check_settings
 from service.choices import Choice
 from service.connections import bound_connections
+from service.dispatch import Dispatch, Operation
 from service.edge import Edge
 from service.metrics import Metrics
-from service.model import find_model_tag
+from service.model import find_admitted_tag
+from service.pages.assets import list_names
 from service.pages.reading import DatabaseReader
 from service.prediction_log.log import PredictionLog
 from service.prediction_log.pseudonyms import open_key, read_key
@@ -36,8 +39,8 @@ from service.schemas import (
 from service.scores import LatestScores, read_scores
 from service.settings import ServiceSettings
 from service.shadow import Shadow, open_challenger
-from service.shortcut import Shortcut
 from service.switching import ModelSwitch
+from service.trust import choose_opener
 from service.workers import open_server_folder
 
 SECONDS_TO_SAY_SO = 5
@@ -74,13 +77,13 @@ def open_metrics() -> Metrics:
 class SentimentService:
     """Sentiment of texts in English, from a model that passed the gate."""
 
-    model = bentoml.models.BentoModel(find_model_tag())
+    model = bentoml.models.BentoModel(find_admitted_tag(signed=settings.require_signature))
 
     def __init__(self) -> None:
         self.home = find_home()
         self.metrics = open_metrics()
         initial = Choice("", str(self.model.path), str(self.model.tag.version))
-        self.switch = ModelSwitch(self.home, initial, open_sound_model)
+        self.switch = ModelSwitch(self.home, initial, choose_opener(settings))
         self.switch.start()
         self.log = open_log(settings) if settings.log_predictions else None
         self.database = DatabaseReader(locate_database())
@@ -90,6 +93,7 @@ class SentimentService:
         gc.collect()
         gc.freeze()  # what lives as long as the service need not be looked through again
 
+    # For BentoML's client, its description and the Bento: over HTTP the operations below answer.
     @bentoml.api
     async def predict(self, text: str) -> Answer:
         """The sentiment of one text."""
@@ -108,7 +112,7 @@ class SentimentService:
     @bentoml.api
     async def feedback(self, prediction_id: str, label: str) -> FeedbackAnswer:
         """Keep what the answer with this id should have been, beside it in the log."""
-        return self.answering.take_feedback(prediction_id, label)
+        return await self.answering.take_feedback(prediction_id, label)
 
     @bentoml.api
     async def reload(
@@ -119,8 +123,7 @@ class SentimentService:
         uri: str | None = None,
     ) -> ReloadAnswer:
         """Answer from another model in every worker, or change nothing."""
-        wanted = ReloadRequest(alias=alias, version=version, folder=folder, uri=uri)
-        return await reload_model(self.switch, wanted)
+        return await reload_model(self.switch, ReloadRequest(alias=alias, version=version, folder=folder, uri=uri))
 
     @bentoml.on_shutdown
     def stop(self) -> None:
@@ -141,13 +144,25 @@ class SentimentService:
             return None
         shadow = Shadow(
             settings.shadow_share,
-            open_challenger=partial(open_challenger, settings.shadow_model, self.home),
+            open_challenger=partial(open_challenger, settings.shadow_model, self.home, choose_opener(settings)),
             read_labels=lambda: self.switch.current.predictor.labels,
             record=self.log.record_shadow,
             watch=self.metrics.note_shadow,
         )
         shadow.start()
         return shadow
+
+
+OPERATIONS: dict[str, Operation] = {
+    "predict": lambda service, asked: service.answering.answer_text(asked.text),
+    "batch_predict": lambda service, asked: service.answering.answer_texts(asked.texts),
+    "explain": lambda service, asked: service.answering.explain(asked.text),
+    "feedback": lambda service, asked: service.answering.take_feedback(asked.prediction_id, asked.label),
+    "reload": lambda service, asked: reload_model(service.switch, asked),
+    "canary": lambda service, asked: start_canary(service.switch, asked),
+    "delete_canary": lambda service, _: stop_canary(service.switch),
+}
+"""Answers to the routes of these names."""
 
 
 def open_log(settings: ServiceSettings) -> PredictionLog:
@@ -166,7 +181,7 @@ def open_log(settings: ServiceSettings) -> PredictionLog:
 
 quieten_refusals()
 keep_callers_out()
-bound_connections(settings.timeout_seconds + SECONDS_TO_SAY_SO)
+bound_connections(settings.timeout_seconds + SECONDS_TO_SAY_SO, settings.max_connections, settings.trusted_proxies)
 service = cast("bentoml.Service[SentimentService]", SentimentService)
 if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
     service.add_asgi_middleware(
@@ -176,11 +191,11 @@ if origins := [origin.strip() for origin in settings.cors_origins.split(",") if 
         allow_headers=["authorization", "content-type", "x-api-key", "x-request-id", "x-subject"],
         expose_headers=["x-request-id", "retry-after"],
     )
-service.add_asgi_middleware(Edge, settings=settings, open_metrics=open_metrics)
 service.add_asgi_middleware(
-    Shortcut,
-    answering={
-        "/predict": lambda service, asked: service.answering.answer_text(asked.text),
-        "/batch_predict": lambda service, asked: service.answering.answer_texts(asked.texts),
-    },
+    Edge,
+    settings=settings,
+    routes=RouteTable(list_names()),
+    open_access=lambda: open_access(settings, find_home() / "rates"),
+    open_metrics=open_metrics,
 )
+service.add_asgi_middleware(Dispatch, operations=OPERATIONS)

@@ -14,6 +14,7 @@ from service.schemas import CanaryAnswer, CanaryEnd, CanaryRequest, Problem, Rel
 from service.switching import ModelSwitch, SwitchBusyError, SwitchError
 
 SECONDS_PER_MINUTE = 60
+NOT_ADMIN = Problem(code="scope", message="this wants the scope admin.")
 ENDED_BY_CALLER = "the operator asked for it"
 
 
@@ -54,7 +55,12 @@ async def stop_canary(switch: ModelSwitch) -> CanaryEnd:
 
 
 async def _change(change: Callable[[threading.Event], int]) -> int:
-    """Return how many workers changed, in a thread; a caller who leaves before the end changes nothing."""
+    """Return how many workers changed, in a thread; a caller who leaves before the end changes nothing.
+
+    Who may not change the model is refused here, too, whatever let the request come this far.
+    """
+    if "admin" not in CURRENT.get().caller.scopes:
+        raise RefusedError(HTTPStatus.FORBIDDEN, NOT_ADMIN)
     given_up = threading.Event()
     try:
         return await asyncio.to_thread(change, given_up)

@@ -1,6 +1,7 @@
 """Connections that are no good: closed after a time and a size, which uvicorn bounds only between two requests."""
 
 import asyncio
+import os
 from typing import cast
 
 import uvicorn.config
@@ -17,10 +18,13 @@ class Connection(HttpToolsProtocol):
     """
 
     seconds = 60.0
+    most = 1000
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start to watch."""
+        """Start to watch; one connection too many ends before anything is read from it."""
         super().connection_made(cast("asyncio.Transport", transport))
+        if len(self.connections) > self.most:
+            self.transport.abort()
         self._frame_bytes = 0
         self._moved = self.loop.time()
         self._watch = self.loop.call_later(self.seconds, self._check)
@@ -66,7 +70,12 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()  # a close would wait for a caller who does not read
 
 
-def bound_connections(seconds: float) -> None:
-    """Close the half-open connections of this process after so many seconds."""
+def bound_connections(seconds: float, most: int, proxies: str) -> None:
+    """Close the half-open connections of this process after so many seconds, and those beyond so many at once.
+
+    Only from `proxies`, addresses and networks separated by commas, does a header say whom a request comes from.
+    """
     Connection.seconds = seconds
+    Connection.most = most
+    os.environ["FORWARDED_ALLOW_IPS"] = proxies  # read by uvicorn, which otherwise believes whoever is on this machine
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{Connection.__name__}"

@@ -1,27 +1,22 @@
-"""The HTTP edge: bodies are bounded and checked before BentoML sees them, errors leave in one shape."""
+"""The HTTP edge: only routes of the table pass, bodies are bounded and checked here, errors leave in one shape."""
 
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from sentiment.addresses import is_loopback
 from sentiment.texts import normalise_text
-from service.access import is_loopback, open_access, say_exposed
+from service.access import Access, say_exposed
+from service.api.routes import Route, RouteTable
 from service.metrics import Metrics
 from service.refusals import OVERLOADED, Refusal, RefusedError
 from service.requests import CURRENT, REQUEST_ID_HEADER, RequestContext, choose_request_id, read_subject
-from service.schemas import (
-    BatchPredictRequest,
-    CanaryRequest,
-    FeedbackRequest,
-    PredictRequest,
-    Problem,
-    ReloadRequest,
-)
+from service.schemas import BatchPredictRequest, PredictRequest, Problem
 from service.settings import ServiceSettings
 
 Scope = MutableMapping[str, Any]
@@ -30,36 +25,20 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-RELOAD = "/reload"
-REQUESTS: dict[str, type[BaseModel]] = {
-    "/predict": PredictRequest,
-    "/batch_predict": BatchPredictRequest,
-    "/explain": PredictRequest,
-    "/feedback": FeedbackRequest,
-    RELOAD: ReloadRequest,
-    "/canary": CanaryRequest,
-}
-WANTED: dict[type[BaseModel], str] = {
-    PredictRequest: '{"text": "..."}',
-    BatchPredictRequest: '{"texts": ["...", "..."]}',
-    FeedbackRequest: '{"prediction_id": "...", "label": "..."}',
-    ReloadRequest: '{"alias": "production"}, or a version, a folder or a uri',
-    CanaryRequest: '{"version": "3", "share": 0.1, "minutes": 30}, or a folder or a uri instead of the version',
-}
 RETRY_AFTER_SECONDS = 1
 NO_ANSWER = 499
 
 logger = logging.getLogger(__name__)
 
-READINESS = "/readyz"
+READINESS = "readyz"
+NOT_FOUND = Problem(
+    code="not_found", message="there is no such path; docs.json lists what there is, for example POST /predict."
+)
+NOT_ALLOWED = Problem(
+    code="method_not_allowed", message="this path does not take this method; docs.json lists which ones do."
+)
 PROBLEMS = {
     HTTPStatus.BAD_REQUEST: Problem(code="malformed", message="the request could not be read; send JSON."),
-    HTTPStatus.NOT_FOUND: Problem(
-        code="not_found", message="there is no such path; docs.json lists what there is, for example POST /predict."
-    ),
-    HTTPStatus.METHOD_NOT_ALLOWED: Problem(
-        code="method_not_allowed", message="this path does not take this method; docs.json lists which ones do."
-    ),
     HTTPStatus.SERVICE_UNAVAILABLE: OVERLOADED,
     HTTPStatus.GATEWAY_TIMEOUT: Problem(code="timeout", message="the answer took too long; send fewer texts at once."),
 }
@@ -76,68 +55,86 @@ FAILED = Problem(code="internal", message="the service failed to answer; the err
 
 
 class Edge:
-    """ASGI middleware around the whole service."""
+    """ASGI middleware around the whole service; only what is in the table of routes passes."""
 
-    def __init__(self, app: App, settings: ServiceSettings, open_metrics: Callable[[], Metrics] | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        settings: ServiceSettings,
+        routes: RouteTable,
+        open_access: Callable[[], Access],
+        open_metrics: Callable[[], Metrics] | None = None,
+    ) -> None:
         self._app = app
+        self._routes = routes
         self._metrics = open_metrics() if open_metrics else None
         self._settings = settings
-        self._access = open_access(settings)
+        self._access = open_access()
         self._warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check a prediction request and pass it on; give every error the same shape."""
+        """Check a request and pass on what its route is given; give every error the same shape."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
         if scope["type"] == "websocket":
             await send({"type": "websocket.close"})  # no path takes one, and keys are for requests
-            return
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
             return
         request = RequestContext(choose_request_id(scope["headers"]))
         CURRENT.set(request)
         reply = _Reply(send, request)
+        found = self._routes.find(scope["path"], scope.get("raw_path"))
         try:
-            await self._handle(scope, receive, reply)
+            await self._handle(found, scope, receive, reply)
         finally:
             if self._metrics is not None:
+                route = next(iter(found.values()), None)
                 code = request.problem.code if request.problem else None
-                self._metrics.note_request(scope["path"], reply.status, request.elapsed_seconds, code)
+                self._metrics.note_request(route, reply.status, request.elapsed_seconds, code)
 
-    async def _handle(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
+    async def _handle(self, found: Mapping[str, Route], scope: Scope, receive: Receive, reply: "_Reply") -> None:
         self._warn_if_exposed(scope)
-        barred = self._access.find_refusal(
-            scope["method"], scope["path"], scope["headers"], (scope.get("client") or ("",))[0]
-        )
-        if barred is not None:
-            await _send_refusal(reply, barred)
+        if not found:
+            await _send_problem(reply, HTTPStatus.NOT_FOUND, NOT_FOUND)
             return
+        route = found.get(scope["method"])
+        if route is None:
+            allowed = ", ".join(sorted(found)).encode()
+            await _send_problem(reply, HTTPStatus.METHOD_NOT_ALLOWED, NOT_ALLOWED, [(b"allow", allowed)])
+            return
+        reply.request.route = route
+        client = (scope.get("client") or ("",))[0]
         deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
-        if scope["method"] == "POST" and scope["path"] in REQUESTS:
-            try:
+        try:
+            reply.request.caller = caller = self._access.admit(route, scope["headers"])
+            self._access.limit(caller, client, 1)
+            if route.request is not None:
+                reply.request.subject = _check_subject(scope["headers"])
                 async with asyncio.timeout_at(deadline):
                     body = await _read_body(receive, self._settings.max_body_bytes)
-                if not body and scope["path"] == RELOAD:
-                    body = b"{}"
-                reply.request.subject = _check_subject(scope["headers"])
-                reply.request.asked = _check_body(body, REQUESTS[scope["path"]], self._settings)
-            except RefusedError as error:
-                await _send_refusal(reply, error.refusal)
-                return
-            except TimeoutError:
-                await _send_problem(reply, HTTPStatus.REQUEST_TIMEOUT, LATE_BODY, [(b"connection", b"close")])
-                return
-            scope = {
-                **scope,
-                "headers": [*_drop_content_type(scope["headers"]), (b"content-type", b"application/json")],
-            }
-            receive = _replay(body, receive)
+                reply.request.asked = asked = _check_body(body, route, route.request, self._settings)
+                self._access.limit(caller, client, _count_texts(asked) - 1)
+        except RefusedError as error:
+            await _send_refusal(reply, error.refusal)
+            return
+        except TimeoutError:
+            await _send_problem(reply, HTTPStatus.REQUEST_TIMEOUT, LATE_BODY, [(b"connection", b"close")])
+            return
+        inner = {
+            **scope,
+            "path": route.path,
+            "raw_path": route.path.encode(),
+            "query_string": scope.get("query_string", b"") if route.query else b"",
+        }
         try:
             async with asyncio.timeout_at(deadline):
-                await self._app(scope, receive, _ErrorShaper(reply, scope["path"]))
+                await self._app(inner, _receive_no_body(receive), _ErrorShaper(reply, route))
         except TimeoutError:
             if reply.status != NO_ANSWER:
                 return  # whoever asked does not read the answer
             await _send_problem(reply, HTTPStatus.GATEWAY_TIMEOUT, PROBLEMS[HTTPStatus.GATEWAY_TIMEOUT])
+        finally:
+            self._access.charge(caller, client, reply.request.owed_texts)
 
     def _warn_if_exposed(self, scope: Scope) -> None:
         """Say once, when somebody reaches the service from elsewhere, that nobody needs a key."""
@@ -166,23 +163,23 @@ class _Reply:
 class _ErrorShaper:
     """Replaces the body of an error from further in by the one shape."""
 
-    def __init__(self, reply: _Reply, path: str) -> None:
+    def __init__(self, reply: _Reply, route: Route) -> None:
         self._reply = reply
-        self._path = path
+        self._route = route
         self._replaced = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] >= HTTPStatus.BAD_REQUEST:
             self._replaced = True
             kept = [(name, value) for name, value in message.get("headers", []) if name == b"allow"]
-            problem = self._reply.request.problem or _choose_problem(message["status"], self._path)
+            problem = self._reply.request.problem or _choose_problem(message["status"], self._route)
             await _send_problem(self._reply, message["status"], problem, kept)
         elif not self._replaced:
             await self._reply(message)
 
 
-def _choose_problem(status: int, path: str) -> Problem:
-    if status == HTTPStatus.SERVICE_UNAVAILABLE and path == READINESS:
+def _choose_problem(status: int, route: Route) -> Problem:
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and route.name == READINESS:
         return NOT_READY
     fallback = FAILED if status >= HTTPStatus.INTERNAL_SERVER_ERROR else REFUSED
     return next((problem for known, problem in PROBLEMS.items() if known == status), fallback)
@@ -202,11 +199,13 @@ def find_problem(text: str, settings: ServiceSettings) -> Problem | None:
     return None
 
 
-def _check_body(body: bytes, shape: type[BaseModel], settings: ServiceSettings) -> BaseModel:
+def _check_body(body: bytes, route: Route, shape: type[BaseModel], settings: ServiceSettings) -> BaseModel:
+    if not body and not route.needs_body:
+        body = b"{}"
     try:
         request = shape.model_validate_json(body)
     except ValidationError as error:
-        raise _refuse_invalid(error, shape) from None
+        raise _refuse_invalid(error, route.wanted) from None
     if isinstance(request, PredictRequest):
         problem = find_problem(request.text, settings)
         if problem is not None:
@@ -225,6 +224,10 @@ def _check_subject(headers: list[tuple[bytes, bytes]]) -> str:
         raise RefusedError(HTTPStatus.BAD_REQUEST, BAD_SUBJECT) from None
 
 
+def _count_texts(asked: BaseModel) -> int:
+    return len(asked.texts) if isinstance(asked, BatchPredictRequest) else 1
+
+
 def _check_batch(texts: list[str], limit: int) -> None:
     if not texts:
         raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, EMPTY_BATCH)
@@ -234,11 +237,10 @@ def _check_batch(texts: list[str], limit: int) -> None:
         raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, problem)
 
 
-def _refuse_invalid(error: ValidationError, shape: type[BaseModel]) -> RefusedError:
+def _refuse_invalid(error: ValidationError, wanted: str) -> RefusedError:
     """Return the refusal for a body of the wrong shape, without a word of what it said."""
     mistake = error.errors(include_url=False, include_input=False)[0]
     bounds = mistake.get("ctx", {})
-    wanted = WANTED[shape]
     if mistake["type"] == "json_invalid":
         problem = Problem(code="malformed", message=f"the body is not JSON in UTF-8; wanted {wanted}.")
         return RefusedError(HTTPStatus.BAD_REQUEST, problem)
@@ -273,17 +275,18 @@ async def _read_body(receive: Receive, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def _drop_content_type(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    return [(name, value) for name, value in headers if name != b"content-type"]
+def _receive_no_body(receive: Receive) -> Receive:
+    """Return what tells of an empty body, and then of nothing but the caller who leaves."""
+    messages = [{"type": "http.request", "body": b"", "more_body": False}]
 
+    async def receive_no_body() -> Message:
+        if messages:
+            return messages.pop()
+        while (message := await receive())["type"] == "http.request":
+            pass
+        return message
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    messages = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return replay
+    return receive_no_body
 
 
 async def _send_refusal(reply: _Reply, refusal: Refusal) -> None:

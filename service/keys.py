@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, get_args
 
 import click
 
 from sentiment.errors import ConfigError
+from service.api.routes import SCOPES, Scope
 
-Scope = Literal["predict", "admin"]
-
-SCOPES: tuple[Scope, ...] = get_args(Scope)
 PREFIX = "sg_"
 KEY_BYTES = 32
 DIGEST_LENGTH = 64
 FIELDS = (3, 4)
-SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_LOOKS = 0.5
+VARIABLE = "SENTIMENT_API_KEYS"
+CALLER: tuple[Scope, ...] = ("predict", "feedback")
+WAY_OUT = "make one with `python -m service.keys NAME --file FILE`, or unset the variable to ask for no keys."
 WORD = re.compile(r"[^\s#;][^\s;]*")
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,11 @@ class ApiKey:
     scopes: frozenset[Scope]
     digest: str
     last_day: date | None = None
+
+    @property
+    def granted(self) -> frozenset[Scope]:
+        """What it is good for; who may change the model may read what it does."""
+        return self.scopes | {"read"} if "admin" in self.scopes else self.scopes
 
     def is_expired(self, now: datetime) -> bool:
         """Return whether its last day is over."""
@@ -74,38 +79,31 @@ def write_key(key: ApiKey) -> str:
 
 
 def read_keys(lines: Iterable[str], origin: str) -> tuple[ApiKey, ...]:
-    """Return the keys in lines; empty ones and those that start with # are passed over.
-
-    Raises ConfigError that names the line, but says nothing of what it holds.
-    """
-    keys = []
-    for number, line in enumerate(lines, start=1):
-        fields = line.split()
-        if not fields or fields[0].startswith("#"):
-            continue
-        try:
-            keys.append(_read_fields(fields))
-        except ValueError:
-            raise ConfigError(
-                f"line {number} of {origin} is not an API key; wanted name, scopes ({', '.join(SCOPES)}), SHA-256 and,"
-                " if it ends, its last day, as `python -m service.keys` writes them."
-            ) from None
-    return tuple(keys)
+    """Return the keys in lines. Raises ConfigError that names the first line that is none, and not what it holds."""
+    keys, mistakes = _read_lines(lines)
+    if mistakes:
+        raise ConfigError(_say_mistake(mistakes[0], origin))
+    return keys
 
 
 class KeyRing:
-    """The keys of a file and of a variable; the file is read again when it changes, so that a key can be withdrawn.
+    """The keys of a file and of a variable; the file is read again while the service runs, so that keys come and go.
 
-    A file that cannot be read any more leaves the keys as they were.
+    A line that is no key counts for nothing, nor does a file that cannot be read: what was in them is withdrawn.
     """
 
-    def __init__(self, file: Path | None, given: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, file: Path | None, given: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`given` is what the variable holds. Raises ConfigError where a setting that is there holds no key."""
         self._file = file
-        self._given = read_keys(given.split(";"), "SENTIMENT_API_KEYS")
+        self._given = () if given is None else read_keys(given.split(";"), VARIABLE)
         self._clock = clock
         self._looked = clock()
-        self._stamp, self._from_file = _read_file(file) if file else ((0, 0), ())
-        self._complaint: tuple[tuple[int, int] | None, str] | None = None
+        self._content = _read_file(file) if file else ""
+        self._from_file = read_keys(self._content.splitlines(), str(file))
+        self._complaint = ""
+        for origin, keys in ((VARIABLE if given is not None else None, self._given), (file, self._from_file)):
+            if origin and not keys:
+                raise ConfigError(f"{origin} holds no API key; {WAY_OUT}")
 
     @property
     def keys(self) -> tuple[ApiKey, ...]:
@@ -121,18 +119,45 @@ class KeyRing:
         return self._file is None and not self._given
 
     def _look(self, file: Path) -> None:
-        """Read the file where it is not as it was, and say once what is wrong with it."""
-        stamp: tuple[int, int] | None = None
+        """Take the keys of the file as it is now, and say once what is wrong with it."""
         try:
-            stamp = _stamp(file)
-            if stamp != self._stamp:
-                self._stamp, self._from_file = _read_file(file)
-                logger.info("%d API keys read from %s", len(self._from_file), file)
-            self._complaint = None
-        except (OSError, ConfigError) as error:
-            if self._complaint != (complaint := (stamp, str(error))):
-                logger.warning("the API keys stay as they were: %s", error)
-            self._complaint = complaint
+            content = _read_file(file)
+        except ConfigError as error:
+            self._content, self._from_file = "", ()
+            self._complain(f"no key of the file counts: {error}")
+            return
+        if content == self._content and not self._complaint:
+            return
+        self._from_file, mistakes = _read_lines(content.splitlines())
+        if content != self._content:
+            logger.info("%d API keys read from %s", len(self._from_file), file)
+        self._content = content
+        self._complain("".join(f"a key does not count: {_say_mistake(number, str(file))}" for number in mistakes[:1]))
+
+    def _complain(self, complaint: str) -> None:
+        if complaint and complaint != self._complaint:
+            logger.warning("%s", complaint)
+        self._complaint = complaint
+
+
+def _read_lines(lines: Iterable[str]) -> tuple[tuple[ApiKey, ...], list[int]]:
+    """Return the keys in lines, and the numbers of lines that are none; empty ones and comments are passed over."""
+    keys, mistakes = [], []
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        if fields and not fields[0].startswith("#"):
+            try:
+                keys.append(_read_fields(fields))
+            except ValueError:
+                mistakes.append(number)
+    return tuple(keys), mistakes
+
+
+def _say_mistake(number: int, origin: str) -> str:
+    return (
+        f"line {number} of {origin} is not an API key; wanted name, scopes ({', '.join(SCOPES)}), SHA-256 and,"
+        " if it ends, its last day, as `python -m service.keys` writes them."
+    )
 
 
 def _read_fields(fields: Sequence[str]) -> ApiKey:
@@ -148,27 +173,17 @@ def _read_fields(fields: Sequence[str]) -> ApiKey:
     return ApiKey(fields[0], scopes, bytes.fromhex(fields[2]).hex(), last_day)
 
 
-def _stamp(file: Path) -> tuple[int, int]:
-    found = file.stat()
-    return found.st_mtime_ns, found.st_size
-
-
-def _read_file(file: Path) -> tuple[tuple[int, int], tuple[ApiKey, ...]]:
+def _read_file(file: Path) -> str:
     try:
-        stamp = _stamp(file)
-        lines = file.read_text(encoding="utf-8").splitlines()
+        return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"the key file {file} cannot be read ({type(error).__name__}); make one with"
-            " `python -m service.keys NAME --file FILE`, or unset SENTIMENT_API_KEY_FILE."
-        ) from error
-    return stamp, read_keys(lines, str(file))
+        raise ConfigError(f"the key file {file} cannot be read ({type(error).__name__}); {WAY_OUT}") from error
 
 
 @click.command()
 @click.argument("name")
 @click.option("--file", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Key file to add it to.")
-@click.option("--scope", "scopes", type=click.Choice(SCOPES), multiple=True, default=("predict",), show_default=True)
+@click.option("--scope", "scopes", type=click.Choice(SCOPES), multiple=True, default=CALLER, show_default=True)
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Last day on which it holds, UTC.")
 def main(name: str, file: Path, scopes: tuple[Scope, ...], until: datetime | None) -> None:
     """Make an API key called NAME: it is shown once, its digest is added to the file."""

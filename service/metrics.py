@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sentiment.bundle import Card
 from sentiment.predictor import Prediction
+from service.api.routes import Route
 from service.prediction_log.shipper import LogStatus
 from service.scores import EvaluationScores
 
@@ -18,20 +19,6 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-ROUTES = (
-    "/predict",
-    "/batch_predict",
-    "/explain",
-    "/feedback",
-    "/reload",
-    "/canary",
-    "/model",
-    "/health",
-    "/metrics",
-    "/",
-    "/dashboard",
-)
-FOLDERS = {"/static/": "/static/*", "/dashboard/": "/dashboard/*"}
 OTHER = "other"
 SECONDS = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16)
 TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -94,11 +81,11 @@ class Metrics:
         self._canary_seconds = histogram("canary_seconds", "To the answer, while there is a canary.", SECONDS, "role")
         self._texts_per_call = histogram("texts_per_call", "Texts that shared a call of the model.", TEXTS)
 
-    def note_request(self, path: str, status: int, seconds: float, problem: str | None) -> None:
-        """Count a request, and the code of the problem that it ended with."""
-        route = name_route(path)
-        self._requests.labels(route, str(status)).inc()
-        self._request_seconds.labels(route).observe(seconds)
+    def note_request(self, route: Route | None, status: int, seconds: float, problem: str | None) -> None:
+        """Count a request, to no route of the table where that is None, and the code of the problem it ended with."""
+        label = route.label if route else OTHER
+        self._requests.labels(label, str(status)).inc()
+        self._request_seconds.labels(label).observe(seconds)
         if problem is not None:
             self.note_problem(problem)
 
@@ -147,13 +134,6 @@ class Metrics:
         MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
         registry.register(_StateCollector(state))
         return prometheus_client.generate_latest(registry)
-
-
-def name_route(path: str) -> str:
-    """Return the label for a path: itself where it is a route, else one for all of its folder."""
-    if path in ROUTES:
-        return path
-    return next((label for folder, label in FOLDERS.items() if path.startswith(folder)), OTHER)
 
 
 class _StateCollector:

@@ -30,10 +30,10 @@ class Refusal:
 class RefusedError(BentoMLException):
     """Ends a request with a refusal, wherever it is raised: before the model is asked or after."""
 
-    def __init__(self, status: HTTPStatus, problem: Problem) -> None:
+    def __init__(self, status: HTTPStatus, problem: Problem, retry_after_seconds: int | None = None) -> None:
         super().__init__(problem.message)
         self.error_code = status
-        self.refusal = Refusal(status, problem)
+        self.refusal = Refusal(status, problem, retry_after_seconds)
         CURRENT.get().problem = problem
 
 

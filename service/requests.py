@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
+from service.api.routes import Route, Scope
 from service.prediction_log.entries import make_id
 from service.schemas import Problem
 
@@ -16,16 +17,31 @@ SUBJECT_HEADER = b"x-subject"
 SOUND_SUBJECT = re.compile(rb"[!-~]{1,256}")
 
 
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, by the name of the key, and what that key is good for."""
+
+    name: str
+    scopes: frozenset[Scope]
+
+
+STRANGER = Caller("", frozenset())
+
+
 @dataclass
 class RequestContext:
-    """The request's id, its start, what it asks once that was checked, and the problem that it ended with.
+    """The request's id and start; its route, caller and checked body once they are known; how it went wrong.
 
+    `owed_texts` are texts that the model answered for it beyond those in its body.
     `subject` is the caller's id of the person whose text it is, empty where he names none.
     """
 
     id: str
     started: float = field(default_factory=time.perf_counter)
+    route: Route | None = None
+    caller: Caller = STRANGER
     asked: BaseModel | None = None
+    owed_texts: int = 0
     problem: Problem | None = None
     subject: str = ""
 

@@ -1,4 +1,4 @@
-"""What is read with GET: the card, the health, the counters, the description of the API; and the canary."""
+"""What is read with GET: the card, the health, the counters, the description of the API, the pages."""
 
 import asyncio
 from dataclasses import asdict
@@ -10,15 +10,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.changing import start_canary, stop_canary
+from service.api.routes import ROUTES, STATIC
 from service.metrics import NamedModel, State
 from service.openapi import describe_api
 from service.opening import Canary, Served
-from service.pages.routes import pages
+from service.pages.routes import PAGES, Endpoint, send_file
 from service.prediction_log.log import PredictionLog
-from service.refusals import RefusedError
-from service.requests import CURRENT
-from service.schemas import CanaryRequest
 from service.settings import ServiceSettings
 from service.shadow import Shadow
 from service.workers import list_workers
@@ -56,16 +53,6 @@ async def show_health(_: Request) -> JSONResponse:
     )
 
 
-async def change_canary(_: Request) -> Response:
-    """Answer `POST /canary`, which the edge has checked, once every worker asks it, and `DELETE` once none does."""
-    switch, wanted = bentoml.get_current_service().switch, CURRENT.get().asked
-    try:
-        done = await (start_canary(switch, wanted) if isinstance(wanted, CanaryRequest) else stop_canary(switch))
-    except RefusedError as refused:
-        return Response(status_code=refused.error_code)
-    return JSONResponse(done.model_dump())
-
-
 async def show_metrics(_: Request) -> Response:
     """Answer `GET /metrics` with what all workers counted."""
     text = await asyncio.to_thread(_render_metrics, bentoml.get_current_service())
@@ -101,16 +88,18 @@ async def show_description(_: Request) -> JSONResponse:
     return JSONResponse(describe_api(ServiceSettings()))
 
 
+READINGS: dict[str, Endpoint] = {
+    "model": show_model,
+    "health": show_health,
+    "metrics": show_metrics,
+    "docs": show_description,
+    **PAGES,
+}
+"""Answers to the routes of these names."""
+
 readings = Starlette(
     routes=[
-        Route("/canary", change_canary, methods=["POST", "DELETE"]),
-        Route("/model", show_model),
-        Route("/health", show_health),
-        Route("/metrics", show_metrics),
-        Route("/docs.json", show_description),
-        # Again, for the dashboard: its key need not be one that may predict.
-        Route("/dashboard/model", show_model),
-        Route("/dashboard/health", show_health),
-        *pages,
+        *(Route(route.path, READINGS[route.name]) for route in ROUTES if route.name in READINGS),
+        Route(f"{STATIC}{{name:path}}", send_file),
     ]
 )

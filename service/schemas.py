@@ -1,10 +1,12 @@
-"""What goes over the wire: requests, answers and the one shape of an error."""
+"""What goes over the wire: requests, parameters, answers and the one shape of an error."""
 
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAX_CANARY_MINUTES = 7 * 24 * 60
+MAX_HOURS = 24 * 366
+UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 WHERE_THERE_IS_ONE: Any = Field(None, exclude_if=lambda value: value is None)
 
 
@@ -29,7 +31,7 @@ class FeedbackRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    prediction_id: str = Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+    prediction_id: str = Field(pattern=UUID)
     label: str
 
 
@@ -96,6 +98,34 @@ class CanaryEnd(BaseModel):
     model_version: str
     workers: int
     request_id: str
+
+
+class Everything(BaseModel):
+    """No conditions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Window(BaseModel):
+    """The last so many hours."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hours: int = Field(24, ge=1, le=MAX_HOURS)
+
+
+class Search(BaseModel):
+    """Which predictions to list; `before` is the cursor of the page before, `id` is of a prediction or a request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field("", max_length=1000)
+    label: str | None = Field(None, max_length=200)
+    version: str | None = Field(None, max_length=200)
+    uncertain: bool | None = None
+    id: str | None = Field(None, max_length=128)
+    before: str | None = Field(None, pattern=UUID)
+    limit: int = Field(50, ge=1, le=200)
 
 
 class Problem(BaseModel):

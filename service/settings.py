@@ -1,6 +1,7 @@
 """The settings of the service, read once from `SENTIMENT_*` variables."""
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 
 from limits import parse_many
@@ -27,9 +28,11 @@ class ServiceSettings(BaseSettings):
     timeout_seconds: int = Field(30, ge=1, description="Seconds after which a request is given up.")
     access_log: bool = Field(False, description="Write a line for each request.")
     tracing: bool = Field(False, description="Let BentoML trace requests; where to is in BentoML's own configuration.")
-    api_keys: SecretStr = Field(SecretStr(""), description="Lines of a key file, separated by semicolons.")
+    api_keys: SecretStr | None = Field(None, description="Lines of a key file, separated by semicolons.")
     api_key_file: Path | None = Field(None, description="File of API keys, made by `python -m service.keys`.")
-    rate_limit: str = Field("", description="Requests per key and worker, for example 600/minute; empty for no limit.")
+    rate_limit: str = Field("", description="Texts per key, for example 600/minute;100000/day; empty for no limit.")
+    trusted_proxies: str = Field("", description="Addresses or networks whose X-Forwarded-For counts, by commas.")
+    max_connections: int = Field(1000, ge=1, description="Connections that one worker keeps open.")
     cors_origins: str = Field("", description="Origins whose pages may ask, separated by commas; * for all.")
     frame_origins: str = Field("", description="Origins whose pages may show ours in a frame, separated by commas.")
     explain_max_parts: int = Field(64, ge=2, description="Parts that an explanation tells apart; words are joined.")
@@ -44,14 +47,24 @@ class ServiceSettings(BaseSettings):
     spool_folder: Path | None = Field(None, description="Where entries wait; by default `spool` in the state folder.")
     spool_max_bytes: int = Field(1_000_000_000, ge=1, description="Bytes that may wait there.")
 
+    require_signature: bool = Field(False, description="Open only models that a trusted key signed.")
+
     shadow_model: str = Field("", description="A version, bundle folder or URI that answers silently, too.")
     shadow_share: float = Field(0.1, ge=0, le=1, description="Share of the texts that it answers.")
 
-    @field_validator("spool_folder", "api_key_file", "hash_key_file", mode="before")
+    @field_validator("spool_folder", "hash_key_file", mode="before")
     @classmethod
     def check_path(cls, value: object) -> object:
         """Take an empty variable for one that is not set."""
         return value or None
+
+    @field_validator("api_key_file", mode="before")
+    @classmethod
+    def check_key_file(cls, value: object) -> object:
+        """Refuse an empty variable: somebody wanted keys."""
+        if value == "":
+            raise ValueError("it is set and names no file; name one, or unset it to ask for no keys")
+        return value
 
     @field_validator("frame_origins")
     @classmethod
@@ -66,6 +79,17 @@ class ServiceSettings(BaseSettings):
         """Return the origins of `frame_origins`."""
         return _split(self.frame_origins)
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def check_proxies(cls, value: str) -> str:
+        """Refuse what names no address; `*` would let every caller say where it comes from."""
+        for proxy in _split(value):
+            try:
+                ip_network(proxy)
+            except ValueError:
+                raise ValueError(f"{proxy!r} is no address or network; wanted for example 10.0.0.0/8") from None
+        return value
+
     @field_validator("rate_limit")
     @classmethod
     def check_rate(cls, value: str) -> str:
@@ -75,8 +99,8 @@ class ServiceSettings(BaseSettings):
                 rates = [rate for rate in parse_many(value) if rate.amount > 0]
             except ValueError:
                 rates = []
-            if len(rates) != 1:
-                raise ValueError(f"{value!r} is not a rate; wanted for example 600/minute or 10/second")
+            if len(rates) != len(re.split("[,;|]", value)):
+                raise ValueError(f"{value!r} is not a rate; wanted for example 600/minute or 10/second;50000/day")
         return value
 
 

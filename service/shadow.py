@@ -15,7 +15,7 @@ from typing import Literal
 from sentiment.errors import SentimentError
 from sentiment.soundness import open_sound_model
 from service.model import fetch_model
-from service.opening import Served
+from service.opening import OpenModel, Served
 from service.prediction_log.entries import ShadowEntry, make_id
 from service.prediction_log.log import Answered
 from service.schemas import ReloadRequest
@@ -168,11 +168,11 @@ def is_sampled(prediction_id: str, share: float) -> bool:
     return int(prediction_id[-SAMPLED_DIGITS:], 16) < share * SAMPLED_RANGE
 
 
-def open_challenger(name: str, parent: Path) -> Served:
+def open_challenger(name: str, parent: Path, open_model: OpenModel = open_sound_model) -> Served:
     """Return the model of a version, a folder or a URI. Raises BundleError when it is not sound."""
     with TemporaryDirectory(dir=parent, prefix="shadow-") as scratch:
         folder, version = fetch_model(describe_source(name), Path(scratch) / "bundle")
-        return Served(open_sound_model(folder), version)
+        return Served(open_model(folder), version)
 
 
 def describe_source(name: str) -> ReloadRequest:

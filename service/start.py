@@ -9,10 +9,11 @@ from contextlib import closing
 import click
 from bentoml.exceptions import BentoMLException
 
+from sentiment.addresses import is_loopback
 from sentiment.state import CHECKOUT
-from service.access import is_loopback, open_access, say_exposed
+from service.access import open_access, say_exposed
 from service.checking import check_settings
-from service.model import find_model_tag
+from service.model import find_admitted_tag
 
 MAX_PORT = 65535
 
@@ -41,14 +42,17 @@ def main(host: str, port: int) -> None:
     """Serve the model in production until Ctrl-C."""
     require_free_port(host, port)
     try:
-        tag = find_model_tag()
-        access = open_access(check_settings())
+        settings = check_settings()
+        tag = find_admitted_tag(signed=settings.require_signature)
+        access = open_access(settings)
     except BentoMLException as error:
         raise click.ClickException(str(error)) from error
     if access.is_open and not is_loopback(host):
         click.secho(f"warning: {say_exposed(host)}", err=True, bold=True)
     address = f"http://{host}:{port}"
-    click.echo(f"serving {tag}; try it on {address}/, see how it does on {address}/dashboard; Ctrl-C stops it")
+    click.echo(
+        f"serving {tag}; try it on {address}/, see how it does on {access.find_dashboard(address)}; Ctrl-C stops it"
+    )
     command = [sys.executable, "-m", "bentoml", "serve", str(CHECKOUT), "--host", host, "--port", str(port)]
     os.execv(sys.executable, command)  # noqa: S606
 

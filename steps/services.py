@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
+from sentiment.addresses import is_loopback
+from sentiment.admin_token import read_admin_token
 from sentiment.errors import ServiceError
 from sentiment.promotion import Move
 from sentiment.state import locate_state
@@ -77,6 +79,13 @@ def read_key(key_file: str) -> str:
         raise ServiceError(f"the key file {name!r} cannot be read: {reason}; wanted one line with the key.") from error
 
 
+def authorize(url: str, key: str) -> dict[str, str]:
+    """Return the headers that present the key or, to a service on this machine, the token of this installation."""
+    if not key and is_loopback(urlsplit(url).hostname or ""):
+        key = read_admin_token(locate_state().admin_token)
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
 def switch_services(move: Move, urls: Sequence[str], key: str) -> None:
     """Return once every worker of every service answers from the model in production.
 
@@ -97,8 +106,8 @@ def switch_services(move: Move, urls: Sequence[str], key: str) -> None:
 def _switch(url: str, key: str, move: Move) -> str:
     """Return what is wrong with one service in the end, or nothing."""
     started = time.monotonic()
-    headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
+        headers = authorize(url, key)
         with httpx.Client(base_url=url, headers=headers, timeout=SWITCH_SECONDS, trust_env=False) as client:
             if refusal := _reload(client, move, started + SWITCH_SECONDS):
                 return f"{url} does not take it: {refusal}; {_say_served(client)}"
@@ -149,7 +158,7 @@ def _say_served(client: httpx.Client) -> str:
 def _get(client: httpx.Client, name: str) -> dict[str, Any]:
     """Return what the service shows to its operators, empty where it shows nothing."""
     with suppress(ValueError):
-        found = client.get(f"/dashboard/{name}").json()
+        found = client.get(f"/{name}").json()
         if isinstance(found, dict):
             return found
     return {}

@@ -2,6 +2,11 @@
 
 locals {
   balanced = var.certificate_arn == null ? 0 : 1
+  public_paths = {
+    1 = ["/predict", "/batch_predict", "/explain", "/feedback"]
+    2 = ["/model", "/health", "/livez", "/readyz", "/docs.json"]
+    3 = ["/", "/static/*"]
+  }
 }
 
 resource "aws_security_group" "balancer" {
@@ -72,7 +77,33 @@ resource "aws_lb_listener" "https" {
   certificate_arn   = var.certificate_arn
 
   default_action {
+    type = "fixed-response"
+
+    fixed_response {
+      status_code  = "404"
+      content_type = "application/json"
+      message_body = jsonencode({
+        code    = "not_found"
+        message = "there is no such path here; docs.json lists what there is, for example POST /predict."
+      })
+    }
+  }
+}
+
+# What the service calls public, and nothing else; a rule takes five paths at most.
+resource "aws_lb_listener_rule" "public" {
+  for_each     = local.balanced == 1 ? local.public_paths : {}
+  listener_arn = aws_lb_listener.https[0].arn
+  priority     = each.key
+
+  action {
     type             = "forward"
     target_group_arn = aws_lb_target_group.service[0].arn
+  }
+
+  condition {
+    path_pattern {
+      values = each.value
+    }
   }
 }

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from service.refusals import RefusedError
-from service.schemas import Problem
+from service.schemas import Everything, Problem, Search, Window
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -20,37 +20,7 @@ if TYPE_CHECKING:
 Query = TypeVar("Query", bound=BaseModel)
 Reading = Literal["read_activity", "read_latencies", "read_feedback", "read_agreement"]
 
-MAX_HOURS = 24 * 366
 REASONS = {"string_pattern_mismatch": "it is not the cursor of a page"}
-UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
-
-
-class Everything(BaseModel):
-    """No conditions."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Window(BaseModel):
-    """The last so many hours."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    hours: int = Field(24, ge=1, le=MAX_HOURS)
-
-
-class Search(BaseModel):
-    """Which predictions to list; `before` is the cursor of the page before, `id` is of a prediction or a request."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    text: str = Field("", max_length=1000)
-    label: str | None = Field(None, max_length=200)
-    version: str | None = Field(None, max_length=200)
-    uncertain: bool | None = None
-    id: str | None = Field(None, max_length=128)
-    before: str | None = Field(None, pattern=UUID)
-    limit: int = Field(50, ge=1, le=200)
 
 
 @dataclass(frozen=True)

@@ -10,21 +10,11 @@ import bentoml
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from service.pages.assets import find_headers, list_names, read_asset
-from service.pages.queries import (
-    Everything,
-    Query,
-    Search,
-    Window,
-    check_query,
-    find_evaluations,
-    find_in_window,
-    find_predictions,
-)
+from service.pages.queries import Query, check_query, find_evaluations, find_in_window, find_predictions
 from service.refusals import RefusedError
-from service.schemas import Problem
+from service.schemas import Everything, Problem, Search, Window
 from service.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -36,6 +26,7 @@ LOG_UNREAD = Problem(
 )
 
 TRY_IT, DASHBOARD = "index.html", "dashboard.html"
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 async def show_try_it(request: Request) -> Response:
@@ -74,7 +65,7 @@ async def _send(request: Request, name: str) -> Response:
 
 def answer_from_database(
     shape: type[Query], find: "Callable[[Query, sa.Engine], object]", *, of_log: bool = True
-) -> Callable[[Request], Awaitable[Response]]:
+) -> Endpoint:
     """Return an endpoint that answers with what is found for the parameters of a request, where there is a log."""
 
     async def answer(request: Request) -> Response:
@@ -90,14 +81,14 @@ def answer_from_database(
     return answer
 
 
-pages = [
-    Route("/", show_try_it),
-    Route("/dashboard", show_dashboard),
-    Route("/static/{name:path}", send_file),
-    Route("/dashboard/activity", answer_from_database(Window, find_in_window("read_activity"))),
-    Route("/dashboard/latencies", answer_from_database(Window, find_in_window("read_latencies"))),
-    Route("/dashboard/feedback", answer_from_database(Window, find_in_window("read_feedback"))),
-    Route("/dashboard/agreement", answer_from_database(Window, find_in_window("read_agreement"))),
-    Route("/dashboard/predictions", answer_from_database(Search, find_predictions)),
-    Route("/dashboard/evaluations", answer_from_database(Everything, find_evaluations, of_log=False)),
-]
+PAGES: dict[str, Endpoint] = {
+    "try_it": show_try_it,
+    "dashboard": show_dashboard,
+    "dashboard_activity": answer_from_database(Window, find_in_window("read_activity")),
+    "dashboard_latencies": answer_from_database(Window, find_in_window("read_latencies")),
+    "dashboard_feedback": answer_from_database(Window, find_in_window("read_feedback")),
+    "dashboard_agreement": answer_from_database(Window, find_in_window("read_agreement")),
+    "dashboard_predictions": answer_from_database(Search, find_predictions),
+    "dashboard_evaluations": answer_from_database(Everything, find_evaluations, of_log=False),
+}
+"""Answers to the routes of these names."""

@@ -24,7 +24,9 @@ class Visit:
     hosts: set[str] = field(default_factory=set)
 
     def open(self, path: str) -> Page:
-        self.page.goto(f"{self.service.url}{path}")
+        """Open a page as `make serve` shows it, with the token where that opens something."""
+        token = f"#token={self.service.token}" if path == "/dashboard" and self.service.token else ""
+        self.page.goto(f"{self.service.url}{path}{token}")
         return self.page
 
 

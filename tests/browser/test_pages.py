@@ -219,7 +219,7 @@ def test_a_chart_is_also_a_table(visitor):
 def test_a_service_with_keys_asks_for_one(browser, store, tmp_path):
     """The page asks for a key where the service wants one, keeps it in its tab, and goes on with the question."""
     keys = tmp_path / "keys.txt"
-    command = [sys.executable, "-m", "service.keys", "me", "--file", str(keys), "--scope", "predict"]
+    command = [sys.executable, "-m", "service.keys", "me", "--file", str(keys)]
     key = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.strip()
     with (
         run_service(store, tmp_path, SENTIMENT_API_KEY_FILE=str(keys), SENTIMENT_LOG_PREDICTIONS="false") as service,
@@ -238,7 +238,7 @@ def test_a_service_with_keys_asks_for_one(browser, store, tmp_path):
         kept = page.evaluate("[sessionStorage.length, localStorage.length, document.cookie]")
         assert kept == [1, 0, ""]
         page = visitor.open("/dashboard")
-        expect(page.locator(".key")).to_contain_text("wants the scope admin")
+        expect(page.locator(".key")).to_contain_text("wants the scope read")
 
 
 def test_a_dashboard_without_a_log_says_so(browser, store, tmp_path):

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
+from sentiment.admin_token import read_admin_token
 from sentiment.state import CHECKOUT
 from steps.bento import find_free_port, wait_until_ready
 
@@ -31,6 +32,7 @@ bundle = make_tiny_bundle(Path(sys.argv[1]))
 store_model(seal_bundle(bundle.folder, replace(bundle.card, uncertain_below=0.45)), {TAG!r})
 """
 WORKER = "_bentoml_impl.worker.service"
+GUARDED = ("/reload", "/canary", "/dashboard/")
 STARTED = "Service sentigate initialized"
 
 
@@ -91,13 +93,25 @@ class Service:
 
     def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return httpx.post(f"{self.url}{path}", content=content, **{"timeout": 60, **options}, trust_env=False)
+        return self.request("POST", path, content=content, **{"timeout": 60, **options})
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.request("GET", path, **options)
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        return httpx.request(method, f"{self.url}{path}", timeout=30, trust_env=False, **options)
+        """Ask as a caller or, for what is guarded and where no headers are given, as the operator."""
+        if path.startswith(GUARDED):
+            options = {"headers": self.operator, **options}
+        return httpx.request(method, f"{self.url}{path}", **{"timeout": 30, **options}, trust_env=False)
+
+    @property
+    def operator(self) -> dict[str, str]:
+        """The headers of whoever can read the state folder; none where the service asks for keys."""
+        return {"authorization": f"Bearer {self.token}"} if self.token else {}
+
+    @property
+    def token(self) -> str:
+        return read_admin_token(self.state / "admin_token")
 
     def predict(self, text: str) -> str:
         """Return the id of the answer to a text."""

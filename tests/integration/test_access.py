@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -5,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 
 import bentoml
@@ -26,16 +28,12 @@ QUESTIONS = [
     ("GET", "/metrics", None),
     ("GET", "/docs.json", None),
     ("GET", "/dashboard/predictions", None),
-    ("GET", "/nowhere", None),
     ("POST", "/predict", b'{"text": "good"}'),
     ("POST", "/predict", b'{"text": '),
     ("POST", "/batch_predict", b'{"texts": ["good"]}'),
     ("POST", "/explain", b'{"text": "good"}'),
     ("POST", "/feedback", b'{"prediction_id": "00000000-0000-0000-0000-000000000000", "label": "positive"}'),
     ("POST", "/reload", b"{}"),
-    ("POST", "//reload", b"{}"),
-    ("POST", "/reload/", b"{}"),
-    ("POST", "/%72eload", b"{}"),
 ]
 
 
@@ -97,8 +95,9 @@ def service(store, made, tmp_path_factory) -> Iterator[Guarded]:
 
 @pytest.fixture(scope="module")
 def limited(store, made, tmp_path_factory) -> Iterator[Guarded]:
-    """A service that lets a key ask a few times in a few seconds."""
-    variables = {"SENTIMENT_API_KEY_FILE": str(made[0]), "SENTIMENT_RATE_LIMIT": f"{RATE}/{RATE_SECONDS} second"}
+    """A service of two workers that answers a key a few texts in a few seconds."""
+    rates = {"SENTIMENT_RATE_LIMIT": f"{RATE}/{RATE_SECONDS} second", "SENTIMENT_WORKERS": "2"}
+    variables = {"SENTIMENT_API_KEY_FILE": str(made[0]), **rates}
     with run_service(store, tmp_path_factory.mktemp("limited"), kind=Guarded, **variables) as service:
         yield service
 
@@ -178,42 +177,56 @@ def test_a_key_may_do_what_its_scopes_say(service, keys):
     assert service.ask(keys["reader"], "/reload") == (403, "scope")
 
 
-@pytest.mark.parametrize("path", ["//reload", "/reload/", "/%72eload", "/./reload", "/predict/../reload"])
-def test_no_spelling_of_a_path_goes_around_its_scope(service, keys, path):
-    """However `/reload` is written, a key without the scope admin does not get there."""
-    answer = service.request("POST", path, content=b"{}", headers={"x-api-key": keys["reader"]})
+OTHER_SPELLINGS = [
+    "//reload",
+    "/reload/",
+    "/%72eload",
+    "/./reload",
+    "/x/../reload",
+    "/reload%0a",
+    "/reload%00",
+    "/batch_predict%0a",
+]
 
-    assert answer.status_code in {307, 403, 404, 405}
+
+@pytest.mark.parametrize("path", OTHER_SPELLINGS)
+def test_no_spelling_of_a_path_goes_around_its_scope_and_limits(service, keys, path):
+    """However a path is written otherwise, it is not found: neither the model changes nor are 1,200 texts answered."""
+    body = {"texts": ["good"] * 1200} if "batch" in path else {}
+    for headers in ({}, {"x-api-key": keys["reader"]}, {"x-api-key": keys["both"]}):
+        connection = HTTPConnection("127.0.0.1", service.port, timeout=30)  # which does not tidy a path
+        connection.request("POST", path, json.dumps(body), headers)
+        answer = connection.getresponse()
+
+        assert (answer.status, json.loads(answer.read())["code"]) == (404, "not_found")
+        connection.close()
 
 
 def test_a_key_that_is_removed_stops_working(service, record_property):
-    """A key counts from the moment its line is in the file until about a second after it is gone."""
+    """A key counts from when its line is in the file until a second after it is gone, whatever other lines say."""
     key = make_key(service.keys, "guest")
     wait_until(lambda: service.ask(key) == (200, ""), seconds=5)
     lines = service.keys.read_text(encoding="utf-8").splitlines(keepends=True)
     removed = time.monotonic()
-    service.keys.write_text("".join(line for line in lines if not line.startswith("guest")), encoding="utf-8")
+    kept = [line for line in lines if not line.startswith("guest")]
+    service.keys.write_text("".join(["this is no key\n", *kept]), encoding="utf-8")
     wait_until(lambda: service.ask(key) == (401, "key_unknown"), seconds=5)
     record_property("seconds until a removed key stops", round(time.monotonic() - removed, 2))
 
-    assert time.monotonic() - removed < 2.5
+    assert time.monotonic() - removed < 2
 
 
-def test_a_key_file_that_cannot_be_read_lets_nobody_new_in(service, keys):
-    """While the key file is damaged or gone the keys stay as they were, and nobody is let in without one."""
+@pytest.mark.parametrize("damage", [lambda file: file.write_text("not a key\n"), Path.unlink], ids=["damaged", "gone"])
+def test_a_key_file_that_cannot_be_read_lets_nobody_in(service, keys, damage):
+    """While the key file is damaged or gone no key of it counts, and nobody is let in without one."""
     sound = service.keys.read_bytes()
     try:
-        for damage in (lambda: service.keys.write_text("not a key\n"), service.keys.unlink):
-            damage()
-            said = service.log.count("the API keys stay as they were")
-            wait_until(
-                lambda said=said: service.ask(keys["reader"]) and service.log.count("stay as they were") > said,
-                seconds=5,
-            )
-            assert service.ask(keys["reader"]) == (200, "")
-            assert service.ask() == (401, "key_missing")
+        damage(service.keys)
+        wait_until(lambda: service.ask(keys["reader"]) == (401, "key_unknown"), seconds=5)
+        assert service.ask() == (401, "key_missing")
     finally:
         service.keys.write_bytes(sound)
+    wait_until(lambda: service.ask(keys["reader"]) == (200, ""), seconds=5)
 
 
 def test_a_key_file_that_is_empty_lets_nobody_in(service, keys):
@@ -283,10 +296,11 @@ def test_no_key_is_in_the_log(service, keys):
 
 
 def test_a_key_that_asks_too_often_waits(limited, keys):
-    """Over its rate a key gets 429 with `Retry-After` and the limit, while another key and the probes are answered."""
-    answers = [limited.post("/predict", {"text": "good"}, headers=bear(keys["reader"])) for _ in range(RATE + 1)]
+    """Over its rate of texts a key gets 429 with `Retry-After`, while another key and the probes are answered."""
+    batch = limited.post("/batch_predict", {"texts": ["good"] * (RATE - 1)}, headers=bear(keys["reader"]))
+    answers = [batch, *(limited.post("/predict", {"text": "good"}, headers=bear(keys["reader"])) for _ in range(2))]
 
-    assert [answer.status_code for answer in answers] == [200] * RATE + [429]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
     refused = answers[-1]
     assert (refused.json()["code"], refused.json()["limit"]) == ("too_many_requests", RATE)
     assert 1 <= int(refused.headers["retry-after"]) <= RATE_SECONDS + 1
@@ -312,7 +326,7 @@ def test_the_rate_holds_for_callers_at_once(limited, keys):
         statuses = list(callers.map(lambda _: limited.ask(keys["both"])[0], range(4 * RATE)))
 
     assert set(statuses) <= {200, 429}
-    assert RATE <= statuses.count(200) <= 2 * RATE
+    assert RATE <= statuses.count(200) <= 2 * RATE  # the callers may take more than one stretch of its time
 
 
 def test_wrong_keys_do_not_use_up_a_rate(limited, keys):
@@ -329,7 +343,14 @@ def bear(key: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("SENTIMENT_API_KEY_FILE", "/not/there"), ("SENTIMENT_API_KEYS", "me predict abc"), ("SENTIMENT_RATE_LIMIT", "x")],
+    [
+        ("SENTIMENT_API_KEY_FILE", "/not/there"),
+        ("SENTIMENT_API_KEYS", "me predict abc"),
+        ("SENTIMENT_API_KEYS", ""),
+        ("SENTIMENT_API_KEY_FILE", "/dev/null"),
+        ("SENTIMENT_RATE_LIMIT", "x"),
+        ("SENTIMENT_TRUSTED_PROXIES", "*"),
+    ],
 )
 def test_a_setting_of_access_that_is_wrong_ends_the_start(tmp_path, name, value):
     """`python -m service.start` says in one sentence which setting is wrong, and does not serve without it."""
@@ -346,4 +367,4 @@ def test_a_setting_of_access_that_is_wrong_ends_the_start(tmp_path, name, value)
 
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
-    assert value.split()[-1] not in done.stderr or name != "SENTIMENT_API_KEYS"
+    assert "abc" not in done.stderr

@@ -24,7 +24,7 @@ PROGRAMS = CHECKOUT / "deploy" / "aws" / "instance"
 NAME = "sentigate-test"
 IMAGE = "localhost/sentigate-machine-test"
 PASSWORD = "tangerine@7/%s"
-SECRET, KEPT = make_key("tests", ["predict"])
+SECRET, KEPT = make_key("tests", ["predict", "read"])
 WITHDRAWN = make_key("old", ["predict"])[1]
 
 # The CLI's three answers that the machine asks for, from the same stand-in.

@@ -152,7 +152,7 @@ def test_it_warns_when_everybody_may_ask(container):
 
 def test_keys_come_from_a_file(engine, image, tmp_path):
     """A mounted file of keys closes the service; the probes stay open."""
-    presented, key = make_key("tests", ("predict",))
+    presented, key = make_key("tests", ("predict", "read"))
     (tmp_path / "keys.txt").write_text(f"{write_key(key)}\n", encoding="utf-8")
     mounted = (
         "--volume",

@@ -142,7 +142,18 @@ def test_what_is_for_the_operator_is_not_there(front, path):
 
 def test_a_path_that_is_written_otherwise_opens_no_door(front):
     """nginx decides on the decoded, merged path, and passes on what it was asked for."""
-    for path in ("/%6detrics", "/static/../metrics", "/static/%2e%2e/reload", "/predict/../dashboard", "/Metrics"):
+    for path in (
+        *("/%6detrics", "/static/../metrics", "/static/%2e%2e/reload", "/predict/../dashboard", "/Metrics"),
+        *(
+            "/reload%0a",
+            "/batch_predict%0a",
+            "/predict%0a",
+            "/static/base.css%0a",
+            "/%70redict",
+            "//predict",
+            "/predict/",
+        ),
+    ):
         with httpx.Client(verify=str(front.certificate), trust_env=False) as client:
             raw = httpx.Request("POST", httpx.URL(front.url).copy_with(raw_path=path.encode()))
             answer = client.send(raw)

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from prometheus_client.parser import text_string_to_metric_families
 
+from service.api.routes import ROUTES, SCOPES
+from service.keys import make_key, write_key
 from tests.integration.serving import WORD, Service, make_store, run_service
 
 pytestmark = pytest.mark.slow
@@ -34,6 +37,17 @@ def service(tmp_path_factory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
+def guarded(tmp_path_factory) -> Iterator[tuple[Service, dict[str, str]]]:
+    """A service that wants keys, and a key of each scope."""
+    folder = tmp_path_factory.mktemp("guarded")
+    made = {scope: make_key(scope, [scope]) for scope in SCOPES}
+    (folder / "keys.txt").write_text("".join(f"{write_key(kept)}\n" for _, kept in made.values()), encoding="utf-8")
+    store = make_store(tmp_path_factory.mktemp("store"))
+    with run_service(store, folder, SENTIMENT_API_KEY_FILE=str(folder / "keys.txt")) as service:
+        yield service, {scope: key for scope, (key, _) in made.items()}
+
+
+@pytest.fixture(scope="module")
 def described(service) -> dict[str, Any]:
     return service.get("/docs.json").raise_for_status().json()
 
@@ -55,29 +69,65 @@ def check(described: dict[str, Any], schema: dict[str, Any], found: object) -> N
     Draft202012Validator({"components": described["components"], **schema}).validate(found)
 
 
+def run_schemathesis(service: Service, folder: Path, *options: str, key: str = "") -> subprocess.CompletedProcess[str]:
+    """Ask the service what its description says it takes, and what it says it does not take."""
+    rules, description = folder / "schemathesis.toml", folder / "docs.json"
+    rules.write_text(RULES, encoding="utf-8")
+    description.write_text(service.get("/docs.json", headers={"x-api-key": key}).text, encoding="utf-8")
+    program = str(Path(sys.executable).with_name("schemathesis"))
+    command = [
+        *(program, "--config-file", str(rules), "run", str(description), "--url", service.url, "--mode", "all"),
+        *("--seed", str(SEED), "--generation-database", "none", "--no-color", *options),
+    ]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=150, check=False)
+
+
+def count_answers(service: Service, headers: dict[str, str]) -> dict[tuple[str, str], int]:
+    """Return how many requests of each route ended with each status."""
+    text = service.get("/metrics", headers=headers).raise_for_status().text
+    samples = (one for family in text_string_to_metric_families(text) for one in family.samples)
+    found = (one for one in samples if one.name == "sentigate_requests_total")
+    return {(one.labels["route"], one.labels["status"]): int(one.value) for one in found}
+
+
 def test_the_service_does_what_it_describes(service, tmp_path):
     """Generated requests, sound and not, get the statuses, content types and bodies that the description promises."""
-    rules = tmp_path / "schemathesis.toml"
-    rules.write_text(RULES, encoding="utf-8")
-    command = [
-        *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(rules)),
-        *(
-            "run",
-            f"{service.url}/docs.json",
-            "--checks",
-            "all",
-            "--mode",
-            "all",
-            "--phases",
-            "examples,coverage,fuzzing",
-        ),
-        *("--seed", str(SEED), "--max-examples", str(EXAMPLES), "--generation-database", "none", "--no-color"),
-    ]
-
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False)
+    done = run_schemathesis(
+        service,
+        tmp_path,
+        *("--header", f"X-API-Key: {service.token}", "--checks", "all"),
+        *("--exclude-checks", "ignored_auth"),  # it makes up the other header, which may be for a gateway before us
+        *("--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES)),
+    )
 
     assert done.returncode == 0, done.stdout[-6000:]
     assert "Traceback" not in service.log
+
+
+@pytest.mark.parametrize("scope", ["", "predict", "feedback", "read", "admin"])
+def test_nothing_answers_above_the_scope_of_a_key(guarded, tmp_path, scope):
+    """Generated requests without a key, and with a key of each scope, are answered within it and never with 5xx.
+
+    Counters and description are read by this test itself.
+    """
+    service, keys = guarded
+    before = count_answers(service, {"x-api-key": keys["read"]})
+    done = run_schemathesis(
+        service,
+        tmp_path,
+        *("--checks", "not_a_server_error", "--phases", "examples,coverage"),
+        *(("--header", f"X-API-Key: {keys[scope]}") if scope else ()),
+        key=keys["read"],
+    )
+    after = count_answers(service, {"x-api-key": keys["read"]})
+
+    assert done.returncode == 0, done.stdout[-6000:]
+    new = {row: number - before.get(row, 0) for row, number in after.items()}
+    answered = {route for (route, status), number in new.items() if status[0] == "2" and number}
+    granted = {None, scope, "read"} if scope == "admin" else {None, scope}
+    may = {route.label for route in ROUTES if route.is_open or (scope and route.scope in granted)}
+    assert answered <= {*may, "/metrics", "/docs.json"}
+    assert [status for _, status in after if status[0] == "5"] == []
 
 
 def test_every_schema_is_one(described):

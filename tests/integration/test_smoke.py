@@ -59,7 +59,8 @@ def store(tmp_path_factory) -> Path:
 def service(store, tmp_path_factory) -> Iterator[Service]:
     """A service with one key."""
     folder = tmp_path_factory.mktemp("service")
-    command = [sys.executable, "-m", "service.keys", "ci", "--file", str(folder / "keys.txt")]
+    scopes = ("--scope", "predict", "--scope", "read")
+    command = [sys.executable, "-m", "service.keys", "ci", "--file", str(folder / "keys.txt"), *scopes]
     made = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
     (folder / "key").write_text(made.stdout)
     with run_service(store, folder, SENTIMENT_API_KEY_FILE=str(folder / "keys.txt")) as service:

@@ -14,6 +14,8 @@ DIGEST = "0a1b2c3d4e5f" + "0" * 52
 LABELS = ["negative", "neutral", "positive"]
 PAGE = {"content-security-policy": "default-src 'none'; img-src 'self'", "x-content-type-options": "nosniff"}
 MISSING = 401, {"code": "key_missing", "message": "there is no API key."}
+GUARDED = ("/reload", "/dashboard/predictions")
+TOKEN_WANTED = 401, {"code": "token_wanted", "message": "this wants the token of the service."}
 EMPTY = {"code": "empty_text", "message": "the text is empty."}
 Reply = tuple[int, Any] | tuple[int, Any, dict[str, str]]
 
@@ -31,8 +33,8 @@ def answer_soundly(asked: "Asked") -> Reply:
         return 200, ""
     if asked.path == "/":
         return 200, "a page", PAGE
-    if asked.server.key and asked.key != asked.server.key:
-        return MISSING
+    if (asked.server.key and asked.key != asked.server.key) or (asked.path in GUARDED and not asked.key):
+        return MISSING if asked.server.key else TOKEN_WANTED
     if asked.path == "/predict":
         found = answer_text(asked.body["text"], asked.request_id)
         return (200, found, {"x-request-id": asked.request_id}) if asked.body["text"].strip() else (422, EMPTY)

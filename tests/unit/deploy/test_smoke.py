@@ -187,7 +187,7 @@ def test_a_key_that_is_missing_unknown_or_not_enough_is_told_apart(key_file, tmp
     scope = at("/model", 403, {"code": "scope", "message": "no."}, of=lambda asked: asked.key == KEY)
     with serve(Server(scope, key=KEY)) as server:
         assert run(server.url, "--key-file", key_file) == 1
-    assert "the key needs the scope predict" in capsys.readouterr().err
+    assert "the key needs the scopes predict and read" in capsys.readouterr().err
 
 
 def test_a_key_that_comes_back_in_an_answer_is_not_shown(key_file, capsys):

@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 
 from sentiment.state import CHECKOUT
-from service.metrics import name_route
 
 COUNT = """
 import sys
 from pathlib import Path
 from sentiment.predictor import Prediction
+from service.api.routes import RouteTable
 from service.metrics import Metrics
+table = RouteTable()
 metrics = Metrics(Path(sys.argv[1]))
 for path in ("/predict", "/predict", "/x" + sys.argv[2], "/reload/../" + sys.argv[2]):
-    metrics.note_request(path, 200, 0.01, None)
-metrics.note_request("/predict", 422, 0.01, "empty_text")
+    metrics.note_request(next(iter(table.find(path, None).values()), None), 200, 0.01, None)
+metrics.note_request(table.find("/predict", None)["POST"], 422, 0.01, "empty_text")
 metrics.note_prediction(Prediction("positive", 0.75, {"positive": 0.75, "negative": 0.25}, True, 5, False))
 for agrees in (True, False, False, None):
     metrics.note_shadow(agrees)
@@ -101,19 +102,3 @@ def test_counting_needs_no_folder_that_is_there(tmp_path: Path):
     """The folder is made, with those above it."""
     subprocess.run([sys.executable, "-c", COUNT, str(tmp_path / "deep" / "down"), "1"], cwd=CHECKOUT, check=True)
     assert list((tmp_path / "deep" / "down").glob("*.db"))
-
-
-@pytest.mark.parametrize(
-    ("path", "label"),
-    [
-        ("/", "/"),
-        ("/static/ask/main.js", "/static/*"),
-        ("/static/made-up", "/static/*"),
-        ("/dashboard", "/dashboard"),
-        ("/dashboard/activity", "/dashboard/*"),
-        ("/made-up", "other"),
-    ],
-)
-def test_a_path_has_one_of_a_few_names(path, label):
-    """Pages and their files are counted under names that nobody can add to."""
-    assert name_route(path) == label

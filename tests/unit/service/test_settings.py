@@ -184,11 +184,29 @@ def test_the_file_of_keys_is_named_by_a_variable(monkeypatch):
     assert ServiceSettings().api_key_file == Path("/run/secrets/keys.txt")
 
 
-def test_an_empty_file_of_keys_is_none(monkeypatch):
-    """A variable that is set to nothing names no file, and not the folder that the service runs in."""
+def test_an_empty_file_of_keys_is_refused(monkeypatch):
+    """A variable that is set to nothing is a mistake, and no service that asks for no keys."""
     monkeypatch.setenv("SENTIMENT_API_KEY_FILE", "")
 
-    assert ServiceSettings().api_key_file is None
+    with pytest.raises(ValidationError, match="it is set and names no file; name one, or unset it to ask for no keys"):
+        ServiceSettings()
+
+
+@pytest.mark.parametrize("value", ["", "10.0.0.1", "10.0.0.0/8, 2001:db8::/32"])
+def test_proxies_are_addresses_and_networks(value, monkeypatch):
+    """Who stands before the service is named by address."""
+    monkeypatch.setenv("SENTIMENT_TRUSTED_PROXIES", value)
+
+    assert ServiceSettings().trusted_proxies == value
+
+
+@pytest.mark.parametrize("value", ["*", "proxy.example", "10.0.0.1/8", "10.0.0.0/8,*"])
+def test_nobody_is_trusted_by_a_wildcard(value, monkeypatch):
+    """A setting that would let every caller say where it comes from is refused."""
+    monkeypatch.setenv("SENTIMENT_TRUSTED_PROXIES", value)
+
+    with pytest.raises(ValidationError, match=r"is no address or network; wanted for example 10\.0\.0\.0/8"):
+        ServiceSettings()
 
 
 def test_keys_are_not_printed(monkeypatch):
@@ -216,7 +234,9 @@ def test_an_explanation_may_have_two_parts(monkeypatch):
     assert ServiceSettings().explain_max_parts == 2
 
 
-@pytest.mark.parametrize("rate", ["", "600/minute", "1/second", "10/2minutes", "600 per minute", "5/day"])
+@pytest.mark.parametrize(
+    "rate", ["", "600/minute", "1/second", "10/2minutes", "600 per minute", "5/day", "9/second;50/day"]
+)
 def test_a_rate_is_taken(rate, monkeypatch):
     """A rate is a number of requests in a time; an empty one is no limit."""
     monkeypatch.setenv("SENTIMENT_RATE_LIMIT", rate)
@@ -234,10 +254,14 @@ def test_what_is_no_rate_is_refused(rate, monkeypatch):
 
     (mistake,) = refused.value.errors()
     assert mistake["loc"] == ("rate_limit",)
-    assert mistake["msg"] == f"Value error, {rate!r} is not a rate; wanted for example 600/minute or 10/second"
+    assert (
+        mistake["msg"] == f"Value error, {rate!r} is not a rate; wanted for example 600/minute or 10/second;50000/day"
+    )
 
 
-@pytest.mark.parametrize("rate", ["0/minute", "600/minute;10/second", "600/minute, 10/second"])
+@pytest.mark.parametrize(
+    "rate", ["0/minute", "600/minute;0/second", "600/minute;", "600/minute;;1/day", "600/minute;x"]
+)
 def test_a_rate_that_would_not_be_kept_is_refused(rate, monkeypatch):
     """A rate that answers nobody, or of which a part would be passed over in silence, is refused at the start."""
     monkeypatch.setenv("SENTIMENT_RATE_LIMIT", rate)

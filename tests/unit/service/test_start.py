@@ -5,6 +5,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from sentiment.admin_token import read_admin_token
 from service import start as module
 from service.start import main, require_free_port
 
@@ -122,12 +123,13 @@ def test_nothing_in_production_is_said_in_a_sentence(free_port):
     )
 
 
-def test_a_service_is_served_where_it_was_asked_for(served, free_port):
+def test_a_service_is_served_where_it_was_asked_for(served, free_port, tmp_path):
     """The address and the port go to the server, and the model is said."""
     result = start("--port", free_port)
 
     address = f"http://127.0.0.1:{free_port}"
-    wanted = f"serving sentiment:3; try it on {address}/, see how it does on {address}/dashboard; Ctrl-C stops it\n"
+    dashboard = f"{address}/dashboard#token={read_admin_token(tmp_path / 'admin_token')}"
+    wanted = f"serving sentiment:3; try it on {address}/, see how it does on {dashboard}; Ctrl-C stops it\n"
     assert result.output == wanted
     assert [command[-4:] for command in served] == [["--host", HOST, "--port", str(free_port)]]
 
@@ -163,7 +165,7 @@ def test_a_key_file_that_is_missing_is_said_in_a_sentence(served, free_port, tmp
     assert (result.exit_code, served) == (1, [])
     assert result.output == (
         f"Error: the key file {tmp_path}/keys.txt cannot be read (FileNotFoundError); make one with"
-        " `python -m service.keys NAME --file FILE`, or unset SENTIMENT_API_KEY_FILE.\n"
+        " `python -m service.keys NAME --file FILE`, or unset the variable to ask for no keys.\n"
     )
 
 
@@ -174,8 +176,8 @@ def test_a_damaged_key_is_said_in_a_sentence(served, free_port, monkeypatch):
 
     assert (result.exit_code, served) == (1, [])
     assert result.output == (
-        "Error: line 2 of SENTIMENT_API_KEYS is not an API key; wanted name, scopes (predict, admin), SHA-256 and,"
-        " if it ends, its last day, as `python -m service.keys` writes them.\n"
+        "Error: line 2 of SENTIMENT_API_KEYS is not an API key; wanted name, scopes (predict, feedback, read, admin),"
+        " SHA-256 and, if it ends, its last day, as `python -m service.keys` writes them.\n"
     )
 
 
@@ -199,7 +201,7 @@ def test_a_key_of_digests_that_is_missing_is_said_in_a_sentence(served, free_por
         (
             "RATE_LIMIT",
             "fast",
-            "value error, 'fast' is not a rate; wanted for example 600/minute or 10/second.",
+            "value error, 'fast' is not a rate; wanted for example 600/minute or 10/second;50000/day.",
         ),
     ],
 )

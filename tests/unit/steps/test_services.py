@@ -62,7 +62,7 @@ class Stand:
         self._thread.start()
 
     def show(self, path: str) -> tuple[int, Any]:
-        if path == "/dashboard/model":
+        if path == "/model":
             return 200, {"version": self.digest, "digest": self.digest}
         self._late -= 1
         return 200, {"workers": {"living": 2, "current": 1 if self._late >= 0 else 2}}

@@ -13,8 +13,8 @@ import { showTiles } from "./tiles.js";
 
 const SECONDS_BETWEEN = 15;
 const SECTIONS = {
-  model: { path: "dashboard/model", show: showModel },
-  health: { path: "dashboard/health" },
+  model: { path: "model", show: showModel },
+  health: { path: "health" },
   activity: { path: "dashboard/activity", section: "predictions", timed: true, show: showActivity },
   latencies: { path: "dashboard/latencies", timed: true, show: showLatencies },
   feedback: { path: "dashboard/feedback", timed: true, show: showFeedback },

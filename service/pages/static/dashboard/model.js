@@ -5,7 +5,7 @@ import { makeLabel, sortLabels } from "../shared/labels.js";
 import { find, make } from "../shared/make.js";
 import { SCORES, listOthers, readLabel } from "./scores.js";
 
-/** Show an answer of `/dashboard/model`. */
+/** Show an answer of `/model`. */
 export function showModel(card) {
   const element = find("model").querySelector(".content");
   const isOpen = element.querySelector("details")?.open;

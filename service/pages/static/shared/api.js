@@ -1,6 +1,7 @@
 /** Asks the service, with the key of this tab where there is one. */
 
 const KEY = "sentigate.key";
+const TOKEN = "#token=";
 
 /** What the service said instead of an answer: a code, a sentence, the limit where one was passed. */
 export class Problem extends Error {
@@ -67,4 +68,10 @@ export function readKey() {
 export function keepKey(key) {
   if (key) openStore().set(KEY, key);
   else openStore().delete(KEY);
+}
+
+// The address that the service shows when it starts carries its token, which goes no further than this tab.
+if (location.hash.startsWith(TOKEN)) {
+  keepKey(decodeURIComponent(location.hash.slice(TOKEN.length)));
+  history.replaceState(null, "", location.pathname);
 }

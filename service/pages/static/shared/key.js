@@ -33,7 +33,7 @@ function askForKey(problem) {
       "form",
       { class: "card key", onsubmit: given },
       make("p", { role: "alert" }, sayProblem(problem)),
-      make("label", {}, "API key", input),
+      make("label", {}, problem.code === "token_wanted" ? "Token" : "API key", input),
       make("button", { class: "primary" }, "Use this key"),
       make("p", { class: "soft small" }, "It stays in this tab and is forgotten when the tab is closed."),
     );

@@ -1,15 +1,15 @@
 """How the pages and their files go out."""
 
 import pytest
-from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from service.pages.routes import pages, read_frame_origins
+from service.pages.routes import read_frame_origins
+from service.routes import readings
 
 
 @pytest.fixture
 def client() -> TestClient:
-    return TestClient(Starlette(routes=pages))
+    return TestClient(readings)
 
 
 @pytest.mark.parametrize("path", ["/", "/dashboard", "/static/base.css", "/static/chart.js"])

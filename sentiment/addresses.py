@@ -1,0 +1,12 @@
+"""Which addresses are of this machine alone."""
+
+from ipaddress import ip_address
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address can be reached from this machine alone; a name other than localhost cannot be said."""
+    try:
+        address = ip_address(host)
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+    except ValueError:
+        return host == "localhost"
