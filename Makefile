@@ -44,12 +44,21 @@ LICENSE ?=
 PUBLIC ?=
 PREVIEW ?=
 
+TEXT ?=
+TEXT_FILE ?=
+REQUEST_ID ?=
+SUBJECT ?=
+DRY_RUN ?=
+OUT ?=
+FORMAT ?=
+
 # What was named here and now: a default would go to a cluster unseen.
 OF_IMAGES = $(if $(filter command environment,$(origin IMAGE)),--image '$(IMAGE)') $(if $(CANARY),--canary '$(CANARY)')
 ON_HUB = '$(REPO)' $(if $(LICENSE),--license '$(LICENSE)') $(if $(PUBLIC),--public) $(if $(PREVIEW),--preview '$(PREVIEW)')
 
 .PHONY: help setup demo train evaluate serve test check fix lock clean
 .PHONY: promote approve reject canary rollback ledger seal-ledger rotate-signing-key
+.PHONY: forget export
 .PHONY: image sbom audit push smoke
 .PHONY: up down stack-secrets backup restore
 .PHONY: kubernetes deploy-kubernetes undo-kubernetes deploy-aws destroy-aws
@@ -109,6 +118,21 @@ seal-ledger: .sentigate/.ready ## Sign a ledger that somebody changed as it stan
 
 rotate-signing-key: .sentigate/.ready ## Sign decisions with a new key; what the old one signed stays trusted
 	@$(PY) -m pipelines.run rotate-signing-key
+
+# As they are, whatever signs they have: neither make nor the shell looks into them.
+forget export: export FORGET_TEXT := $(value TEXT)
+forget export: export FORGET_TEXT_FILE := $(value TEXT_FILE)
+forget export: export FORGET_REQUEST_ID := $(value REQUEST_ID)
+forget export: export FORGET_SUBJECT := $(value SUBJECT)
+forget export: export FORGET_REASON := $(value REASON)
+forget export: export FORGET_OUT := $(value OUT)
+OF_PERSON = $(if $(value TEXT),--text "$$FORGET_TEXT") $(if $(value TEXT_FILE),--text-file "$$FORGET_TEXT_FILE") $(if $(value REQUEST_ID),--request-id "$$FORGET_REQUEST_ID") $(if $(value SUBJECT),--subject "$$FORGET_SUBJECT")
+
+forget: .sentigate/.ready ## Remove one person's rows from the log; TEXT="..." TEXT_FILE=- REQUEST_ID=... or SUBJECT=..., DRY_RUN=1 YES=1 REASON="why"
+	@$(PY) -m service.prediction_log.privacy forget $(OF_PERSON) $(if $(DRY_RUN),--dry-run) $(if $(YES),--yes) --reason "$$FORGET_REASON"
+
+export: .sentigate/.ready ## Write one person's rows of the log; as for forget, OUT=file FORMAT=csv
+	@$(PY) -m service.prediction_log.privacy export $(OF_PERSON) $(if $(value OUT),--out "$$FORGET_OUT") $(if $(FORMAT),--format '$(FORMAT)')
 
 image: .sentigate/.ready ## Build the container image; VERSION=3 BACKEND=podman BASE=python:3.11-slim-bookworm NAME=sentigate, each optional
 	@$(PY) -m deploy.image --backend '$(BACKEND)' --name '$(NAME)' $(if $(VERSION),--version '$(VERSION)') $(if $(BASE),--base '$(BASE)')

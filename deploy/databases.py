@@ -42,6 +42,7 @@ def back_up(compose: Compose, folder: Path) -> list[Path]:
     try:
         for name in DATABASES:
             file = folder / f"{name}.dump"
+            file.touch(mode=0o600)
             with file.open("wb") as dump:
                 _ask(compose, "pg_dump", "--format=custom", f"--dbname={name}", stdout=dump)
             with file.open("rb") as dump:

@@ -5,7 +5,7 @@ import site
 import sys
 from pathlib import Path
 
-from sentiment.state import CHECKOUT, DEFAULT_FOLDER, STATE_VARIABLE, State, list_environment, locate_state
+from sentiment.state import CHECKOUT, DEFAULT_FOLDER, STATE_VARIABLE, State, list_environment, protect_state
 
 STACK, TRACKER = "sentigate", "sentigate_mlflow"
 HOOK = "sentigate_state.pth"
@@ -57,7 +57,7 @@ def register_stack(state: State) -> None:
 
 def main() -> None:
     """Set up the checkout that this file is in."""
-    state = locate_state()
+    state = protect_state()
     for folder in (state.zenml, state.bentoml, state.mlflow_artifacts):
         folder.mkdir(parents=True, exist_ok=True)
     os.environ.update(list_environment(state))

@@ -21,7 +21,7 @@ from sentiment.signatures import LINE, PublicKeys, is_signed, load_public_keys, 
 
 logger = logging.getLogger(__name__)
 
-Event = Literal["decision", "staging", "approval", "rejection", "promotion", "rollback", "canary", "seal"]
+Event = Literal["decision", "staging", "approval", "rejection", "promotion", "rollback", "canary", "seal", "erasure"]
 MIN_REASON_WORDS = 3
 ACTOR_VARIABLE = "SENTIMENT_ACTOR"
 SIGNING, HEAD_FILE = "signing", "ledger.json"

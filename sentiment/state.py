@@ -89,6 +89,11 @@ class State:
         return self.folder / "spool"
 
     @property
+    def hash_key(self) -> Path:
+        """The key of digests in the prediction log, where no other file is named."""
+        return self.folder / "hash.key"
+
+    @property
     def serving(self) -> Path:
         """What running services serve after a reload: a folder per server."""
         return self.folder / "serving"
@@ -136,6 +141,21 @@ def _read_database_url(file: Path) -> str:
             f"{DATABASE_FILE_VARIABLE} names {str(file)!r}, which is empty; wanted the URL of a database in it."
         )
     return url
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing, for their owner alone."""
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.is_dir()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
+def protect_state() -> State:
+    """Return the state folder, made where it is missing, for its owner alone; that of another user stays as it is."""
+    state = locate_state()
+    make_private_folder(state.folder)
+    if state.folder.stat().st_uid == os.getuid():
+        state.folder.chmod(0o700)
+    return state
 
 
 def make_scratch_folder() -> Path:

@@ -9,7 +9,7 @@ from typing import Literal, cast
 import bentoml
 from starlette.middleware.cors import CORSMiddleware
 
-from sentiment.state import locate_database, locate_state
+from sentiment.state import locate_database, locate_state, protect_state
 from service.access import open_access
 from service.access_log import keep_callers_out
 from service.answering import Answering
@@ -25,6 +25,7 @@ from service.model import find_admitted_tag
 from service.pages.assets import list_names
 from service.pages.reading import DatabaseReader
 from service.prediction_log.log import PredictionLog
+from service.prediction_log.pseudonyms import open_key, read_key
 from service.refusals import quieten_refusals
 from service.routes import readings
 from service.schemas import (
@@ -52,7 +53,7 @@ logger = logging.getLogger(__name__)
 @cache
 def find_home() -> Path:
     """Return the folder that the workers of this server share."""
-    return open_server_folder(locate_state().serving)
+    return open_server_folder(protect_state().serving)
 
 
 @cache
@@ -170,6 +171,7 @@ def open_log(settings: ServiceSettings) -> PredictionLog:
         settings.spool_folder or locate_state().spool,
         locate_database(),
         kept_text=settings.log_text,
+        key=read_key(settings.hash_key_file) if settings.hash_key_file else open_key(locate_state().hash_key),
         required=settings.log_required,
         max_bytes=settings.spool_max_bytes,
         sync=settings.log_sync,
@@ -186,7 +188,7 @@ if origins := [origin.strip() for origin in settings.cors_origins.split(",") if 
         CORSMiddleware,
         allow_origins=origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
+        allow_headers=["authorization", "content-type", "x-api-key", "x-request-id", "x-subject"],
         expose_headers=["x-request-id", "retry-after"],
     )
 service.add_asgi_middleware(

@@ -7,6 +7,7 @@ from sentiment.errors import ConfigError
 from sentiment.signatures import PUBLIC_KEYS_VARIABLE, load_public_keys
 from sentiment.state import locate_database
 from service.access import open_access
+from service.prediction_log.pseudonyms import read_key
 from service.settings import ServiceSettings
 
 
@@ -15,6 +16,8 @@ def check_settings() -> ServiceSettings:
     try:
         settings = ServiceSettings()
         open_access(settings)
+        if settings.hash_key_file:
+            read_key(settings.hash_key_file)
         locate_database()
         check_keys(settings)
     except (ConfigError, ValidationError) as error:

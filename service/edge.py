@@ -15,7 +15,7 @@ from service.access import Access, say_exposed
 from service.api.routes import Route, RouteTable
 from service.metrics import Metrics
 from service.refusals import OVERLOADED, Refusal, RefusedError
-from service.requests import CURRENT, REQUEST_ID_HEADER, RequestContext, choose_request_id
+from service.requests import CURRENT, REQUEST_ID_HEADER, RequestContext, choose_request_id, read_subject
 from service.schemas import BatchPredictRequest, PredictRequest, Problem
 from service.settings import ServiceSettings
 
@@ -45,6 +45,10 @@ PROBLEMS = {
 EMPTY_BATCH = Problem(code="empty_batch", message="texts is empty; send at least one text.")
 CUT_OFF = Problem(code="cut_off", message="the connection ended before the body did; send it again.")
 LATE_BODY = Problem(code="late_body", message="the body did not arrive in time; send it at once, or send fewer texts.")
+BAD_SUBJECT = Problem(
+    code="bad_subject",
+    message="X-Subject is not one id of 1 to 256 visible ASCII characters; send such an id once, or leave it out.",
+)
 NOT_READY = Problem(code="not_ready", message="the model is not ready yet; ask again in a moment.")
 REFUSED = Problem(code="refused", message="the request was refused.")
 FAILED = Problem(code="internal", message="the service failed to answer; the error is in its log.")
@@ -105,6 +109,7 @@ class Edge:
             reply.request.caller = caller = self._access.admit(route, scope["headers"])
             self._access.limit(caller, client, 1)
             if route.request is not None:
+                reply.request.subject = _check_subject(scope["headers"])
                 async with asyncio.timeout_at(deadline):
                     body = await _read_body(receive, self._settings.max_body_bytes)
                 reply.request.asked = asked = _check_body(body, route, route.request, self._settings)
@@ -210,6 +215,13 @@ def _check_body(body: bytes, route: Route, shape: type[BaseModel], settings: Ser
     elif isinstance(request, BatchPredictRequest):
         _check_batch(request.texts, settings.max_batch_texts)
     return request
+
+
+def _check_subject(headers: list[tuple[bytes, bytes]]) -> str:
+    try:
+        return read_subject(headers)
+    except ValueError:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, BAD_SUBJECT) from None
 
 
 def _count_texts(asked: BaseModel) -> int:

@@ -2,7 +2,12 @@
 
 import fcntl
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+PAUSE_SECONDS = 0.05
 
 
 def lock_file(path: Path) -> int:
@@ -14,3 +19,21 @@ def lock_file(path: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+@contextmanager
+def hold_file(path: Path, seconds: float = float("inf")) -> Iterator[None]:
+    """Hold the lock of a file for the block. Raises BlockingIOError when another still holds it after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            descriptor = lock_file(path)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(PAUSE_SECONDS)
+    try:
+        yield
+    finally:
+        os.close(descriptor)

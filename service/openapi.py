@@ -16,7 +16,7 @@ REFERENCE = "#/components/schemas/{model}"
 TITLE, VERSION = "Sentigate", "1"
 DESCRIPTION = "Sentiment of texts in English, from a model that passed its gate."
 PROBLEMS: Mapping[int, str] = {
-    400: "The body is not JSON.",
+    400: "The body is not JSON, or a header cannot be used.",
     401: "There is no API key, or it is not known or has expired.",
     403: "The key has not the scope.",
     408: "The body did not come in time.",
@@ -40,6 +40,13 @@ NAME = {
     "description": "A name for the request, up to 128 letters, digits and `_ . : -`; another is replaced.",
     "schema": {"type": "string"},
 }
+SUBJECT = {
+    "name": "X-Subject",
+    "in": "header",
+    "description": "Your id of the person whose text it is; kept as an HMAC, by which rows are found and forgotten.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,256}$"},
+}
+OF_PERSONS = ("/predict", "/batch_predict", "/explain", "/feedback")
 MODEL = "ModelCard"
 OWN_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "model": {"$ref": REFERENCE.format(model=MODEL)},
@@ -97,7 +104,7 @@ def _describe_change(route: Route) -> dict[str, Any]:
         "summary": route.summary,
         "operationId": route.name,
         **({"security": KEYS} if route.is_guarded else {}),
-        "parameters": [NAME],
+        "parameters": [NAME, *([SUBJECT] if route.path in OF_PERSONS else [])],
         **(_describe_body(route, route.request) if route.request else {}),
         "responses": {
             "200": {

@@ -13,6 +13,8 @@ from service.schemas import Problem
 
 REQUEST_ID_HEADER = b"x-request-id"
 SOUND_ID = re.compile(rb"[\w.:-]{1,128}\Z", re.ASCII)
+SUBJECT_HEADER = b"x-subject"
+SOUND_SUBJECT = re.compile(rb"[!-~]{1,256}")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class RequestContext:
     """The request's id and start; its route, caller and checked body once they are known; how it went wrong.
 
     `owed_texts` are texts that the model answered for it beyond those in its body.
+    `subject` is the caller's id of the person whose text it is, empty where he names none.
     """
 
     id: str
@@ -40,6 +43,7 @@ class RequestContext:
     asked: BaseModel | None = None
     owed_texts: int = 0
     problem: Problem | None = None
+    subject: str = ""
 
     @property
     def elapsed_seconds(self) -> float:
@@ -53,3 +57,13 @@ def choose_request_id(headers: list[tuple[bytes, bytes]]) -> str:
     """Return the id that the caller sent, where it is short and plain, or a new one."""
     sent = next((value for name, value in headers if name == REQUEST_ID_HEADER), b"")
     return sent.decode() if SOUND_ID.match(sent) else make_id()
+
+
+def read_subject(headers: list[tuple[bytes, bytes]]) -> str:
+    """Return whom a request says its text is from, empty where it says nothing. Raises ValueError where it is no id."""
+    sent = [value for name, value in headers if name == SUBJECT_HEADER]
+    if not sent:
+        return ""
+    if len(sent) > 1 or not SOUND_SUBJECT.fullmatch(sent[0]):
+        raise ValueError("no id of a person")
+    return sent[0].decode()

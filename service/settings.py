@@ -40,6 +40,7 @@ class ServiceSettings(BaseSettings):
     explain_max_words: int = Field(12_000, ge=1, description="Words in all these texts, about.")
     log_predictions: bool = Field(True, description="Keep every answer in the prediction log.")
     log_text: KeptText = Field("redacted", description="What of a text is kept: none, hash, redacted or full.")
+    hash_key_file: Path | None = Field(None, description="Key of digests; by default one made in the state folder.")
     log_required: bool = Field(True, description="Refuse what cannot be logged; false answers, counts and warns.")
     log_sync: bool = Field(False, description="Wait for the disk: a loss of power loses nothing either.")
     log_retention_days: int = Field(90, ge=0, description="Days that a row of the log is kept; 0 for ever.")
@@ -51,7 +52,7 @@ class ServiceSettings(BaseSettings):
     shadow_model: str = Field("", description="A version, bundle folder or URI that answers silently, too.")
     shadow_share: float = Field(0.1, ge=0, le=1, description="Share of the texts that it answers.")
 
-    @field_validator("spool_folder", mode="before")
+    @field_validator("spool_folder", "hash_key_file", mode="before")
     @classmethod
     def check_path(cls, value: object) -> object:
         """Take an empty variable for one that is not set."""

@@ -15,6 +15,7 @@ from typing import Literal
 
 import psutil
 
+from sentiment.state import make_private_folder
 from service.locks import lock_file
 from service.prediction_log.entries import make_id
 
@@ -70,7 +71,7 @@ def open_server_folder(parent: Path) -> Path:
     """
     server = psutil.Process(os.getppid())
     folder = parent / f"{server.pid}-{int(server.create_time() * 1000)}"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     for other in parent.iterdir():
         with suppress(OSError):
             idle = time.time() - other.stat().st_mtime > FORGOTTEN_SECONDS

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ from filelock import FileLock
 from sqlalchemy.engine import make_url
 
 from sentiment.errors import DatabaseError
+from sentiment.state import make_private_folder
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = 7_364_117  # the advisory lock that migrations of this project take in PostgreSQL
 BUSY_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_SECONDS = 5
 MEMORY = ":memory:"
+PRIVATE = 0o600
 POSTGRESQL_NAMES = ("postgresql", "postgres")
 
 
@@ -62,7 +64,7 @@ def create_engine(url: str) -> sa.Engine:
             " or postgresql://user:password@host/name."
         )
     if parsed.database and parsed.database != MEMORY:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(Path(parsed.database).parent)
     engine = sa.create_engine(parsed.set(drivername="sqlite"))
     sa.event.listen(engine, "connect", _prepare_sqlite)
     return engine
@@ -96,15 +98,20 @@ def migrate(engine: sa.Engine) -> None:
 @contextmanager
 def _lock(engine: sa.Engine) -> Iterator[None]:
     if engine.dialect.name == "sqlite" and engine.url.database and engine.url.database != MEMORY:
-        with FileLock(f"{engine.url.database}.lock"):
+        with FileLock(f"{engine.url.database}.lock", mode=PRIVATE):
             yield
     else:
         yield
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
-    """Wait for others instead of failing."""
+    """Wait for others instead of failing, keep what is deleted out of free pages, and other users out of the file."""
     cursor = connection.cursor()
+    ((_, _, file),) = cursor.execute("PRAGMA database_list").fetchall()
+    for suffix in ("", "-wal", "-shm") if file else ():  # those that are made later are like the file itself
+        with suppress(OSError):
+            Path(f"{file}{suffix}").chmod(PRIVATE)
+    cursor.execute("PRAGMA secure_delete=ON")
     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()

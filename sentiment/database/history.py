@@ -288,7 +288,8 @@ def _select(
     conditions = [column == value for column, value in wanted.items() if value is not None]
     if query.text:
         conditions.append(_contain(query.text, connection.dialect.name))
-    statement = sa.select(PREDICTIONS).where(*place, *conditions).order_by(PREDICTIONS.c.id.desc())
+    shown = [column for column in PREDICTIONS.columns if column.name != "subject"]
+    statement = sa.select(*shown).where(*place, *conditions).order_by(PREDICTIONS.c.id.desc())
     rows = connection.execute(statement.limit(query.limit + 1)).mappings().all()
     said = _read_feedback_labels(connection, [row["id"] for row in rows])
     return [PredictionRow(**{**row, "at": _to_utc(row["at"])}, feedback=tuple(said.get(row["id"], ()))) for row in rows]

@@ -44,6 +44,7 @@ PREDICTIONS = sa.Table(
     sa.Column("model_version", sa.Text, nullable=False),
     sa.Column("model_digest", sa.String(64), nullable=False),
     sa.Column("latency_ms", sa.Float, nullable=False),
+    sa.Column("subject", sa.String(64), index=True),  # HMAC of the caller's id of the person whose text it is
 )
 
 FEEDBACK = sa.Table(
@@ -55,6 +56,7 @@ FEEDBACK = sa.Table(
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("request_id", sa.String(128), nullable=False),
     sa.Column("said", sa.Text),  # the label of the prediction, where that was shipped before
+    sa.Column("subject", sa.String(64), index=True),
 )
 
 ACTIVITY = sa.Table(

@@ -19,7 +19,8 @@ MILLISECOND_NS = 1_000_000
 class PredictionEntry:
     """One answer; `at` is seconds since 1970 UTC, `latency_ms` the time of its whole request in the service.
 
-    Of the text there is what the settings keep: nothing, a digest, or the text itself, redacted or in full.
+    Of the text there is what the settings keep: nothing, a digest, or the text itself, redacted or in full; of whom it
+    is from, `subject`, the digest of his id. What an earlier version left in the spool has no subject.
     """
 
     id: str
@@ -37,6 +38,7 @@ class PredictionEntry:
     model_version: str
     model_digest: str
     latency_ms: float
+    subject: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class FeedbackEntry:
     prediction_id: str
     label: str
     request_id: str
+    subject: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sentiment.predictor import Prediction
 from service.prediction_log.entries import FeedbackEntry, PredictionEntry, ShadowEntry, make_id, write_line
+from service.prediction_log.pseudonyms import digest_subject
 from service.prediction_log.redaction import KeptText, keep_text
 from service.prediction_log.shipper import LogStatus, Shipper, read_status
 from service.prediction_log.spool import Spool, SpoolError
@@ -41,6 +42,7 @@ class PredictionLog:
         url: str,
         *,
         kept_text: KeptText,
+        key: bytes,
         required: bool,
         max_bytes: int,
         sync: bool,
@@ -48,6 +50,7 @@ class PredictionLog:
     ) -> None:
         self._folder = folder
         self._kept_text = kept_text
+        self._key = key
         self._required = required
         self._warned = -SECONDS_BETWEEN_WARNINGS
         self._unlogged = 0
@@ -59,10 +62,11 @@ class PredictionLog:
     def record(self, answered: Sequence[Answered], request: RequestContext) -> list[str]:
         """Return an id for each prediction, all of them safe. Raises SpoolError as the class says."""
         now, latency_ms = time.time(), 1000 * request.elapsed_seconds
+        subject = self._digest_subject(request)
         ids, lines = [], []
         for item in answered:
             prediction = item.prediction
-            kept, text_digest = keep_text(item.text, self._kept_text)
+            kept, text_digest = keep_text(item.text, self._kept_text, self._key)
             entry = PredictionEntry(
                 id=make_id(),
                 at=now,
@@ -79,6 +83,7 @@ class PredictionLog:
                 model_version=item.model_version,
                 model_digest=item.model_digest,
                 latency_ms=round(latency_ms, 3),
+                subject=subject,
             )
             ids.append(entry.id)
             lines.append(write_line(entry))
@@ -87,7 +92,7 @@ class PredictionLog:
 
     def record_feedback(self, prediction_id: str, label: str, request: RequestContext) -> str:
         """Return the id of the feedback, which is safe. Raises SpoolError as the class says."""
-        entry = FeedbackEntry(make_id(), time.time(), prediction_id, label, request.id)
+        entry = FeedbackEntry(make_id(), time.time(), prediction_id, label, request.id, self._digest_subject(request))
         self._append([write_line(entry)])
         return entry.id
 
@@ -107,6 +112,9 @@ class PredictionLog:
     def close(self) -> None:
         """Ship what is there and stop."""
         self._shipper.close()
+
+    def _digest_subject(self, request: RequestContext) -> str | None:
+        return digest_subject(request.subject, self._key) if request.subject else None
 
     def _append(self, lines: Sequence[bytes]) -> None:
         try:

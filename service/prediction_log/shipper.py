@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from service.loading import load_database
-from service.locks import lock_file
+from service.locks import hold_file, lock_file
 from service.prediction_log.entries import SHAPES, Kind, read_line
 from service.prediction_log.spool import SEALED, Spool, list_segments
 from service.ticking import Ticker
@@ -34,7 +34,9 @@ RETENTION_SECONDS = 3600.0
 SECONDS_PER_DAY = 86_400
 ROWS_PER_DELETION = 5000
 NS_PER_SECOND = 1e9
-LOCK_FILE, STATUS_FILE, REJECTED_FILE = "shipper.lock", "shipper.json", "rejected.jsonl"
+LOCK_FILE, STATUS_FILE = "shipper.lock", "shipper.json"
+SEGMENTS_LOCK = "segments.lock"
+REJECTED_FILES = "rejected*.jsonl"
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +131,9 @@ class Shipper:
         import sqlalchemy as sa
 
         for segment in list_segments(self._folder):
-            self._ship(segment)
+            with hold_file(self._folder / SEGMENTS_LOCK):  # `forget` may have taken the segment away, or what is in it
+                if segment.exists():
+                    self._ship(segment)
         self._tidy()
         if not 0 <= self._clock() - self._asked < SECONDS_BETWEEN_QUESTIONS:  # the clock may have been set back
             with self._open_engine().connect() as connection:
@@ -192,15 +196,14 @@ class Shipper:
         """Keep what the database will never take, beside the spool."""
         if not lines:
             return
-        with os.fdopen(
-            os.open(self._folder / REJECTED_FILE, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "ab"
-        ) as file:
+        name = f"rejected-{datetime.fromtimestamp(self._clock(), UTC):%Y-%m-%d}.jsonl"
+        with os.fdopen(os.open(self._folder / name, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "ab") as file:
             file.writelines(lines)
         self._change(rejected=self._status.rejected + len(lines))
-        logger.warning("%d entries of the prediction log cannot be stored; they are in %s", len(lines), REJECTED_FILE)
+        logger.warning("%d entries of the prediction log cannot be stored; they are in %s", len(lines), name)
 
     def _tidy(self) -> None:
-        """Remove rows that are older than they may become, once an hour."""
+        """Remove rows, and files of rejected ones, that are older than they may become, once an hour."""
         import sqlalchemy as sa
 
         from sentiment.database.activity import remove_activity
@@ -219,6 +222,10 @@ class Shipper:
             while removed == ROWS_PER_DELETION:
                 with self._open_engine().begin() as connection:
                     removed = connection.execute(sa.delete(table).where(table.c.id.in_(old))).rowcount
+        for file in self._folder.glob(REJECTED_FILES) if self._retention_days else ():
+            with hold_file(self._folder / SEGMENTS_LOCK):
+                if file.stat().st_mtime < limit.timestamp():
+                    file.unlink()
         self._tidied = now
 
     def _open_engine(self) -> "sa.Engine":

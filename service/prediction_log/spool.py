@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from sentiment.state import make_private_folder
+
 MADE, OPEN, SEALED = ".new", ".open", ".sealed"
 FORGOTTEN_SECONDS = 60.0
 SEGMENT_SECONDS = 1.0
@@ -44,7 +46,7 @@ class Spool:
         self._number = 0
         self._full = False
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(folder)
         except OSError as error:
             raise SpoolError(
                 f"the spool {folder} cannot be made ({error.strerror}); name a folder in SENTIMENT_SPOOL_FOLDER."

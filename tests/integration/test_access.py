@@ -258,7 +258,7 @@ def test_the_client_of_bentoml_sends_a_key(service, keys):
 def test_a_page_of_a_named_origin_may_ask(service, keys):
     """The preflight of a named origin is allowed with the headers of a key, and its answer may be read."""
     asked = {"origin": PAGE, "access-control-request-method": "POST"}
-    wanted = {**asked, "access-control-request-headers": "authorization,content-type,x-api-key,x-request-id"}
+    wanted = {**asked, "access-control-request-headers": "authorization,content-type,x-api-key,x-request-id,x-subject"}
     preflight = service.request("OPTIONS", "/predict", headers=wanted)
     answer = service.post("/predict", {"text": "good"}, headers={"origin": PAGE, "x-api-key": keys["reader"]})
 

@@ -1,5 +1,8 @@
 """Where a checkout keeps what it makes, and the variables that keep the libraries there."""
 
+import os
+import stat
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,7 +18,9 @@ from sentiment.state import (
     list_environment,
     locate_database,
     locate_state,
+    make_private_folder,
     make_scratch_folder,
+    protect_state,
 )
 
 PATHS = sorted(name for name, value in vars(State).items() if isinstance(value, property) and not name.endswith("_uri"))
@@ -182,3 +187,43 @@ def test_two_checkouts_share_no_path(tmp_path):
 def test_a_state_is_its_folder_alone():
     """All paths follow from one folder."""
     assert [field.name for field in fields(State)] == ["folder"]
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """The umask of most machines."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_a_private_folder_and_those_above_it_are_its_owners_alone(tmp_path):
+    """Folders that are made are closed to others; those that were there stay as they were."""
+    (tmp_path / "there").mkdir()
+    for _ in range(2):
+        make_private_folder(tmp_path / "there" / "a" / "b")
+
+    made = [tmp_path / "there", tmp_path / "there" / "a", tmp_path / "there" / "a" / "b"]
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in made] == [0o755, 0o700, 0o700]
+
+
+@pytest.mark.usefixtures("open_umask")
+@pytest.mark.parametrize("there", [False, True], ids=["new", "made before"])
+def test_the_state_is_its_owners_alone(monkeypatch, tmp_path, there):
+    """The state folder is closed to others, also one that an earlier version made."""
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
+    if there:
+        (tmp_path / "state").mkdir()
+
+    assert stat.S_IMODE(protect_state().folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_the_state_folder_of_another_user_stays_as_it_is(monkeypatch, tmp_path):
+    """A volume that belongs to another user is used as it was mounted."""
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path))
+    tmp_path.chmod(0o770)
+    os.chown(tmp_path, 1034, -1)
+
+    assert stat.S_IMODE(protect_state().folder.stat().st_mode) == 0o770

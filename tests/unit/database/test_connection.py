@@ -1,8 +1,10 @@
 """Opening a database brings it to the newest schema, whatever it was before."""
 
 import multiprocessing
+import os
 import shutil
 import sqlite3
+import stat
 import traceback
 from pathlib import Path
 from typing import Any
@@ -111,7 +113,7 @@ def test_a_new_database_has_all_tables(database):
         pass
 
     assert list_tables(database) == TABLES
-    assert read(database, "select version_num from alembic_version") == [("0002",)]
+    assert read(database, "select version_num from alembic_version") == [("0003",)]
 
 
 def test_the_migrations_make_the_schema_that_is_described(database):
@@ -127,6 +129,25 @@ def test_a_database_from_before_migrations_keeps_its_rows(database):
     assert (list_tables(database), list_differences(database)) == (TABLES, [])
 
 
+@pytest.mark.parametrize("there", [False, True], ids=["new", "made before"])
+def test_a_database_is_its_owners_alone(tmp_path, there):
+    """What people wrote is not for everybody on the machine: neither the file, nor what SQLite puts beside it."""
+    folder = tmp_path / "state"
+    before = os.umask(0o022)
+    try:
+        if there:
+            folder.mkdir(mode=0o700)
+            run(folder / "records.db", BEFORE_MIGRATIONS)
+        with open_database(name(folder / "records.db")) as engine, engine.begin() as connection:
+            connection.exec_driver_sql("create table more (id)")
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    finally:
+        os.umask(before)
+
+    assert modes.keys() >= {"records.db", "records.db-wal", "records.db-shm"}
+    assert (stat.S_IMODE(folder.stat().st_mode), set(modes.values())) == (0o700, {0o600})
+
+
 @pytest.mark.parametrize("script", HALVES.values(), ids=HALVES)
 def test_a_migration_that_was_cut_short_is_completed(database, script):
     """A process that died in the midst of a migration leaves a database that the next one completes."""
@@ -135,7 +156,7 @@ def test_a_migration_that_was_cut_short_is_completed(database, script):
     run(database, script)
 
     assert list_differences(database) == []
-    assert (list_tables(database), read(database, "select * from alembic_version")) == (TABLES, [("0002",)])
+    assert (list_tables(database), read(database, "select * from alembic_version")) == (TABLES, [("0003",)])
 
 
 def test_opening_again_changes_nothing(database):

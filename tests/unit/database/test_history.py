@@ -180,6 +180,31 @@ def test_rows_from_before_the_rollup_are_in_it(engine):
     assert sorted(map(tuple, found)) == sorted(wanted)
 
 
+def test_rows_from_before_subjects_stay_whole_in_both_directions(engine):
+    """A database with rows gets the columns for subjects and loses them again, and nothing else of its rows changes."""
+    rows, said = [make_row(number) for number in range(3)], {"id": make_id(), "at": NOW, "label": "negative"}
+    store(engine, *rows)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    kept = [column for column in PREDICTIONS.columns if column.name != "subject"]
+    read = sa.select(*kept).order_by(PREDICTIONS.c.id)
+    with engine.begin() as connection:
+        add_feedback(connection, [{**said, "prediction_id": rows[0]["id"], "request_id": "f"}])
+        before = connection.execute(read).all()
+    for direction, columns in (("downgrade", 0), ("upgrade", 2)):
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            getattr(alembic.command, direction)(config, "0002" if direction == "downgrade" else "head")
+            found = [sa.inspect(connection).get_columns(table) for table in ("predictions", "feedback")]
+            assert sum(column["name"] == "subject" for one in found for column in one) == columns
+            assert connection.execute(read).all() == before
+    with engine.connect() as connection:
+        assert connection.scalar(sa.select(FEEDBACK.c.said)) == "positive"
+        assert connection.scalar(sa.select(PREDICTIONS.c.subject).limit(1)) is None
+        indexed = {index["name"] for index in sa.inspect(connection).get_indexes("predictions")}
+    assert "ix_predictions_subject" in indexed
+
+
 def test_the_newest_predictions_come_first_page_by_page(engine):
     """Pages follow each other without a gap or a repetition, and the last one says that it is the last."""
     store(engine, *(make_row(number) for number in range(5)))

@@ -17,6 +17,7 @@ from service.access import open_access, say_exposed
 from service.api.routes import RouteTable
 from service.edge import Edge, find_problem
 from service.keys import make_key, write_key
+from service.prediction_log.entries import make_id
 from service.refusals import RefusedError
 from service.requests import CURRENT
 from service.schemas import FeedbackRequest, PredictRequest, Problem, ReloadRequest
@@ -594,13 +595,15 @@ class RefusingApp:
 
 
 class NamingApp:
-    """Notes under which id it was asked."""
+    """Notes under which id it was asked, and for whom."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.subjects: list[str] = []
 
     async def __call__(self, scope, receive, send) -> None:
         self.names.append(CURRENT.get().id)
+        self.subjects.append(CURRENT.get().subject)
         await InnerApp()(scope, receive, send)
 
 
@@ -624,6 +627,33 @@ def test_a_hostile_name_is_replaced(name):
     given = reply.headers[b"x-request-id"].decode()
     assert (reply.status, app.names) == (200, [given])
     assert FeedbackRequest(prediction_id=given, label="an id like any other").prediction_id == given
+
+
+OF_PERSONS = {
+    "/predict": {"text": "good"},
+    "/batch_predict": {"texts": ["good", ""]},
+    "/explain": {"text": "good"},
+    "/feedback": {"prediction_id": make_id(), "label": "positive"},
+}
+
+
+@pytest.mark.parametrize(("path", "body"), OF_PERSONS.items(), ids=OF_PERSONS)
+def test_whom_a_text_is_from_reaches_the_service(path, body):
+    """`X-Subject` is what the service knows its text by, on every route that keeps one."""
+    app = NamingApp()
+    statuses = [ask(pack(body), path=path, app=app, headers=sent).status for sent in ([(b"x-subject", b"ann")], [])]
+
+    assert (statuses, app.subjects) == ([200, 200], ["ann", ""])
+
+
+@pytest.mark.parametrize(("path", "body"), OF_PERSONS.items(), ids=OF_PERSONS)
+def test_a_subject_that_could_not_be_found_again_is_refused(path, body):
+    """A header that is no id is not dropped in silence: the request ends with one sentence, without what was sent."""
+    app = InnerApp()
+    reply = ask(pack(body), path=path, app=app, headers=[(b"x-subject", WORD.encode() * 40)])
+
+    assert (reply.status, reply.problem["code"], app.scopes) == (400, "bad_subject", [])
+    assert WORD.encode() not in reply.body
 
 
 def test_requests_without_a_name_get_different_ones():

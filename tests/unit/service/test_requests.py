@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from service.requests import CURRENT, RequestContext, choose_request_id
+from service.requests import CURRENT, RequestContext, choose_request_id, read_subject
 from service.schemas import FeedbackRequest
 from tests.unit.service.test_edge import HOSTILE_IDS, SOUND_IDS
 
@@ -39,6 +39,24 @@ def test_a_request_without_an_id_gets_one(headers):
 def test_the_first_of_two_ids_counts(second):
     """A request that was given two ids has one."""
     assert choose_request_id([(b"x-request-id", b"a"), (b"x-request-id", second)]) == "a"
+
+
+@pytest.mark.parametrize("sent", [b"7", b"ann@example.com", b"!~", b"x" * 256], ids=ascii)
+def test_whom_a_text_is_from_is_read(sent):
+    """An id of a person is taken as it is written; without one there is none."""
+    assert read_subject([(b"x-request-id", b"r"), (b"x-subject", sent)]) == sent.decode()
+    assert read_subject([(b"x-request-id", b"r"), (b"subject", sent)]) == ""
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [[b""], [b"x" * 257], [b"a b"], [b"ann\n"], [b"a\x00"], [b"\x7f"], ["j\u00fcrgen".encode()], [b"a", b"a"]],
+    ids=ascii,
+)
+def test_what_is_no_id_of_a_person_is_an_error(sent):
+    """An id that could not be found again as it was meant is not kept in silence."""
+    with pytest.raises(ValueError, match=r"^no id of a person$"):
+        read_subject([(b"x-subject", one) for one in sent])
 
 
 def test_a_request_knows_how_long_it_has_been_under_way():

@@ -181,6 +181,18 @@ def test_a_damaged_key_is_said_in_a_sentence(served, free_port, monkeypatch):
     )
 
 
+def test_a_key_of_digests_that_is_missing_is_said_in_a_sentence(served, free_port, tmp_path, monkeypatch):
+    """A key file that is named and not there stops the start: none is made in its place."""
+    monkeypatch.setenv("SENTIMENT_HASH_KEY_FILE", f"{tmp_path}/hash.key")
+    result = start("--port", free_port)
+
+    assert (result.exit_code, served, list(tmp_path.glob("hash.key"))) == (1, [], [])
+    assert result.output == (
+        f"Error: the key of the digests {tmp_path}/hash.key cannot be read (No such file or directory);"
+        " name in SENTIMENT_HASH_KEY_FILE the one that the service uses, or unset it.\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [

@@ -46,7 +46,7 @@ function listTroubles(log) {
     !log.takes_entries && "New answers cannot be kept; is the disk full?",
     log.database === "unreachable" && `The database is away; answers wait on disk, ${waiting}.`,
     log.database !== "unreachable" && log.lag_seconds > 10 && `Answers reach the database late: ${waiting}.`,
-    log.rejected > 0 && `${sayMany(log.rejected, "row")} put aside in rejected.jsonl.`,
+    log.rejected > 0 && `${sayMany(log.rejected, "row")} put aside in rejected-*.jsonl.`,
   ].filter(Boolean);
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.prediction_log.entries import Entry, FeedbackEntry, PredictionEntry, ShadowEntry, make_id, write_line
-from service.prediction_log.shipper import Shipper
+from service.prediction_log.shipper import REJECTED_FILES, Shipper
 from service.prediction_log.spool import Spool
 
 MANY_BYTES = 1_000_000_000
@@ -90,6 +90,10 @@ class Bench:
         rows = connection.execute(f"select {columns} from {table} order by id").fetchall()
         connection.close()
         return rows if "," in columns else [value for (value,) in rows]
+
+    def read_rejected(self) -> bytes:
+        """Return what was put aside, of all days."""
+        return b"".join(path.read_bytes() for path in sorted(self.folder.glob(REJECTED_FILES)))
 
     def count_activity(self) -> dict[int, int]:
         """Return the predictions in the rollup by its period in seconds."""

@@ -8,6 +8,7 @@ from sentiment.predictor import Prediction
 from service.prediction_log import log as module
 from service.prediction_log import shipper
 from service.prediction_log.log import Answered, PredictionLog
+from service.prediction_log.pseudonyms import digest_subject
 from service.prediction_log.shipper import LogStatus
 from service.prediction_log.spool import SpoolError
 from service.requests import RequestContext
@@ -16,6 +17,7 @@ from tests.unit.service.prediction_log.conftest import MANY_BYTES, PREDICTION, B
 TEXT = "Good, mail ann@example.com"
 GOOD = Prediction("positive", 0.75, {"negative": 0.25, "positive": 0.75}, uncertain=True, tokens=9, truncated=False)
 BAD = Prediction("negative", 0.5, {"negative": 0.5, "positive": 0.5}, uncertain=False, tokens=2, truncated=True)
+KEY = b"k" * 32
 LOGGER = "service.prediction_log.log"
 
 
@@ -26,7 +28,14 @@ def open_log(bench: Bench, monkeypatch):
     made = []
 
     def open_one(**options) -> PredictionLog:
-        given = {"kept_text": "redacted", "required": True, "max_bytes": MANY_BYTES, "sync": False, "retention_days": 0}
+        given = {
+            "kept_text": "redacted",
+            "key": KEY,
+            "required": True,
+            "max_bytes": MANY_BYTES,
+            "sync": False,
+            "retention_days": 0,
+        }
         made.append(PredictionLog(bench.folder, f"sqlite:///{bench.database}", **{**given, **options}))
         return made[-1]
 
@@ -211,3 +220,16 @@ def test_two_workers_share_a_spool(bench, open_log):
     open_log().close()
 
     assert bench.read("id") == sorted(made.replace("-", "") for made in ids)
+
+
+@pytest.mark.parametrize(("subject", "kept"), [("ann@example.com", digest_subject("ann@example.com", KEY)), ("", None)])
+def test_a_row_says_whom_its_text_is_from_by_a_digest(bench, open_log, subject, kept):
+    """The id of a person is in the rows of answers and feedback as its HMAC alone; without one there is nothing."""
+    log, request = open_log(), RequestContext("r-1", subject=subject)
+    ids = log.record(answer(GOOD, BAD), request)
+    log.record_feedback(ids[0], "negative", request)
+    spooled = b"".join(path.read_bytes() for path in bench.folder.iterdir())
+    log.close()
+
+    assert (bench.read("subject"), bench.read("subject", "feedback")) == ([kept, kept], [kept])
+    assert b"ann@" not in spooled

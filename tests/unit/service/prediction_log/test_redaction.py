@@ -1,11 +1,14 @@
 """What of a text is kept."""
 
-import hashlib
 import time
+import unicodedata
 
 import pytest
 
+from service.prediction_log.pseudonyms import digest_text
 from service.prediction_log.redaction import keep_text, redact_text
+
+KEY = b"k" * 32
 
 LINKS = {
     "http": ("see http://example.com now", "see [link] now"),
@@ -81,6 +84,66 @@ TYPOGRAPHIC_PHONES = {
     "spaces that do not break": "06\u00a012\u00a034\u00a056\u00a078",
     "narrow spaces that do not break": "06\u202f12\u202f34\u202f56\u202f78",
 }
+PAIRS = {
+    "after a count": "1 06 12 34 56 78",
+    "after a score": "10/10 06 12 34 56 78",
+    "Denmark": "22 41 63 07",
+    "commas": "06,12,34,56,78",
+    "slashes": "06/12/34/56/78",
+    "underscores": "06_12_34_56_78",
+    "digit by digit": "0 6 1 2 3 4 5 6 7 8",
+    "a year before it": "2019 612 345 678",
+    "stars after it": "415-555-2671 5",
+    "a thousand at its end": "800 555 1000",
+    "groups of three with dots": "612.345.678",
+    "eight digits": "2034 5678",
+    "Belgium": "0475/12 34 56",
+}
+DISGUISED = {
+    "full-width digits": "\uff10\uff16 \uff11\uff12 \uff13\uff14 \uff15\uff16 \uff17\uff18",
+    "a full-width plus": "\uff0b49 170 1234567",
+    "full-width dashes": "415\uff0d555\uff0d2671",
+    "mathematical digits": "".join(chr(0x1D7D8 + int(digit)) for digit in "0612345678"),
+    "digits in circles": "\u2460\u2461\u2462\u2463\u2464\u2465\u2466\u2467",
+    "keys": "".join(f"{digit}\ufe0f\u20e3" for digit in "0612345678"),
+    "spaces of no width": "0\u200b6\u200b12\u20603456\ufeff78",
+    "soft hyphens": "06\u00ad12\u00ad34\u00ad56\u00ad78",
+    "a direction": "06\u202e12345678",
+    "Devanagari digits": "".join(chr(0x966 + int(digit)) for digit in "0612345678"),
+    "full-width Persian pairs": " ".join(
+        "".join(chr(0x6F0 + int(one)) for one in pair) for pair in ("06", "12", "34", "56", "78")
+    ),
+}
+OTHER_DETAILS = {
+    "an IBAN": ("to DE89 3704 0044 0532 0130 00 please", "to [iban] please"),
+    "an IBAN without spaces": ("gb82west12345698765432", "[iban]"),
+    "an IBAN with letters at its end": ("FR14 2004 1010 0505 0001 3M02 606.", "[iban]."),
+    "two IBANs": ("NO9386011117947, BE68 5390 0754 7034", "[iban], [iban]"),
+    "a full-width IBAN": ("\uff24\uff2589370400440532013000", "[iban]"),
+    "an IBAN with a slip": ("DE89 3704 0044 0532 0130 01", "DE[number]"),
+    "a card": ("card 4111 1111 1111 1111!", "card [card]!"),
+    "a card with dashes": ("5500-0000-0000-0004", "[card]"),
+    "a card of fifteen": ("3782 822463 10005", "[card]"),
+    "a card of nineteen": ("6304 0000 0000 0000 000", "[card]"),
+    "a card with a slip": ("4111 1111 1111 1112", "[number]"),
+    "thirty digits": ("id 123456789012345678901234567890", "id [number]"),
+    "a phone number after a date": ("2024-01-15 07911 123456", "[number]"),
+    "digits after letters": ("tel4155552671", "tel[phone]"),
+    "a sentence after it": ("4155552671. 5 stars", "[phone]. 5 stars"),
+    "a full-width at sign": ("ann\uff20example\uff0ecom", "[email]"),
+    "a small at sign": ("ann\ufe6bexample.com", "[email]"),
+    "an ideographic full stop": ("ann@\u4f8b\u3048\u3002\u30c6\u30b9\u30c8", "[email]"),
+    "marks on letters": (
+        "\u0930\u093e\u092e@\u0909\u0926\u093e\u0939\u0930\u0923.\u092d\u093e\u0930\u0924",
+        "[email]",
+    ),
+    "a full-width link": ("\uff48\uff54\uff54\uff50\uff1a\uff0f\uff0fa.example", "[link]"),
+    "a link after digits": ("0612345678www.ann.example", "[phone][link]"),
+    "a handle after a handle": ("@ann@home", "[handle]"),
+    "a handle after digits": ("0612345678@ann", "[phone][handle]"),
+    "a full-width handle": ("\uff20ann hi", "[handle] hi"),
+    "a percent sign": ("ann%home@example.com", "[email]"),
+}
 PHONE_PLACES = {
     "a sentence": ("call 415-555-2671, please.", "call [phone], please."),
     "a scheme": ("tel:+14155552671", "tel:[phone]"),
@@ -128,10 +191,53 @@ MISTAKABLE = {
     "address of a computer": "192.168.1.100",
     "long version": "Windows 10.0.26100.1234",
     "phones by their numbers": "iPhone 12 13 14 15",
+    "years, counted up": "in 1999, 2001 and 2010",
+    "years, by spaces": "1980 1990 2001 2007 2020",
+    "years, by slashes": "1999/2000/2001",
+    "years in brackets": "(1999) (2005)",
+    "a price with cents": "$1,299.00",
+    "prices": "19.99 29.99 39.99",
+    "prices, large": "1,299.00 11,499.00",
+    "a range of prices": "199.99-249.99",
+    "a score": "10/10",
+    "a result": "3-2",
+    "results": "3-2 1-0 2-2 4-1",
+    "scores": "9/10 8/10 7/10 9/10",
+    "a score and a year": "2024 4.5/5",
+    "ratings": "5 5 4 5 3 4 5",
+    "a version": "v2.10.1",
+    "versions": "2.10.1 3.11.2",
+    "times": "8:30, 18:45 and 21:00",
+    "views": "5 000 000 views",
+    "views, exactly": "1 234 567 views",
+    "views, with dots": "12.345.678 views",
+    "views, without signs": "2500000 views",
+    "a billion": "1,000,000,000",
+    "half a star": "\u00bd \u2605\u2605\u2605\u00bd 3\u00bd",
+    "stars": "\u2605\u2605\u2605\u2605\u2606 4/5",
+    "small numbers, counted down": "10 9 8 7 6 5 4 3 2 1",
+    "small numbers, by tens": "10 20 30 40",
+    "small numbers, by commas": "1,2,3,4,5,6,7",
+    "a fraction": "3.14159265",
+    "a date without signs": "20240115",
+    "dates": "15.01.2024 16.01.2024",
+    "full-width prices": "\uff11\uff0c\uff12\uff19\uff19\uff0e\uff10\uff10",
+    "signs that NFKC would change": "\u2026 \u2122 \ufb01ne \u00b2 3\ufe0f\u20e3",
     "delight": "awww...so cute",
     "disgust": "Ewww.that is bad",
 }
 HOSTILE = {
+    "accounts": "DE89 " * 2_000,
+    "accounts without spaces": "gb82west" * 1_250,
+    "commas": "1," * 5_000,
+    "years": "2001 " * 2_000,
+    "sums": "1.5-" * 2_500,
+    "versions": "1.1.1 " * 1_666,
+    "thousands": "1 000 " * 1_666,
+    "marks on one letter": "a" + "\u0301\u0323" * 4_999,
+    "one sign that is eighteen": "\ufdfa" * 10_000,
+    "spaces of no width": "1\u200b" * 5_000,
+    "marks after a sign": "a@" + "\u093e" * 9_998,
     "letters": "a" * 10_000,
     "letters and dots": "a." * 5_000,
     "letters around a sign": "a" * 5_000 + "@" + "a" * 5_000,
@@ -184,6 +290,18 @@ def test_a_phone_number_with_wide_signs_is_replaced(number):
     assert redact_text(f"call {number} now") == "call [phone] now"
 
 
+@pytest.mark.parametrize("number", [*PAIRS.values(), *DISGUISED.values()], ids=[*PAIRS, *DISGUISED])
+def test_a_phone_number_is_replaced_however_it_is_written(number):
+    """Neither pairs, nor what stands beside a number, nor signs of another kind keep it in the text."""
+    assert redact_text(f"call {number} now") == "call [phone] now"
+
+
+@cases(OTHER_DETAILS)
+def test_accounts_cards_and_disguised_details_are_replaced(text, redacted):
+    """Accounts and cards are told by their check digits, and a detail in signs that look alike is found."""
+    assert redact_text(text) == redacted
+
+
 @cases(PHONE_PLACES)
 def test_a_phone_number_is_found_where_it_stands(text, redacted):
     """What stands around a phone number stays, and does not hide it."""
@@ -202,6 +320,13 @@ def test_what_only_looks_like_a_detail_stays(text):
     assert redact_text(text) == text
 
 
+def test_a_text_with_a_detail_is_kept_in_its_plain_form():
+    """What is stored is the text that was searched: nothing of a detail is left beside its place."""
+    text = "\uff2dail ann\uff20example.com\u2026 3\ufe0f\u20e3"
+
+    assert redact_text(text) == unicodedata.normalize("NFKC", "Mail [email]... 3")
+
+
 def test_all_kinds_are_replaced_in_one_text():
     """Each detail is replaced by what it was, and the words between them stay."""
     text = "@ann: mail ann@example.com, call +1 415-555-2671 or see https://example.com/ann !"
@@ -209,7 +334,9 @@ def test_all_kinds_are_replaced_in_one_text():
     assert redact_text(text) == "[handle]: mail [email], call [phone] or see [link] !"
 
 
-@pytest.mark.parametrize("text", [*(text for text, _ in {**LINKS, **EMAILS}.values()), *PHONES.values()])
+@pytest.mark.parametrize(
+    "text", [*(text for text, _ in {**LINKS, **EMAILS, **OTHER_DETAILS}.values()), *PHONES.values(), *PAIRS.values()]
+)
 def test_redacting_twice_changes_nothing(text):
     """What is left after redaction holds nothing to redact."""
     assert redact_text(redact_text(text)) == redact_text(text)
@@ -227,36 +354,36 @@ def test_a_hostile_text_takes_no_time(text):
 @pytest.mark.parametrize("text", ["good", "", "call 415-555-2671", "a\x00b", "\ud83d"])
 def test_none_keeps_nothing(text):
     """Nothing of a text is kept where nothing is to be."""
-    assert keep_text(text, "none") == (None, None)
+    assert keep_text(text, "none", KEY) == (None, None)
 
 
 def test_hash_keeps_the_digest_of_the_normalised_text():
-    """A digest is the SHA-256 of the text without its capitals and spaces, and comes without the text."""
-    assert keep_text("  Good\n DAY ", "hash") == (None, hashlib.sha256(b"good day").hexdigest())
+    """A digest is that of the text without its capitals and spaces, by the key, and comes without the text."""
+    assert keep_text("  Good\n DAY ", "hash", KEY) == (None, digest_text("good day", KEY))
 
 
 def test_hash_tells_texts_apart():
     """Other texts have other digests."""
-    assert keep_text("good", "hash") != keep_text("bad", "hash")
+    assert keep_text("good", "hash", KEY) != keep_text("bad", "hash", KEY)
 
 
 @pytest.mark.parametrize("text", ["\ud83d", "good \ude00", "\x00", ""], ids=ascii)
 def test_hash_takes_any_text(text):
     """A text that UTF-8 cannot hold has a digest too."""
-    kept, digest = keep_text(text, "hash")
+    kept, digest = keep_text(text, "hash", KEY)
 
     assert (kept, len(digest)) == (None, 64)
 
 
 def test_redacted_keeps_the_text_without_details():
     """The redacted text is kept, without a digest by which the whole one could be guessed."""
-    assert keep_text("Good, @ann!", "redacted") == ("Good, [handle]!", None)
+    assert keep_text("Good, @ann!", "redacted", KEY) == ("Good, [handle]!", None)
 
 
 @pytest.mark.parametrize("text", ["Good,  @ann!\n", "call 415-555-2671", "", "\U0001f600\u2028\u05e9\u05dc"], ids=ascii)
 def test_full_keeps_the_text(text):
     """The whole text is kept as it came."""
-    assert keep_text(text, "full") == (text, None)
+    assert keep_text(text, "full", KEY) == (text, None)
 
 
 @pytest.mark.parametrize("kept", ["redacted", "full"])
@@ -267,9 +394,9 @@ def test_full_keeps_the_text(text):
 )
 def test_what_a_database_cannot_hold_is_replaced(text, storable, kept):
     """A character that PostgreSQL refuses does not keep its text out of the log."""
-    assert keep_text(text, kept) == (storable, None)
+    assert keep_text(text, kept, KEY) == (storable, None)
 
 
 def test_a_character_that_cannot_be_stored_hides_no_detail():
     """Details are found beside what was replaced."""
-    assert keep_text("\x00ann@example.com\x00", "redacted") == ("\ufffd[email]\ufffd", None)
+    assert keep_text("\x00ann@example.com\x00", "redacted", KEY) == ("\ufffd[email]\ufffd", None)

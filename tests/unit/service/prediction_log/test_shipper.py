@@ -22,10 +22,19 @@ from sqlalchemy.dialects import sqlite
 
 from sentiment.database import connection
 from service import ticking
+from service.locks import hold_file
 from service.prediction_log import shipper as module
 from service.prediction_log import spool as spool_module
 from service.prediction_log.entries import make_id, write_line
-from service.prediction_log.shipper import LOCK_FILE, REJECTED_FILE, STATUS_FILE, LogStatus, Shipper, read_status
+from service.prediction_log.shipper import (
+    LOCK_FILE,
+    REJECTED_FILES,
+    SEGMENTS_LOCK,
+    STATUS_FILE,
+    LogStatus,
+    Shipper,
+    read_status,
+)
 from service.prediction_log.spool import Spool, SpoolError
 from tests.unit.service.prediction_log.conftest import FEEDBACK, PREDICTION, SHADOW, Bench, make_predictions
 
@@ -252,7 +261,7 @@ def test_the_rollup_holds_what_the_rows_hold(bench):
 
     assert bench.count_activity() == {3600: 4}
     assert len(bench.read()) == 4
-    assert len((bench.folder / REJECTED_FILE).read_bytes().splitlines()) == 2
+    assert len(bench.read_rejected().splitlines()) == 2
 
 
 def test_a_segment_of_which_half_was_shipped_is_completed(bench, monkeypatch):
@@ -285,7 +294,7 @@ def test_what_a_dead_worker_left_is_shipped(bench):
     shipper.tick()
 
     assert (bench.read(), bench.read("id", "feedback")) == (["good"], [])
-    assert not (bench.folder / REJECTED_FILE).exists()
+    assert bench.read_rejected() == b""
     assert list(bench.folder.glob("*.open")) == bench.list_sealed() == []
 
 
@@ -296,9 +305,10 @@ def test_a_damaged_line_is_put_aside(bench, caplog):
     bench.make_shipper().tick()
 
     assert sorted(bench.read()) == ["0", "1"]
-    assert (bench.folder / REJECTED_FILE).read_bytes() == b"\x00\xff damaged\n"
+    assert bench.read_rejected() == b"\x00\xff damaged\n"
     assert (read_status(bench.folder, time.time()).rejected, bench.list_sealed()) == (1, [])
-    assert caplog.messages == ["1 entries of the prediction log cannot be stored; they are in rejected.jsonl"]
+    (file,) = bench.folder.glob(REJECTED_FILES)
+    assert caplog.messages == [f"1 entries of the prediction log cannot be stored; they are in {file.name}"]
 
 
 def test_a_line_that_no_parser_reads_is_put_aside(bench):
@@ -319,7 +329,7 @@ def test_an_entry_that_the_schema_refuses_spoils_no_neighbour(bench, values):
 
     assert sorted(bench.read()) == ["0", "2"]
     assert bench.read("label", "feedback") == ["negative"]
-    (kept,) = (bench.folder / REJECTED_FILE).read_text().splitlines()
+    (kept,) = bench.read_rejected().decode().splitlines()
     assert (json.loads(kept)["text"], json.loads(kept)["kind"]) == ("1", "prediction")
 
 
@@ -329,11 +339,11 @@ def test_an_entry_is_put_aside_once(bench):
     shipper = bench.make_shipper()
     bench.store_lines(write_line(PREDICTION), b"damaged\n")
     assert [try_tick(shipper) for _ in range(3)] == ["OperationalError"] * 3
-    before = (bench.folder / REJECTED_FILE).exists()
+    before = bench.read_rejected()
     bench.database.rmdir()
     shipper.tick()
 
-    assert (before, (bench.folder / REJECTED_FILE).read_bytes()) == (False, b"damaged\n")
+    assert (before, bench.read_rejected()) == (b"", b"damaged\n")
     assert (bench.read(), read_status(bench.folder, time.time()).rejected) == (["good"], 1)
 
 
@@ -361,7 +371,7 @@ def test_an_entry_that_the_schema_refuses_is_put_aside_once(bench, half_database
     shipper.tick()
 
     assert bench.read("label", "feedback") == ["negative"]
-    assert len((bench.folder / REJECTED_FILE).read_text().splitlines()) == 1
+    assert len(bench.read_rejected().decode().splitlines()) == 1
 
 
 def test_a_status_counts_an_entry_once(bench, half_database):
@@ -386,7 +396,7 @@ def test_only_the_user_of_the_service_reads_what_was_put_aside(bench):
     finally:
         os.umask(before)
 
-    assert stat.S_IMODE((bench.folder / REJECTED_FILE).stat().st_mode) == 0o600
+    assert [stat.S_IMODE(path.stat().st_mode) for path in bench.folder.glob(REJECTED_FILES)] == [0o600]
 
 
 def test_one_of_two_shippers_ships(bench):
@@ -731,6 +741,65 @@ def test_more_old_rows_than_a_statement_removes_are_all_removed(bench, monkeypat
     monkeypatch.setattr(module, "ROWS_PER_DELETION", 2)
     bench.store(*make_predictions(5, at=at(100)), *make_predictions(1, at=at(1)))
     bench.make_shipper(retention_days=90, clock=NOW.timestamp).tick()
+
+    assert bench.read() == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("days", "left"), [(90, ["rejected-young.jsonl"]), (0, ["rejected-young.jsonl", "rejected.jsonl"])]
+)
+def test_what_was_put_aside_is_kept_as_long_as_rows(bench, days, left):
+    """A file of rejected entries goes when its last one is as old as rows may become, and stays where rows do."""
+    for name, age in (("rejected.jsonl", timedelta(days=91)), ("rejected-young.jsonl", timedelta(days=89))):
+        (bench.folder / name).write_bytes(b"damaged\n")
+        os.utime(bench.folder / name, times=((NOW - age).timestamp(),) * 2)
+    bench.make_shipper(retention_days=days, clock=NOW.timestamp).tick()
+
+    assert sorted(path.name for path in bench.folder.glob(REJECTED_FILES)) == left
+
+
+def test_entries_that_are_put_aside_lie_in_a_file_of_their_day(bench):
+    """Every day has its file, so that old ones can go."""
+    clock = Clock()
+    shipper = bench.make_shipper(clock=clock)
+    for _ in range(2):
+        bench.store_lines(b"damaged\n")
+        shipper.tick()
+        clock.seconds += 86_400
+
+    names = [path.name for path in bench.folder.glob(REJECTED_FILES)]
+    assert sorted(names) == ["rejected-2024-06-01.jsonl", "rejected-2024-06-02.jsonl"]
+
+
+def test_a_segment_waits_while_another_holds_the_spool(bench):
+    """Nothing is shipped while `forget` works on the spool, and what it took out of a segment is not shipped later."""
+    first, second = make_predictions(2)
+    bench.store(first, second)
+    (segment,) = bench.list_sealed()
+    thread = threading.Thread(target=bench.make_shipper().tick)
+    with hold_file(bench.folder / SEGMENTS_LOCK):
+        thread.start()
+        thread.join(0.3)
+        waited = thread.is_alive()
+        segment.write_bytes(write_line(second))
+    thread.join(GUARD_SECONDS)
+
+    assert (waited, bench.read()) == (True, ["1"])
+
+
+def test_a_segment_that_another_emptied_is_no_error(bench):
+    """A segment that `forget` took away while the shipper waited for it is gone, and the next one is shipped."""
+    bench.store(PREDICTION)
+    (segment,) = bench.list_sealed()
+    shipper = bench.make_shipper()
+    thread = threading.Thread(target=shipper.tick)
+    with hold_file(bench.folder / SEGMENTS_LOCK):
+        thread.start()
+        thread.join(0.3)
+        segment.unlink()
+    thread.join(GUARD_SECONDS)
+    bench.store(*make_predictions(1))
+    shipper.tick()
 
     assert bench.read() == ["0"]
 

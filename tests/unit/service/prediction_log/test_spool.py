@@ -11,7 +11,6 @@ import pytest
 
 from sentiment.state import CHECKOUT
 from service.prediction_log import spool as module
-from service.prediction_log.shipper import REJECTED_FILE
 from service.prediction_log.spool import Spool, SpoolError, list_segments, measure_bytes
 
 MANY_BYTES = 1_000_000_000
@@ -165,7 +164,7 @@ def test_only_the_user_of_the_service_reads_the_spool(folder, spool):
     spool.append([b"one\n"])
     spool.close()
 
-    assert [path.stat().st_mode & 0o077 for path in folder.iterdir()] == [0]
+    assert [path.stat().st_mode & 0o077 for path in (folder, *folder.iterdir())] == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -325,7 +324,7 @@ def test_a_spool_under_its_bound_takes_lines(folder):
 def test_rejected_entries_do_not_fill_the_spool(folder):
     """What lies beside the spool for a person to look at does not keep new entries out for ever."""
     spool = Spool(folder, max_bytes=100)
-    (folder / REJECTED_FILE).write_bytes(b"a" * 100)
+    (folder / "rejected-2026-01-02.jsonl").write_bytes(b"a" * 100)
     spool.seal_if_due()
     spool.append([b"one\n"])
     spool.close()

@@ -1,0 +1,64 @@
+"""Digests that only who has the key of the installation can make again: of texts, and of whom they are about."""
+
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from sentiment.errors import ConfigError
+from sentiment.state import make_private_folder
+from sentiment.texts import normalise_text
+from service.locks import hold_file
+
+KEY_BYTES = 32
+
+
+def open_key(file: Path) -> bytes:
+    """Return the key in a file, which is made where there is none; of many that make it at once one does."""
+    try:
+        make_private_folder(file.parent)
+        with hold_file(file.with_name(f"{file.name}.lock")):
+            if not file.exists():
+                scratch = file.with_name(f"{file.name}.part")
+                scratch.unlink(missing_ok=True)
+                with os.fdopen(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as made:
+                    made.write(f"{secrets.token_hex(KEY_BYTES)}\n")
+                    made.flush()
+                    os.fsync(made.fileno())
+                scratch.rename(file)
+    except OSError as error:
+        raise ConfigError(
+            f"the key of the digests {file} cannot be made ({error.strerror}); name one in SENTIMENT_HASH_KEY_FILE."
+        ) from error
+    return read_key(file)
+
+
+def read_key(file: Path) -> bytes:
+    """Return the key in a file. Raises ConfigError where it cannot be read, or is too short to be one."""
+    try:
+        key = file.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(
+            f"the key of the digests {file} cannot be read ({error.strerror}); name in SENTIMENT_HASH_KEY_FILE the one"
+            " that the service uses, or unset it."
+        ) from error
+    if len(key) < KEY_BYTES:
+        raise ConfigError(
+            f"the key of the digests {file} has {len(key)} bytes; wanted at least {KEY_BYTES}, as"
+            " `openssl rand -hex 32` makes them."
+        )
+    return key
+
+
+def digest_text(text: str, key: bytes) -> str:
+    """Return the HMAC-SHA-256 of a normalised text."""
+    return _digest("text", normalise_text(text), key)
+
+
+def digest_subject(subject: str, key: bytes) -> str:
+    """Return the HMAC-SHA-256 of a caller's id of a person."""
+    return _digest("subject", subject, key)
+
+
+def _digest(kind: str, value: str, key: bytes) -> str:
+    return hmac.digest(key, f"{kind}\0{value}".encode("utf-8", "replace"), "sha256").hex()
