@@ -11,9 +11,11 @@ import pytest
 
 from deploy.engines import Engine
 from deploy.image import BASE_IMAGE
+from sentiment.errors import DeployError
+from sentiment.signatures import make_signing_key
 from sentiment.state import CHECKOUT
 from service.keys import make_key, write_key
-from tests.integration.containers import Container, is_busy, run_container
+from tests.integration.containers import HARDENED, Container, is_busy, run_container
 from tests.integration.serving import wait_until
 
 pytestmark = [pytest.mark.container, pytest.mark.slow]
@@ -165,6 +167,14 @@ def test_keys_come_from_a_file(engine, image, tmp_path):
         asked = container.post("/predict", {"text": "hm"}, headers={"authorization": f"Bearer {presented}"})
         assert asked.status_code == httpx.codes.OK
         assert container.get("/readyz").status_code == httpx.codes.OK
+
+
+def test_a_model_that_nobody_trusted_here_signed_is_not_served(engine, image, tmp_path):
+    """The image wants a signature, its own model's too; where another key is trusted, it ends with a sentence."""
+    make_signing_key(tmp_path)
+    (key,) = (tmp_path / "public").iterdir()
+    with pytest.raises(DeployError, match=r"is not served: the model .* which is not trusted here"):
+        engine.run("run", "--rm", *HARDENED, "--env", f"SENTIMENT_PUBLIC_KEYS={key.read_text()}", image)
 
 
 def test_rows_survive_the_container(engine, image, volume):
