@@ -1,9 +1,14 @@
 """Whether a bundle can be served: its digests hold, its graph runs, its answers add up.
 
-`python -m sentiment.soundness FOLDER` asks that in a process of its own, which a broken graph may bring down.
+`python -m sentiment.soundness FOLDER [SECONDS BYTES]` asks that in a process of its own, which a broken graph may
+bring down, and which ends by itself; `trial.py` starts it.
 """
 
+import os
+import resource
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from sentiment.bundle import open_bundle
@@ -14,6 +19,8 @@ from sentiment.text_graph import GRAPH_ERRORS
 MAX_SUM_GAP = 1e-3
 WARM_TEXTS = ("good", "a sentence of some length to warm the model with " * 4)
 SMOKE_TEXT = "I love this, thank you so much!"
+LONG_WORD = "word "
+NICENESS = 5
 
 
 def open_sound_model(folder: Path) -> Predictor:
@@ -30,15 +37,35 @@ def open_sound_model(folder: Path) -> Predictor:
     return predictor
 
 
-def main() -> None:
-    """Write the digest of the bundle and its answer to one text; exit 1 with one sentence where it is not sound."""
+def bound_process(seconds: int, memory_bytes: int) -> None:
+    """Let the system end this process after so long, refuse it more memory, and sacrifice it before any other."""
+    signal.alarm(seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    # Not the address space: the engine maps more of it than it uses. This one counts what a process may write to.
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(NICENESS)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def main(folder: str, *bounds: str) -> None:
+    """Write the digest of the bundle and its answer to one text, or one sentence and exit 1 where it is not sound."""
+    if bounds:
+        bound_process(*map(int, bounds))
     try:
-        predictor = open_sound_model(Path(sys.argv[1]))
+        predictor = open_sound_model(Path(folder))
         (answer,) = predictor.predict([SMOKE_TEXT])
+        predictor.predict([LONG_WORD * predictor.bundle.card.max_tokens])
     except BundleError as error:
-        sys.exit(str(error))
-    sys.stdout.write(f"{predictor.bundle.card.digest} {answer.label} {answer.confidence:.2f}\n")
+        said, code = str(error), 1
+    except Exception as error:  # noqa: BLE001 - whatever a file made a library raise
+        said, code = f"the model in {folder} cannot be opened ({type(error).__name__}); train and export it again.", 1
+    else:
+        said, code = f"{predictor.bundle.card.digest} {answer.label} {answer.confidence:.2f}", 0
+    sys.stdout.write(f"{said}\n")
+    sys.exit(code)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
