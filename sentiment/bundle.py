@@ -4,6 +4,7 @@ model.onnx        input_ids, attention_mask (int64, texts x tokens) -> probabili
 model.onnx.data   the weights of the graph, where they do not lie in it
 tokenizer.json    read by the tokenizers library
 card.json         what the model is, how it was made, how good it measured, and the digests
+signature.json    who decided that it may be served, where that was decided; no part of the digest
 """
 
 import hashlib
@@ -24,6 +25,7 @@ MODEL_FILE = "model.onnx"
 WEIGHTS_FILE = "model.onnx.data"
 TOKENIZER_FILE = "tokenizer.json"
 CARD_FILE = "card.json"
+SIGNATURE_FILE = "signature.json"
 BUNDLE_FILES = (CARD_FILE, MODEL_FILE, TOKENIZER_FILE)
 MAX_CARD_BYTES = 1_000_000
 MAX_WORD_CHARS = 500
@@ -142,8 +144,9 @@ def open_bundle(folder: Path) -> Bundle:
 
 
 def copy_bundle(bundle: Bundle, folder: Path) -> None:
-    """Copy the files of a bundle into a folder that is there."""
-    for name in bundle.card.files:
+    """Copy the files of a bundle, and its signature where it has one, into a folder that is there."""
+    signature = (SIGNATURE_FILE,) if (bundle.folder / SIGNATURE_FILE).is_file() else ()
+    for name in (*bundle.card.files, *signature):
         shutil.copy(bundle.folder / name, folder / name)
 
 

@@ -28,6 +28,14 @@ class BundleError(SentimentError):
     """A model bundle is missing, incomplete or altered."""
 
 
+class SignatureError(BundleError):
+    """No trusted key signed that these files passed the gate."""
+
+
+class LedgerError(SentimentError):
+    """The ledger is not what this installation wrote: cut, edited, or in another order."""
+
+
 class RegistryError(SentimentError):
     """The model registry has no such version or alias."""
 

@@ -66,6 +66,11 @@ class State:
         return self.folder / "ledger.jsonl"
 
     @property
+    def signing(self) -> Path:
+        """The key that signs decisions, those that are trusted, and where the ledger ends."""
+        return self.folder / "signing"
+
+    @property
     def move(self) -> Path:
         """What a promotion or rollback is about to write down; gone when it has."""
         return self.folder / "move.json"
