@@ -163,7 +163,9 @@ def read_card(folder: Path) -> Card:
         with path.open("rb") as file:
             content = file.read(MAX_CARD_BYTES + 1)
     except OSError as error:
-        raise BundleError(f"{path} cannot be read ({error.strerror}); fetch the bundle again from the registry.") from error
+        raise BundleError(
+            f"{path} cannot be read ({error.strerror}); fetch the bundle again from the registry."
+        ) from error
     if len(content) > MAX_CARD_BYTES:
         raise BundleError(f"{path} has over {MAX_CARD_BYTES:,} bytes, the limit of a card; name another bundle.")
     try:
@@ -197,4 +199,3 @@ def _require_files(folder: Path, names: Iterable[str]) -> None:
                 f"{folder} is not a model bundle: it has no {name};"
                 f" wanted {MODEL_FILE}, {TOKENIZER_FILE} and {CARD_FILE}."
             )
-

@@ -41,9 +41,10 @@ class Predictor:
                 threads=threads,
             )
             width = self._graph.run(["warm"]).outputs.shape[1]
-        except Exception as error:  # noqa: BLE001 - tokenizers raises no other, and MemoryError may come
+        except Exception as error:  # tokenizers raises no other class
             raise BundleError(
-                f"the graph or the tokenizer in {bundle.folder} cannot be run ({type(error).__name__}); train and export it again."
+                f"the graph or the tokenizer in {bundle.folder} cannot be run ({type(error).__name__});"
+                " train and export it again."
             ) from error
         if width != len(bundle.card.labels):
             raise BundleError(

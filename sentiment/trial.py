@@ -53,7 +53,7 @@ def try_bundle(folder: Path, patience: Patience, *, copies: int = 1) -> tuple[st
     options = (str(folder), str(max(1, round(patience.seconds_left))), str(memory))
     environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
     environment["TOKENIZERS_PARALLELISM"] = "false"
-    said = run_bounded("sentiment.soundness", options, patience, environment, f"the model in {folder}")
+    said = run_bounded("sentiment.soundness", options, patience, environment, f"opening the model in {folder}")
     digest, _, answer = said.partition(" ")
     return digest, answer
 
@@ -63,7 +63,7 @@ def run_bounded(
 ) -> str:
     """Return what a module of ours writes in a process of its own, which is killed once the patience is over.
 
-    Raises BundleError with the sentence that it writes where it exits with 1, or with one on `what` it died of.
+    Raises BundleError with the sentence that it writes where it exits with 1, or with one that says how `what` ended.
     """
     started = time.monotonic()
     command = [sys.executable, "-m", module, *options]
@@ -86,7 +86,7 @@ def run_bounded(
     name = signal.Signals(-process.returncode).name if process.returncode < 0 else f"exit code {process.returncode}"
     if name in {"SIGALRM", "SIGXCPU"}:
         raise BundleError(_say_late(what, time.monotonic() - started))
-    raise BundleError(f"{what} ends the process that opens it ({name}); train and export it again.")
+    raise BundleError(f"{what} ended the process that did it ({name}); name another bundle.")
 
 
 def read_free_memory() -> int:
@@ -101,4 +101,4 @@ def read_free_memory() -> int:
 
 
 def _say_late(what: str, seconds: float) -> str:
-    return f"{what} was not open after {seconds:.0f} s; name a smaller one, or give it more time."
+    return f"{what} was not done after {seconds:.0f} s; name a smaller or nearer bundle."

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 from functools import cache, partial
 from pathlib import Path
 from typing import Literal, cast
@@ -11,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from sentiment.soundness import open_sound_model
 from sentiment.state import locate_database, locate_state
+from sentiment.trial import try_bundle
 from service.access_log import keep_callers_out
 from service.answering import Answering
 from service.changing import reload_model
@@ -36,6 +38,7 @@ from service.scores import LatestScores, read_scores
 from service.settings import ServiceSettings
 from service.shadow import Shadow, open_challenger
 from service.shortcut import Shortcut
+from service.sources import read_sources
 from service.switching import ModelSwitch
 from service.workers import open_server_folder
 
@@ -79,8 +82,9 @@ class SentimentService:
         self.home = find_home()
         self.metrics = open_metrics()
         initial = Choice("", str(self.model.path), str(self.model.tag.version))
-        self.switch = ModelSwitch(self.home, initial, open_sound_model)
+        self.switch = ModelSwitch(self.home, initial, open_sound_model, try_bundle)
         self.switch.start()
+        self.sources = read_sources(settings.reload_sources)
         self.log = open_log(settings) if settings.log_predictions else None
         self.database = DatabaseReader(locate_database())
         self.scores = LatestScores(read_scores)
@@ -119,7 +123,7 @@ class SentimentService:
     ) -> ReloadAnswer:
         """Answer from another model in every worker, or change nothing."""
         wanted = ReloadRequest(alias=alias, version=version, folder=folder, uri=uri)
-        return await reload_model(self.switch, wanted)
+        return await reload_model(self.switch, wanted, self.sources)
 
     @bentoml.on_shutdown
     def stop(self) -> None:
@@ -140,7 +144,9 @@ class SentimentService:
             return None
         shadow = Shadow(
             settings.shadow_share,
-            open_challenger=partial(open_challenger, settings.shadow_model, self.home),
+            open_challenger=partial(
+                open_challenger, settings.shadow_model, self.home, settings.workers or os.cpu_count() or 1
+            ),
             read_labels=lambda: self.switch.current.predictor.labels,
             record=self.log.record_shadow,
             watch=self.metrics.note_shadow,

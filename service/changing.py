@@ -11,15 +11,16 @@ from service.model import fetch_model
 from service.refusals import RefusedError
 from service.requests import CURRENT
 from service.schemas import CanaryAnswer, CanaryEnd, CanaryRequest, Problem, ReloadAnswer, ReloadRequest
+from service.sources import Sources
 from service.switching import ModelSwitch, SwitchBusyError, SwitchError
 
 SECONDS_PER_MINUTE = 60
 ENDED_BY_CALLER = "the operator asked for it"
 
 
-async def reload_model(switch: ModelSwitch, wanted: ReloadRequest) -> ReloadAnswer:
+async def reload_model(switch: ModelSwitch, wanted: ReloadRequest, sources: Sources) -> ReloadAnswer:
     """Answer from another model in every worker. Raises RefusedError when nothing was changed."""
-    workers = await _change(partial(switch.reload, partial(fetch_model, wanted)))
+    workers = await _change(partial(switch.reload, partial(fetch_model, wanted, sources=sources)))
     served = switch.current
     return ReloadAnswer(
         model_version=served.version,
@@ -29,10 +30,12 @@ async def reload_model(switch: ModelSwitch, wanted: ReloadRequest) -> ReloadAnsw
     )
 
 
-async def start_canary(switch: ModelSwitch, wanted: CanaryRequest) -> CanaryAnswer:
+async def start_canary(switch: ModelSwitch, wanted: CanaryRequest, sources: Sources) -> CanaryAnswer:
     """Answer a share of the requests from another model in every worker. Raises RefusedError when nothing was."""
     seconds = SECONDS_PER_MINUTE * wanted.minutes
-    workers = await _change(partial(switch.start_canary, partial(fetch_model, wanted), wanted.share, seconds))
+    workers = await _change(
+        partial(switch.start_canary, partial(fetch_model, wanted, sources=sources), wanted.share, seconds)
+    )
     canary = switch.canary
     if canary is None:
         problem = Problem(code="bad_model", message="the canary ended as soon as it was asked; see GET /health.")

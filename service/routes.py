@@ -58,9 +58,12 @@ async def show_health(_: Request) -> JSONResponse:
 
 async def change_canary(_: Request) -> Response:
     """Answer `POST /canary`, which the edge has checked, once every worker asks it, and `DELETE` once none does."""
-    switch, wanted = bentoml.get_current_service().switch, CURRENT.get().asked
+    service, wanted = bentoml.get_current_service(), CURRENT.get().asked
     try:
-        done = await (start_canary(switch, wanted) if isinstance(wanted, CanaryRequest) else stop_canary(switch))
+        if isinstance(wanted, CanaryRequest):
+            done = await start_canary(service.switch, wanted, service.sources)
+        else:
+            done = await stop_canary(service.switch)
     except RefusedError as refused:
         return Response(status_code=refused.error_code)
     return JSONResponse(done.model_dump())

@@ -4,8 +4,8 @@ They share a folder (`workers.py`). The worker that is asked has the bundle trie
 (`sentiment/trial.py`) and writes down the candidate (`choices.py`); every worker opens it in a thread, which checks its
 digest, warms it and asks it a question (`opening.py`), and says whether it is ready. Only when all are, the candidate
 becomes what is served, and each worker switches between two calls. One that cannot, or is late, and all stay as they
-are. No worker opens what was not tried, but for the model that it was started with. A canary is a second model in what is served, so that it comes, goes and takes over in
-such a switch, too; which requests it answers is in `canary.py`.
+are. But for the model that it was started with, no worker opens what was not tried. A canary is a second model in what
+is served, so that it comes, goes and takes over in such a switch, too; which requests it answers is in `canary.py`.
 """
 
 import logging

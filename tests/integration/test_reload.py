@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sentiment.bundle import MODEL_FILE, open_bundle, seal_bundle
 from sentiment.predictor import open_predictor
+from sentiment.trial import try_bundle
 from service.choices import Choice
 from service.switching import ModelSwitch
 from service.workers import list_workers
@@ -508,7 +509,7 @@ def test_a_worker_that_starts_is_counted(tmp_path):
     counting.start()
     try:
         for _ in range(5000):
-            worker = ModelSwitch(tmp_path, Choice(0, "", "first"), lambda _: None)
+            worker = ModelSwitch(tmp_path, Choice(0, "", "first"), lambda _: None, try_bundle)
             living = list_workers(tmp_path)
             worker.close()
             assert living == [str(os.getpid())]
