@@ -20,7 +20,7 @@ from service.opening import Served
 from service.prediction_log.entries import ShadowEntry, make_id
 from service.prediction_log.log import Answered
 from service.schemas import ReloadRequest
-from service.sources import read_sources
+from service.sources import WANTED, Sources, parse_location
 
 MAX_WAITING = 256
 OPEN_SECONDS = 120.0
@@ -175,9 +175,10 @@ def open_challenger(name: str, parent: Path, workers: int) -> Served:
     """Return the model of a version, a folder or a URI, once it was tried. Raises BundleError when it is not sound."""
     wanted, patience = describe_source(name), Patience(time.monotonic() + OPEN_SECONDS)
     try:
-        sources = read_sources(wanted.uri or wanted.folder or "")  # who sets its name may name its source
+        place = wanted.uri or wanted.folder
+        sources = Sources((parse_location(place),) if place else ())  # who sets its name may name its source
     except ValueError as error:
-        raise BundleError(f"{error}.") from error
+        raise BundleError(f"the challenger's name cannot be used: {error}; {WANTED}.") from error
     with TemporaryDirectory(dir=parent, prefix="shadow-") as scratch:
         folder, version = fetch_model(wanted, Path(scratch) / "bundle", patience, sources)
         try_bundle(folder, patience, copies=workers)

@@ -125,9 +125,9 @@ class Sources:
 def read_sources(setting: str) -> Sources:
     """Return the places of the setting, separated by commas. Raises ValueError for what is none."""
     places = []
-    for text in filter(None, (part.strip() for part in setting.split(","))):
+    for number, text in enumerate(filter(None, (part.strip() for part in setting.split(","))), 1):
         try:
             places.append(parse_location(str(Path(text).expanduser()) if text.startswith("~") else text))
-        except (ValueError, RuntimeError) as error:
-            raise ValueError(f"{text!r} is no source of models: {error}; {WANTED}") from error
+        except (ValueError, RuntimeError) as error:  # not the text itself: it may hold a password
+            raise ValueError(f"source {number} cannot be used: {error}; {WANTED}") from error
     return Sources(tuple(places))
