@@ -16,12 +16,14 @@ SOUND_ID = re.compile(rb"[\w.:-]{1,128}\Z", re.ASCII)
 
 @dataclass
 class RequestContext:
-    """The request's id, its start, what it asks once that was checked, and the problem that it ended with."""
+    """The request's id, its start, who asks what once that was checked, and the problem that it ended with."""
 
     id: str
     started: float = field(default_factory=time.perf_counter)
     asked: BaseModel | None = None
     problem: Problem | None = None
+    caller: str = ""
+    scopes: frozenset[str] = frozenset()
 
     @property
     def elapsed_seconds(self) -> float:

@@ -14,7 +14,7 @@ SCHEMES = ("file", "https", "http", "s3", "hf")
 LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}")
 # No control characters or spaces, no query or fragment, nothing encoded: a part has one way to be written.
 PLAIN = re.compile(r"[!-~]+")
-FOREIGN = frozenset('%?#\\"<>^`{|}')
+FOREIGN = frozenset('%?#\\"<>[]^`{|}')
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 WANTED = "wanted an absolute folder, or file://, https://, s3:// or hf://, http:// on this machine alone"
 

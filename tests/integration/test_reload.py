@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import subprocess
@@ -460,6 +461,48 @@ def test_a_bundle_that_does_harm_takes_nothing_away(service, bundles, webs, tmp_
     assert service.find_workers() == workers
     assert max(seconds.values()) < 25
     assert not list((service.state / "serving").rglob("*.part"))
+
+
+def test_who_changed_what_is_in_the_audit_log(service, bundles):
+    """Each change has a line before it is made and one after, with the digests and without secrets."""
+    path = service.state / "audit.jsonl"
+    known = len(path.read_text().splitlines())
+    first, second = (name_model(bundles / name)[0] for name in ("first", "second"))
+    reload(service, {"x-request-id": "good"}, folder=bundles / "second")
+    reload(service, {"x-request-id": "bad"}, uri="https://ann:marmalade@elsewhere/a?key=marmalade")
+    service.request("DELETE", "/canary", headers={"x-request-id": "canary"})
+    lines = path.read_text().splitlines()[known:]
+
+    keys = ("request_id", "action", "outcome", "source", "before", "after", "code")
+    entries = [tuple(json.loads(line).get(key) for key in keys) for line in lines]
+    was, is_now = {"model": first, "canary": None}, {"model": second, "canary": None}
+    folder, uri = f"folder {bundles / 'second'}", "uri https://elsewhere/a"
+    assert entries == [
+        ("good", "POST /reload", "asked", folder, was, None, None),
+        ("good", "POST /reload", "done", folder, was, is_now, None),
+        ("bad", "POST /reload", "asked", uri, is_now, None, None),
+        ("bad", "POST /reload", "refused", uri, is_now, is_now, "bad_model"),
+        ("canary", "DELETE /canary", "asked", "", is_now, None, None),
+        ("canary", "DELETE /canary", "done", "", is_now, is_now, None),
+    ]
+    assert "marmalade" not in service.log + path.read_text()
+
+
+def test_what_cannot_be_recorded_is_not_done(service, bundles):
+    """Without an audit log no model is changed, and predictions go on."""
+    path = service.state / "audit.jsonl"
+    path.rename(path.with_suffix(".away"))
+    path.mkdir()
+    try:
+        refused = reload(service, folder=bundles / "second")
+        ended = service.request("DELETE", "/canary")
+    finally:
+        path.rmdir()
+        path.with_suffix(".away").rename(path)
+
+    assert [(one.status_code, one.json()["code"]) for one in (refused, ended)] == [(507, "unrecorded")] * 2
+    assert ask_all(service) == {name_model(bundles / "first")}
+    assert reload(service, folder=bundles / "second").status_code == 200
 
 
 def test_a_request_to_open_that_nobody_made_is_ignored(service, bundles, tmp_path):
