@@ -8,13 +8,14 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from sentiment.bundle import open_bundle
 from sentiment.errors import BundleError
 from sentiment.predictor import Predictor
-from sentiment.text_graph import GRAPH_ERRORS
+from sentiment.text_graph import GRAPH_ERRORS, Floats
 
 MAX_SUM_GAP = 1e-3
 WARM_TEXTS = ("good", "a sentence of some length to warm the model with " * 4)
@@ -26,15 +27,22 @@ NICENESS = 5
 def open_sound_model(folder: Path) -> Predictor:
     """Return a predictor that is warm and has answered. Raises BundleError when the bundle is not sound."""
     predictor = Predictor(open_bundle(folder))
+    require_sound(predictor, WARM_TEXTS)
+    return predictor
+
+
+def require_sound(predictor: Predictor, texts: Sequence[str]) -> Floats:
+    """Return the probabilities for some texts. Raises BundleError where they are none."""
+    folder = predictor.bundle.folder
     try:
-        sums = predictor.predict_probabilities(WARM_TEXTS).sum(axis=1)
+        answers = predictor.predict_probabilities(texts)
     except GRAPH_ERRORS as error:
         raise BundleError(
             f"the graph in {folder} fails over a text ({type(error).__name__}); train and export it again."
         ) from error
-    if not all(abs(float(total) - 1) < MAX_SUM_GAP for total in sums):
+    if not all(abs(float(total) - 1) < MAX_SUM_GAP for total in answers.sum(axis=1)):
         raise BundleError(f"the probabilities of the graph in {folder} do not add up to 1; train and export it again.")
-    return predictor
+    return answers
 
 
 def bound_process(seconds: int, memory_bytes: int) -> None:
@@ -54,15 +62,15 @@ def main(folder: str, *bounds: str) -> None:
     if bounds:
         bound_process(*map(int, bounds))
     try:
-        predictor = open_sound_model(Path(folder))
-        (answer,) = predictor.predict([SMOKE_TEXT])
-        predictor.predict([LONG_WORD * predictor.bundle.card.max_tokens])
+        predictor = Predictor(open_bundle(Path(folder)))
+        card = predictor.bundle.card
+        answer = require_sound(predictor, (SMOKE_TEXT, LONG_WORD * card.max_tokens))[0]
     except BundleError as error:
         said, code = str(error), 1
     except Exception as error:  # noqa: BLE001 - whatever a file made a library raise
         said, code = f"the model in {folder} cannot be opened ({type(error).__name__}); train and export it again.", 1
     else:
-        said, code = f"{predictor.bundle.card.digest} {answer.label} {answer.confidence:.2f}", 0
+        said, code = f"{card.digest} {card.labels[int(answer.argmax())]} {answer.max():.2f}", 0
     sys.stdout.write(f"{said}\n")
     sys.exit(code)
 

@@ -67,8 +67,15 @@ def run_bounded(
     """
     started = time.monotonic()
     command = [sys.executable, "-m", module, *options]
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=CHECKOUT, env=dict(environment), text=True, **pipes) as process:
+    with subprocess.Popen(
+        command,
+        cwd=CHECKOUT,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
         try:
             while True:
                 try:

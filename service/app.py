@@ -20,6 +20,7 @@ from service.checking import check_settings
 from service.choices import Choice
 from service.connections import bound_connections
 from service.edge import Edge
+from service.fetch.sources import read_sources
 from service.metrics import Metrics
 from service.model import find_model_tag
 from service.pages.reading import DatabaseReader
@@ -38,7 +39,6 @@ from service.scores import LatestScores, read_scores
 from service.settings import ServiceSettings
 from service.shadow import Shadow, open_challenger
 from service.shortcut import Shortcut
-from service.sources import read_sources
 from service.switching import ModelSwitch
 from service.workers import open_server_folder
 

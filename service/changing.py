@@ -9,11 +9,11 @@ from http import HTTPStatus
 
 from sentiment.errors import SentimentError
 from service.audit import MAX_CHARS, Answering, AuditError, Outcome, describe_wanted, open_audit
+from service.fetch.sources import Sources
 from service.model import fetch_model
 from service.refusals import UNRECORDED, RefusedError
 from service.requests import CURRENT
 from service.schemas import CanaryAnswer, CanaryEnd, CanaryRequest, Problem, ReloadAnswer, ReloadRequest
-from service.sources import Sources
 from service.switching import ModelSwitch, SwitchBusyError, SwitchError
 
 SECONDS_PER_MINUTE = 60

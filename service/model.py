@@ -15,9 +15,9 @@ from sentiment.errors import BundleError, ConfigError, SignatureError
 from sentiment.signatures import load_public_keys, verify_signature
 from sentiment.state import MODEL_TAG_VARIABLE, locate_state
 from sentiment.trial import Patience, run_bounded
-from service.fetch import fetch_files, read_local
+from service.fetch.files import fetch_files, read_local
+from service.fetch.sources import SOURCES_VARIABLE, Location, Sources
 from service.schemas import ReloadRequest
-from service.sources import SOURCES_VARIABLE, Location, Sources
 
 VERSION_LENGTH = 12
 REGISTERED = "sentiment"
@@ -79,7 +79,7 @@ def fetch_model(wanted: ReloadRequest, folder: Path, patience: Patience, sources
         else:
             remote = ",".join(place.uri for place in sources.places if place.scheme != "file")
             options = (location.uri, str(folder), remote, str(math.ceil(patience.seconds_left) or 1))
-            run_bounded("service.fetch", options, patience, os.environ, "fetching the bundle")
+            run_bounded("service.fetch.files", options, patience, os.environ, "fetching the bundle")
         return folder, open_bundle(folder).card.digest[:VERSION_LENGTH]
     except BundleError:
         shutil.rmtree(folder, ignore_errors=True)

@@ -76,6 +76,7 @@ class Route:
     method: str = "post"
 
 
+UNRECORDED = {507: "What is asked for cannot be kept in the audit log."}
 UNLOGGED = {507: "The answer cannot be kept in the prediction log."}
 ROUTES = (
     Route(
@@ -147,7 +148,7 @@ ROUTES = (
             "workers": 2,
             "request_id": "mine-3",
         },
-        {409: "Another reload is under way."},
+        {409: "Another reload is under way.", **UNRECORDED},
     ),
     Route(
         "/canary",
@@ -163,7 +164,7 @@ ROUTES = (
             "workers": 2,
             "request_id": "mine-4",
         },
-        {409: "Another reload is under way."},
+        {409: "Another reload is under way.", **UNRECORDED},
     ),
     Route(
         "/canary",
@@ -172,7 +173,7 @@ ROUTES = (
         CanaryEnd,
         {},
         {"model_version": "3-7dfa72db3c90", "workers": 2, "request_id": "mine-5"},
-        {409: "A reload is under way."},
+        {409: "A reload is under way.", **UNRECORDED},
         "delete",
     ),
 )

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 import bentoml
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -60,6 +61,7 @@ async def change_canary(_: Request) -> Response:
     """Answer `POST /canary`, which the edge has checked, once every worker asks it, and `DELETE` once none does."""
     service, wanted = bentoml.get_current_service(), CURRENT.get().asked
     try:
+        done: BaseModel
         if isinstance(wanted, CanaryRequest):
             done = await start_canary(service.switch, wanted, service.sources)
         else:

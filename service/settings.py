@@ -7,8 +7,8 @@ from limits import parse_many
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.fetch.sources import read_sources
 from service.prediction_log.redaction import KeptText
-from service.sources import read_sources
 
 ORIGIN = re.compile(r"https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 

@@ -15,12 +15,12 @@ from typing import Literal
 from sentiment.errors import BundleError, SentimentError
 from sentiment.soundness import open_sound_model
 from sentiment.trial import Patience, try_bundle
+from service.fetch.sources import WANTED, Sources, parse_location
 from service.model import fetch_model
 from service.opening import Served
 from service.prediction_log.entries import ShadowEntry, make_id
 from service.prediction_log.log import Answered
 from service.schemas import ReloadRequest
-from service.sources import WANTED, Sources, parse_location
 
 MAX_WAITING = 256
 OPEN_SECONDS = 120.0

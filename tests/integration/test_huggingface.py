@@ -211,7 +211,13 @@ def test_a_running_service_reloads_a_version_from_the_hub(server, tmp_path):
     one, two = make_version(tmp_path, 1), make_version(tmp_path, 2)
     publish(one, tmp_path / "out1", public=True)
     publish(two, tmp_path / "out2")
-    variables = {"HF_ENDPOINT": server.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
+    sources = f"hf://{NAME}@{two.version},{server.url}/{NAME}/resolve"
+    variables = {
+        "HF_ENDPOINT": server.url,
+        "HF_TOKEN": TOKEN,
+        "HF_HUB_DISABLE_XET": "1",
+        "SENTIMENT_RELOAD_SOURCES": sources,
+    }
     (tmp_path / "service").mkdir()
     with run_service(make_store(tmp_path / "store"), tmp_path / "service", **variables) as service:
 

@@ -14,17 +14,17 @@ import pytest
 from bentoml.exceptions import BentoMLException, NotFound
 from onnx import TensorProto, helper, numpy_helper
 
-import service.fetch
+import service.fetch.files
 import service.model
 from sentiment.bundle import MODEL_FILE, WEIGHTS_FILE, Bundle, copy_bundle, seal_bundle
 from sentiment.errors import BundleError
 from sentiment.signatures import load_signing_key, sign_decision
 from sentiment.soundness import open_sound_model
 from sentiment.trial import Patience
-from service.fetch import fetch_files, read_remote
+from service.fetch.files import fetch_files, read_remote
+from service.fetch.sources import Sources, parse_location, read_sources
 from service.model import fetch_model, find_model_tag, find_version_tag
 from service.schemas import ReloadRequest
-from service.sources import Sources, parse_location, read_sources
 from tests.conftest import make_card, make_tiny_bundle
 from tests.hostile import make_huge_bundle
 
@@ -512,7 +512,7 @@ def test_the_files_are_bounded_together(tiny_bundle, tmp_path, monkeypatch, marg
     """A bundle does not fill the disk, however many files it has."""
     size = tiny_bundle.tokenizer.stat().st_size
     others = (tiny_bundle.folder / "card.json").stat().st_size + tiny_bundle.model.stat().st_size
-    monkeypatch.setattr(service.fetch, "MAX_BUNDLE_BYTES", size + others + margin)
+    monkeypatch.setattr(service.fetch.files, "MAX_BUNDLE_BYTES", size + others + margin)
     if margin == 0:
         assert fetch(ReloadRequest(uri=tiny_bundle.folder.as_uri()), tmp_path / "r-1")
         return
@@ -533,7 +533,7 @@ def test_a_file_of_unknown_size_is_fetched_up_to_the_limit(endless_server, tmp_p
 
 def test_a_bundle_leaves_room_on_the_disk(tiny_bundle, tmp_path, monkeypatch):
     """The log of predictions does not lose its disk to a bundle."""
-    monkeypatch.setattr(service.fetch, "FREE_BYTES", 10**15)
+    monkeypatch.setattr(service.fetch.files, "FREE_BYTES", 10**15)
 
     assert refuse(tmp_path / "r-1", folder=str(tiny_bundle.folder)) == (
         "the disk has less than 1,000,000,000,000,000 bytes left, which are for others; make room for card.json."

@@ -1,6 +1,6 @@
 """Fetching the files of a bundle, all of them within one bound.
 
-`python -m service.fetch URI FOLDER SOURCES SECONDS` does so from a URI in a process of its own, which may be killed.
+`python -m service.fetch.files URI FOLDER SOURCES SECONDS` does so from a URI, in a process that may be killed.
 """
 
 import os
@@ -17,7 +17,7 @@ import httpx
 
 from sentiment.bundle import BUNDLE_FILES, CARD_FILE, MAX_CARD_BYTES, SIGNATURE_FILE, Card, read_card
 from sentiment.errors import BundleError
-from service.sources import SOURCES_VARIABLE, Location, Sources, parse_location, read_sources
+from service.fetch.sources import SOURCES_VARIABLE, Location, Sources, parse_location, read_sources
 
 MAX_BUNDLE_BYTES = 2_000_000_000
 FREE_BYTES = 500_000_000

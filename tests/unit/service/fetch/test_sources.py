@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from sentiment.errors import BundleError
+from service.fetch.sources import Sources, parse_location, read_sources
 from service.schemas import ReloadRequest
-from service.sources import Sources, parse_location, read_sources
 
 ADMITTED = {
     "/models": [
