@@ -70,11 +70,12 @@ def run_bounded(
     with subprocess.Popen(
         command,
         cwd=CHECKOUT,
-        env=dict(environment),
+        env={**environment, "PYTHONUTF8": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     ) as process:
         try:
             while True:

@@ -77,8 +77,7 @@ def fetch_model(wanted: ReloadRequest, folder: Path, patience: Patience, sources
         if location.scheme == "file":
             _copy_bundle(location, folder, patience, sources)
         else:
-            remote = ",".join(place.uri for place in sources.places if place.scheme != "file")
-            options = (location.uri, str(folder), remote, str(math.ceil(patience.seconds_left) or 1))
+            options = (location.uri, str(folder), str(math.ceil(patience.seconds_left) or 1))
             run_bounded("service.fetch.files", options, patience, os.environ, "fetching the bundle")
         return folder, open_bundle(folder).card.digest[:VERSION_LENGTH]
     except BundleError:

@@ -1,6 +1,6 @@
 """Fetching the files of a bundle, all of them within one bound.
 
-`python -m service.fetch.files URI FOLDER SOURCES SECONDS` does so from a URI, in a process that may be killed.
+`python -m service.fetch.files URI FOLDER SECONDS` does so from a URI, in a process that may be killed.
 """
 
 import os
@@ -11,19 +11,17 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 
 from sentiment.bundle import BUNDLE_FILES, CARD_FILE, MAX_CARD_BYTES, SIGNATURE_FILE, Card, read_card
 from sentiment.errors import BundleError
-from service.fetch.sources import SOURCES_VARIABLE, Location, Sources, parse_location, read_sources
+from service.fetch.sources import Location, parse_location
 
 MAX_BUNDLE_BYTES = 2_000_000_000
 FREE_BYTES = 500_000_000
 """Bytes of the disk that a bundle leaves to the log and to all others."""
 CHUNK_BYTES = 1_000_000
-MAX_REDIRECTS = 3
 WEB_SECONDS = 10.0
 
 Read = Callable[[str], AbstractContextManager[Iterable[bytes]]]
@@ -70,7 +68,8 @@ def read_local(origin: Path, root: Path, keeps_on: Callable[[], bool]) -> Read:
             with os.fdopen(descriptor, "rb") as file:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                     raise BundleError(f"{name} in {str(origin)!r} is not a file; name another folder.")
-                _require_bounded(os.fstat(descriptor).st_size, name, MAX_BUNDLE_BYTES)
+                if os.fstat(descriptor).st_size > MAX_BUNDLE_BYTES:
+                    raise BundleError(f"{name} has over {MAX_BUNDLE_BYTES:,} bytes, the limit; name another bundle.")
                 yield _read_chunks(lambda: file.read(CHUNK_BYTES) if keeps_on() else _raise_late(name))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
@@ -83,14 +82,14 @@ def read_local(origin: Path, root: Path, keeps_on: Callable[[], bool]) -> Read:
     return read
 
 
-def read_remote(location: Location, sources: Sources) -> Read:
+def read_remote(location: Location) -> Read:
     """Return what reads the files behind a URI."""
     open_file = _open_web if location.scheme in {"https", "http"} else _open_remote
 
     @contextmanager
     def read(name: str) -> Iterator[Iterable[bytes]]:
         try:
-            with open_file(f"{location.uri}/{name}", sources) as chunks:
+            with open_file(f"{location.uri}/{name}") as chunks:
                 yield chunks
         except BundleError:
             raise
@@ -105,42 +104,23 @@ def read_remote(location: Location, sources: Sources) -> Read:
 
 
 @contextmanager
-def _open_web(address: str, sources: Sources) -> Iterator[Iterable[bytes]]:
-    """Yield what a web server sends; a redirect is followed to a place that was named, too."""
-    with httpx.Client(timeout=WEB_SECONDS, trust_env=False, headers={"accept-encoding": "identity"}) as client:
-        request = client.build_request("GET", address)
-        for _ in range(MAX_REDIRECTS + 1):
-            answer = client.send(request, stream=True)
-            try:
-                if answer.next_request is None:
-                    if answer.status_code == httpx.codes.NOT_FOUND:
-                        raise FileNotFoundError
-                    answer.raise_for_status()
-                    yield answer.iter_bytes(CHUNK_BYTES)
-                    return
-                request = answer.next_request
-            finally:
-                answer.close()
-            _require_admitted(str(request.url), sources)
-    raise BundleError("the server behind the URI redirects without an end; name where the bundle lies.")
-
-
-def _require_admitted(address: str, sources: Sources) -> None:
-    """Raise BundleError where a redirect, whose query may be a signature, leads out of the places that were named."""
-    with suppress(ValueError):
-        if sources.find_place(parse_location(urlsplit(address)._replace(query="", fragment="").geturl())):
-            return
-    raise BundleError(
-        f"the server behind the URI redirects out of the places that {SOURCES_VARIABLE} names; name that place, too."
-    )
+def _open_web(address: str) -> Iterator[Iterable[bytes]]:
+    """Yield what a web server sends; a redirect leads who knows where, and is not followed."""
+    headers = {"accept-encoding": "identity"}
+    with httpx.stream("GET", address, timeout=WEB_SECONDS, trust_env=False, headers=headers) as answer:
+        if answer.has_redirect_location:
+            raise BundleError("the server behind the URI redirects; name the address that it leads to.")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise FileNotFoundError
+        answer.raise_for_status()
+        yield answer.iter_bytes(CHUNK_BYTES)
 
 
 @contextmanager
-def _open_remote(address: str, _: Sources) -> Iterator[Iterable[bytes]]:
+def _open_remote(address: str) -> Iterator[Iterable[bytes]]:
     from fsspec.core import url_to_fs
 
     filesystem, path = url_to_fs(address)
-    _require_bounded(filesystem.info(path).get("size") or 0, path.rsplit("/", 1)[-1], MAX_BUNDLE_BYTES)
     with filesystem.open(path, "rb", block_size=0) as file:
         yield _read_chunks(lambda: file.read(CHUNK_BYTES))
 
@@ -166,22 +146,15 @@ def _write_bounded(chunks: Iterable[bytes], name: str, destination: Path, limit:
     return written
 
 
-def _require_bounded(size: int, name: str, limit: int) -> None:
-    """Raise BundleError when a file says that it is over the limit."""
-    if size > limit:
-        raise BundleError(f"{name} has {size:,} bytes, the limit is {limit:,}; name another bundle.")
-
-
 def _raise_late(name: str) -> bytes:
     raise BundleError(f"{name} was not read in time; name a smaller or nearer bundle.")
 
 
-def main(uri: str, folder: str, setting: str, seconds: str) -> None:
+def main(uri: str, folder: str, seconds: str) -> None:
     """Fetch a bundle; write one sentence and exit 1 where it cannot be."""
     signal.alarm(int(seconds))
-    sources = read_sources(setting)
     try:
-        fetch_files(read_remote(parse_location(uri), sources), Path(folder))
+        fetch_files(read_remote(parse_location(uri)), Path(folder))
     except BundleError as error:
         sys.stdout.write(f"{error}\n")
         sys.exit(1)
