@@ -28,10 +28,6 @@ Read = Callable[[str], AbstractContextManager[Iterable[bytes]]]
 """Opens a file of a bundle by its name."""
 
 
-class MissingError(BundleError):
-    """The bundle has no such file."""
-
-
 def fetch_files(read: Read, folder: Path, check: Callable[[Card], object] = lambda _: None) -> None:
     """Write the files of a bundle into a folder; `check` sees the card before the rest comes, and the signature.
 
@@ -44,7 +40,7 @@ def fetch_files(read: Read, folder: Path, check: Callable[[Card], object] = lamb
             return _write_bounded(chunks, name, folder / name, limit)
 
     left -= fetch(CARD_FILE, MAX_CARD_BYTES)
-    with suppress(MissingError):
+    with suppress(BundleError):  # where one is wanted, one that cannot be read is none
         left -= fetch(SIGNATURE_FILE, MAX_CARD_BYTES)
     card = read_card(folder)
     check(card)
@@ -73,8 +69,7 @@ def read_local(origin: Path, root: Path, keeps_on: Callable[[], bool]) -> Read:
                 yield _read_chunks(lambda: file.read(CHUNK_BYTES) if keeps_on() else _raise_late(name))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
-            kind = MissingError if isinstance(error, FileNotFoundError) else BundleError
-            raise kind(
+            raise BundleError(
                 f"{str(origin)!r:.200} is not a model bundle that can be read: {name}: {reason};"
                 f" wanted {', '.join(BUNDLE_FILES)}."
             ) from error
@@ -94,8 +89,7 @@ def read_remote(location: Location) -> Read:
         except BundleError:
             raise
         except Exception as error:  # each kind of filesystem has errors of its own, of which many are no OSError
-            kind = MissingError if isinstance(error, FileNotFoundError) else BundleError
-            raise kind(
+            raise BundleError(
                 f"{name} cannot be fetched from the URI ({type(error).__name__}); wanted a folder that this service"
                 f" reaches with {', '.join(BUNDLE_FILES)} in it."
             ) from error
@@ -110,8 +104,6 @@ def _open_web(address: str) -> Iterator[Iterable[bytes]]:
     with httpx.stream("GET", address, timeout=WEB_SECONDS, trust_env=False, headers=headers) as answer:
         if answer.has_redirect_location:
             raise BundleError("the server behind the URI redirects; name the address that it leads to.")
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            raise FileNotFoundError
         answer.raise_for_status()
         yield answer.iter_bytes(CHUNK_BYTES)
 

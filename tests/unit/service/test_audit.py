@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture(autouse=True)
-def request_context() -> None:
+def request_context() -> Iterator[None]:
     """The request of an operator."""
-    CURRENT.set(RequestContext("mine", caller="operator"))
+    token = CURRENT.set(RequestContext("mine", caller="operator"))
+    yield
+    CURRENT.reset(token)
 
 
 def read(folder: Path, name: str = AUDIT_FILE) -> list[dict]:

@@ -432,7 +432,7 @@ def test_a_uri_without_a_file_is_refused(tiny_bundle, web, tmp_path, missing):
     (tiny_bundle.folder / missing).unlink()
 
     assert refuse(tmp_path / "r-1", uri=tiny_bundle.folder.as_uri()) == UNCOPIED.format(tiny_bundle.folder, missing)
-    assert refuse(tmp_path / "r-1", uri=web) == UNFETCHED.format("FileNotFoundError").replace(
+    assert refuse(tmp_path / "r-1", uri=web) == UNFETCHED.format("HTTPStatusError").replace(
         "card.json cannot", f"{missing} cannot"
     )
 
