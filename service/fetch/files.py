@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-import httpx
-
 from sentiment.bundle import BUNDLE_FILES, CARD_FILE, MAX_CARD_BYTES, SIGNATURE_FILE, Card, read_card
 from sentiment.errors import BundleError
 from service.fetch.sources import Location, parse_location
@@ -100,6 +98,8 @@ def read_remote(location: Location) -> Read:
 @contextmanager
 def _open_web(address: str) -> Iterator[Iterable[bytes]]:
     """Yield what a web server sends; a redirect leads who knows where, and is not followed."""
+    import httpx
+
     headers = {"accept-encoding": "identity"}
     with httpx.stream("GET", address, timeout=WEB_SECONDS, trust_env=False, headers=headers) as answer:
         if answer.has_redirect_location:
