@@ -49,7 +49,7 @@ OF_IMAGES = $(if $(filter command environment,$(origin IMAGE)),--image '$(IMAGE)
 ON_HUB = '$(REPO)' $(if $(LICENSE),--license '$(LICENSE)') $(if $(PUBLIC),--public) $(if $(PREVIEW),--preview '$(PREVIEW)')
 
 .PHONY: help setup demo train evaluate serve test check fix lock clean
-.PHONY: promote approve reject canary rollback ledger
+.PHONY: promote approve reject canary rollback ledger seal-ledger rotate-signing-key
 .PHONY: image sbom audit push smoke
 .PHONY: up down stack-secrets backup restore
 .PHONY: kubernetes deploy-kubernetes undo-kubernetes deploy-aws destroy-aws
@@ -103,6 +103,12 @@ rollback: .sentigate/.ready ## Put the previous version back, in running service
 
 ledger: .sentigate/.ready ## Show decisions, approvals, promotions and rollbacks; VERSION=7 LIMIT=20
 	@$(PY) -m pipelines.run ledger $(OF_VERSION) $(if $(LIMIT),--limit $(LIMIT))
+
+seal-ledger: .sentigate/.ready ## Sign a ledger that somebody changed as it stands, once you have looked through it; REASON="why"
+	@$(PY) -m pipelines.run seal-ledger $(if $(REASON),--reason "$$REASON")
+
+rotate-signing-key: .sentigate/.ready ## Sign decisions with a new key; what the old one signed stays trusted
+	@$(PY) -m pipelines.run rotate-signing-key
 
 image: .sentigate/.ready ## Build the container image; VERSION=3 BACKEND=podman BASE=python:3.11-slim-bookworm NAME=sentigate, each optional
 	@$(PY) -m deploy.image --backend '$(BACKEND)' --name '$(NAME)' $(if $(VERSION),--version '$(VERSION)') $(if $(BASE),--base '$(BASE)')

@@ -15,10 +15,11 @@ from bentoml.exceptions import BentoMLException
 
 from deploy.engines import ENGINES, Engine, find_engine, find_last_words
 from deploy.refusals import say_in_one_sentence
+from sentiment.admission import admit_bundle
 from sentiment.errors import DeployError
 from sentiment.state import locate_state
 from service.model import read_production_tag
-from steps.bento import BENTO, ask_git
+from steps.bento import BENTO, ask_git, carry_keys
 
 BASE_IMAGE = "python:3.11-slim-bookworm"
 TEMPLATE = "env/docker/Dockerfile.template"
@@ -46,7 +47,7 @@ class BuiltBento:
 def find_bento(wanted: str | None) -> BuiltBento:
     """Return the Bento of a version, such as 3 or 3-7dfa72db3c90; without one, that of the model in production.
 
-    Raises DeployError when there is none, or it has no image of its own.
+    Raises DeployError when there is none, or it has no image of its own, PromotionError when its model never passed.
     """
     version = _find_version(wanted) if wanted else find_production_version()
     if version is None:
@@ -67,10 +68,9 @@ def find_bento(wanted: str | None) -> BuiltBento:
         )
     (service,) = bento.info.services
     (model,) = service.models
-    stored = bentoml.models.get(model.tag)
-    return BuiltBento(
-        version, str(model.tag.version), str(stored.info.metadata["digest"]), bento.info.labels.get("revision", "")
-    )
+    bundle = admit_bundle(Path(bentoml.models.get(model.tag).path)).bundle
+    carry_keys(tag)
+    return BuiltBento(version, str(model.tag.version), bundle.card.digest, bento.info.labels.get("revision", ""))
 
 
 def find_production_version() -> str | None:

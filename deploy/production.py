@@ -7,9 +7,11 @@ from pathlib import Path
 import bentoml
 from bentoml.exceptions import BentoMLException
 
-from sentiment.bundle import Bundle, open_bundle
+from sentiment.admission import admit_bundle
+from sentiment.bundle import Bundle
 from sentiment.errors import DeployError
 from sentiment.state import locate_state
+from steps.bento import carry_keys
 
 AGAIN = "train again with `make train`, or roll back"
 
@@ -31,7 +33,10 @@ class Production:
 
 
 def find_production() -> Production:
-    """Return what is in production. Raises DeployError or BundleError when it is not all there, or not one thing."""
+    """Return what is in production, whose files passed the gate.
+
+    Raises DeployError or BundleError when it is not all there, or not one thing, PromotionError when it never passed.
+    """
     pointer = locate_state().production
     if not pointer.is_file():
         raise DeployError(
@@ -51,9 +56,10 @@ def find_production() -> Production:
     inside = [str(found.tag) for found in built.info.all_models]
     if inside != [model]:
         raise DeployError(f"{bento} was built with {', '.join(inside) or 'no model'}, wanted {model}; {AGAIN}.")
-    bundle = open_bundle(Path(stored.path))
+    bundle = admit_bundle(Path(stored.path)).bundle
     if bundle.card.digest != digest:
         raise DeployError(
             f"{model} has the digest {bundle.card.digest[:12]}, production was promoted with {digest[:12]}; {AGAIN}."
         )
+    carry_keys(bento)
     return Production(model, bento, Path(built.path), Path(stored.path), bundle)

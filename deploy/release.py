@@ -15,21 +15,28 @@ from mlflow.entities.model_registry import ModelVersion
 from deploy.refusals import say_in_one_sentence
 from sentiment.errors import DeployError
 from sentiment.ledger import LedgerEntry, read_entries
+from sentiment.promotion import check_production
 from sentiment.state import CHECKOUT, locate_state
-from steps.bento import BENTO, build_bento, smoke_test, store_model
-from steps.registry import MODEL, PRODUCTION, STAGING, fetch_bundle, find_version, name_version
+from steps.bento import BENTO, build_bento, smoke_test
+from steps.promotion import check_version, ensure_stored
+from steps.registry import MODEL, PRODUCTION, STAGING, find_version, identify_version, name_version, read_alias
 
 
 def prepare_release() -> ModelVersion:
     """Build the Bento of the model to release with the code of this checkout, ask it a question; return its version.
 
-    Raises DeployError or RegistryError.
+    Raises DeployError, RegistryError, or PromotionError where the ledger does not say that it may go there.
     """
     version = find_version(STAGING) or find_version(PRODUCTION)
     if version is None:
         raise DeployError("no model has passed the gate yet, so that there is nothing to release; `make train` first.")
-    name = name_version(version)
-    store_model(fetch_bundle(version), f"{MODEL}:{name}")
+    version = identify_version(version)
+    number, name, production = str(version.version), name_version(version), read_alias(PRODUCTION)
+    if number == production:
+        check_production(read_entries(locate_state().ledger), number, version.tags["digest"])
+    else:
+        check_version(version, production)
+    ensure_stored(version)
     if any(str(bento.tag) == f"{BENTO}:{name}" for bento in bentoml.list()):
         bentoml.delete(f"{BENTO}:{name}")  # it was built in training, with the code of then
     smoke_test(build_bento(f"{MODEL}:{name}", name), version.tags["digest"])

@@ -23,10 +23,13 @@ from filelock import FileLock, Timeout
 from deploy.refusals import say_in_one_sentence
 from deploy.registry import copy, find_digest
 from sentiment.errors import BusyError, DeployError
+from sentiment.ledger import HEAD_FILE, SIGNING, read_entries
+from sentiment.signatures import load_public_keys
 from sentiment.state import STATE_VARIABLE, State, locate_state
 
 # Embeddings, encoders, fine-tuned weights and ZenML's store are made again; they hold gigabytes and rows of data.
-KEPT = ("mlflow", "bentoml/models", "bentoml/bentos", "ledger.jsonl", "production.json")
+# The end of the ledger goes along; the keys never do: whoever may write this state could change both.
+KEPT = ("mlflow", "bentoml/models", "bentoml/bentos", "ledger.jsonl", f"{SIGNING}/{HEAD_FILE}", "production.json")
 DATABASE = "mlflow/mlflow.db"
 FOLDER_LABEL = "sentigate.state.folder"
 LEDGER_LABEL = "sentigate.state.ledger-lines"
@@ -41,6 +44,7 @@ def save_state(state: State, name: str, expected: str) -> str:
     """
     if not (state.folder / DATABASE).is_file():
         raise DeployError(f"{state.folder} has no registry to save; `make train` makes one.")
+    read_entries(state.ledger)
     found = find_digest(name) or ""
     if found != expected:
         raise DeployError(
@@ -57,7 +61,8 @@ def restore_state(state: State, name: str, *, first: bool) -> str:
     """Bring the state that a registry keeps into an empty folder; return its digest.
 
     `first` says that there may be none yet: then the digest is empty. Raises DeployError for anything else, since a
-    state that is missed by mistake would let any model pass a gate without a champion.
+    state that is missed by mistake would let any model pass a gate without a champion, and LedgerError for a ledger
+    that no trusted key signed to its end.
     """
     if state.ledger.exists() or (state.folder / DATABASE).exists():
         raise DeployError(
@@ -76,6 +81,7 @@ def restore_state(state: State, name: str, *, first: bool) -> str:
         copy(f"docker://{name}", f"oci:{layout}")
         unpacked = Path(scratch) / "state"
         unpack_layout(layout, unpacked, state.folder)
+        read_entries(unpacked / state.ledger.name, load_public_keys(state.signing))
         for kept in KEPT:
             if (unpacked / kept).exists():
                 (state.folder / kept).parent.mkdir(parents=True, exist_ok=True)

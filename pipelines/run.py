@@ -201,8 +201,11 @@ def canary(
 @click.option("--json", "as_json", is_flag=True, help="As JSON, one object a line.")
 def ledger(version: str, limit: int, as_json: bool) -> None:
     """Show decisions, approvals, promotions and rollbacks, newest last."""
+    from pipelines.guarded import say_errors
+
     state = locate_state()
-    entries = select_entries(read_entries(state.ledger), version, limit)
+    with say_errors():
+        entries = select_entries(read_entries(state.ledger), version, limit)
     for entry in entries:
         click.echo(json.dumps(asdict(entry)) if as_json else render_entry(entry))
     if not entries and not as_json:
@@ -210,6 +213,29 @@ def ledger(version: str, limit: int, as_json: bool) -> None:
         click.echo(f"the ledger{of_version}; `make train` writes its first line.")
     if state.move.exists():
         click.echo("a promotion or rollback was cut off; the next one finishes it.", err=True)
+
+
+@main.command()
+@click.option("--reason", default="", help="Why, for the ledger.")
+def seal_ledger(reason: str) -> None:
+    """Sign the ledger as it stands, after you have looked through it; what is there now is kept beside it."""
+    from pipelines.guarded import hold_run_lock, say_errors
+    from steps.moves import seal
+
+    with say_errors(), hold_run_lock():
+        kept = seal(reason)
+    click.echo(f"the ledger is signed as it stood; as it was it lies in {kept}.")
+
+
+@main.command()
+def rotate_signing_key() -> None:
+    """Sign with a new key from now on; what the old one signed stays trusted."""
+    from pipelines.guarded import say_errors
+    from sentiment.signatures import rotate_signing_key
+
+    with say_errors():
+        key = rotate_signing_key()
+    click.echo(f"decisions are signed with {key.id} from now on; build images anew, so that they trust it.")
 
 
 def override_setting(parameters: dict[str, Any], setting: str) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sentiment.behaviour import KINDS
 from sentiment.datasets import NAMED
 from sentiment.errors import ConfigError, say_unknown
+from sentiment.ledger import MIN_REASON_WORDS
 
 if TYPE_CHECKING:
     from sentiment.canary import CanaryRule
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 Approval = Literal["none", "manual"]
 Candidate = Literal["tfidf", "svm", "svm_smote", "transformer", "lora", "cascade"]
 CANDIDATES: tuple[Candidate, ...] = get_args(Candidate)
-MIN_REASON_WORDS = 3
 LIKENESS = 0.7
 CANARY_KEY = "canary"  # beside what is for ZenML, which passes it over
 ZENML_KEYS = ("parameters", "enable_cache", "enable_step_logs", "settings", "steps", "run_name", "tags", "extra")

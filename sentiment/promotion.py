@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sentiment.config import MIN_REASON_WORDS
 from sentiment.errors import PromotionError
-from sentiment.ledger import LedgerEntry
+from sentiment.ledger import MIN_REASON_WORDS, LedgerEntry
 
 PASSED = ("pass", "forced")
 
@@ -101,18 +100,48 @@ def require_reason(reason: str) -> None:
         raise PromotionError('a rollback needs a reason for the ledger: make rollback REASON="what went wrong"')
 
 
-def choose_return(entries: Sequence[LedgerEntry], production: str | None, previous: str | None, wanted: str) -> str:
+def find_promoted(entries: Iterable[LedgerEntry], version: str) -> str | None:
+    """Return the digest of the model that was put into production under a number, the last time; None for none."""
+    moved = [e for e in entries if e.version == version and e.event in {"promotion", "rollback"}]
+    return str(moved[-1].details.get("digest")) if moved else None
+
+
+def check_production(entries: Sequence[LedgerEntry], version: str | None, digest: str | None) -> None:
+    """Raise PromotionError when the registry has another model in production than the ledger put there."""
+    stack = read_stack(entries)
+    placed = stack[-1] if stack else None
+    if version != placed:
+        way_out = f"make rollback VERSION={placed} REASON=..." if placed else "take the alias away in MLflow"
+        raise PromotionError(
+            f"the alias 'production' {_place(version)}, the ledger put {_name(placed)} there: somebody moved it by"
+            f" hand; put it back: {way_out}"
+        )
+    if version:
+        check_promoted(entries, version, digest)
+
+
+def check_promoted(entries: Sequence[LedgerEntry], version: str, digest: str | None) -> None:
+    """Raise PromotionError when a version is another model in the registry than when it went into production."""
+    promoted = find_promoted(entries, version)
+    if digest != promoted:
+        raise PromotionError(
+            f"version {version} is the model {str(digest)[:12]} in the registry, and"
+            f" {promoted[:12] if promoted else 'no model'} went into production under that number: somebody changed it;"
+            " restore its files and its tag 'digest'."
+        )
+
+
+def choose_return(entries: Sequence[LedgerEntry], production: str | None, wanted: str) -> str:
     """Return the version to go back to: the wanted one, else the last one that was not rolled back from.
 
     Raises PromotionError where there is none.
     """
-    stack = read_stack(entries) or tuple(version for version in (previous, production) if version)
+    stack = read_stack(entries)
     if not stack:
         raise PromotionError("nothing is in production, so that there is nothing to roll back; `make train` makes one.")
     if stack[-1] != production and not wanted:
-        place = f"is at version {production}" if production else "points nowhere"
         raise PromotionError(
-            f"the alias 'production' {place}, the ledger put version {stack[-1]} there: somebody"
+            f"the alias 'production' {_place(production)}, the ledger put version {stack[-1]} there: somebody"
             f" moved it by hand; name the version to go back to: make rollback VERSION={stack[-1]} REASON=..."
         )
     earlier = stack[:-1] if stack[-1] == production else stack
@@ -140,6 +169,17 @@ def find_decision(entries: Iterable[LedgerEntry], digest: str) -> LedgerEntry | 
     return found
 
 
+def require_decision(entries: Iterable[LedgerEntry], digest: str) -> LedgerEntry:
+    """Return the last decision that let the model with this digest pass. Raises PromotionError where there is none."""
+    decision = find_decision(entries, digest)
+    if decision is None:
+        raise PromotionError(
+            f"the model {digest[:12]} never passed the gate, by the ledger of this installation; train again, or put a"
+            ' reason on the record: make promote VERSION=... FORCE="why"'
+        )
+    return decision
+
+
 def list_objections(
     entries: Sequence[LedgerEntry], version: str, digest: str, production: str | None
 ) -> tuple[str, ...]:
@@ -154,11 +194,14 @@ def list_objections(
         )
     last: LedgerEntry | None = None
     for entry in entries:
+        forced = entry.event == "decision" and entry.details.get("outcome") == "forced"
         rejected = entry.event == "rejection" and entry.version == version
         undone = entry.event == "rollback" and entry.details.get("replaced") == version
         if rejected or undone:
             last = entry
-        elif entry.event == "promotion" and entry.version == version:
+        elif (entry.event == "promotion" and entry.version == version) or (
+            forced and entry.details.get("digest") == digest
+        ):
             last = None
     if last is not None:
         done = "rejected it" if last.event == "rejection" else "rolled it back"
@@ -168,8 +211,8 @@ def list_objections(
 
 def check_promotion(
     entries: Sequence[LedgerEntry], version: str, digest: str, production: str | None, force: str = ""
-) -> None:
-    """Raise PromotionError when something speaks against a promotion and there is no force."""
+) -> tuple[str, ...]:
+    """Return what speaks against a promotion, where it is forced. Raises PromotionError where it is not."""
     if force and len(force.split()) < MIN_REASON_WORDS:
         raise PromotionError(
             f"the reason {force!r} is too short for the ledger; wanted {MIN_REASON_WORDS} words or more that say why."
@@ -180,6 +223,7 @@ def check_promotion(
             f"version {version} was not promoted: {'; '.join(objections)}. Train again, so that the gate measures it"
             f' now, or put a reason on the record: make promote VERSION={version} FORCE="why"'
         )
+    return objections
 
 
 def choose_waiting(staged: str | None, wanted: str) -> str:
@@ -204,6 +248,10 @@ def _cut(stack: list[str], version: str) -> list[str]:
     while below and below[-1] != version:
         below.pop()
     return below[:-1]
+
+
+def _place(version: str | None) -> str:
+    return f"is at version {version}" if version else "points nowhere"
 
 
 def _name(version: object) -> str:

@@ -187,9 +187,25 @@ def load_signing_key(folder: Path | None = None) -> SigningKey:
     if named := os.environ.get(SIGNING_KEY_VARIABLE, "").strip():
         return _read_private(named.encode(), SIGNING_KEY_VARIABLE)
     place = (folder or locate_state().signing) / KEY_FILE
+    if os.environ.get(PUBLIC_KEYS_VARIABLE, "").strip():
+        raise ConfigError(
+            f"{PUBLIC_KEYS_VARIABLE} is set, so that this machine signs with the key of {SIGNING_KEY_VARIABLE} alone,"
+            " which is not set; set it, or do this where the key is."
+        )
     if not place.exists():
         return make_signing_key(place.parent)
-    return _read_private(place.read_bytes(), str(place))
+    key = _read_private(place.read_bytes(), str(place))
+    if not (place.parent / PUBLIC_FOLDER / f"{key.id}.pem").is_file():
+        raise ConfigError(f"the key in {place}, {key.id}, is not trusted any more; make rotate-signing-key")
+    return key
+
+
+def rotate_signing_key() -> SigningKey:
+    """Make a new key for this installation. Raises ConfigError where its key comes from a variable."""
+    for variable in (SIGNING_KEY_VARIABLE, PUBLIC_KEYS_VARIABLE):
+        if os.environ.get(variable, "").strip():
+            raise ConfigError(f"the keys of this installation are in {variable}; put the new one there.")
+    return make_signing_key(locate_state().signing)
 
 
 def make_signing_key(folder: Path) -> SigningKey:

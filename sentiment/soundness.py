@@ -8,11 +8,11 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sentiment.bundle import open_bundle
+from sentiment.bundle import Bundle, open_bundle
 from sentiment.errors import BundleError
 from sentiment.predictor import Predictor
 from sentiment.text_graph import GRAPH_ERRORS, Floats
@@ -24,9 +24,14 @@ LONG_WORD = "word "
 NICENESS = 5
 
 
-def open_sound_model(folder: Path) -> Predictor:
-    """Return a predictor that is warm and has answered. Raises BundleError when the bundle is not sound."""
-    predictor = Predictor(open_bundle(folder))
+def open_sound_model(folder: Path, check: Callable[[Bundle], object] = lambda _: None) -> Predictor:
+    """Return a predictor that is warm and has answered. Raises BundleError when the bundle is not sound.
+
+    `check` hears of the bundle before its graph is run, and may raise.
+    """
+    bundle = open_bundle(folder)
+    check(bundle)
+    predictor = Predictor(bundle)
     require_sound(predictor, WARM_TEXTS)
     return predictor
 

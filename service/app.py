@@ -10,9 +10,7 @@ from typing import Literal, cast
 import bentoml
 from starlette.middleware.cors import CORSMiddleware
 
-from sentiment.soundness import open_sound_model
 from sentiment.state import locate_database, locate_state
-from sentiment.trial import try_bundle
 from service.access_log import keep_callers_out
 from service.answering import Answering
 from service.changing import reload_model
@@ -22,7 +20,7 @@ from service.connections import bound_connections
 from service.edge import Edge
 from service.fetch.sources import read_sources
 from service.metrics import Metrics
-from service.model import find_model_tag
+from service.model import find_admitted_tag
 from service.pages.reading import DatabaseReader
 from service.prediction_log.log import PredictionLog
 from service.refusals import quieten_refusals
@@ -40,6 +38,7 @@ from service.settings import ServiceSettings
 from service.shadow import Shadow, open_challenger
 from service.shortcut import Shortcut
 from service.switching import ModelSwitch
+from service.trust import choose_opener, choose_trial
 from service.workers import open_server_folder
 
 SECONDS_TO_SAY_SO = 5
@@ -76,13 +75,13 @@ def open_metrics() -> Metrics:
 class SentimentService:
     """Sentiment of texts in English, from a model that passed the gate."""
 
-    model = bentoml.models.BentoModel(find_model_tag())
+    model = bentoml.models.BentoModel(find_admitted_tag(signed=settings.require_signature))
 
     def __init__(self) -> None:
         self.home = find_home()
         self.metrics = open_metrics()
         initial = Choice("", str(self.model.path), str(self.model.tag.version))
-        self.switch = ModelSwitch(self.home, initial, open_sound_model, try_bundle)
+        self.switch = ModelSwitch(self.home, initial, choose_opener(settings), choose_trial(settings))
         self.switch.start()
         self.sources = read_sources(settings.reload_sources)
         self.log = open_log(settings) if settings.log_predictions else None
@@ -145,7 +144,12 @@ class SentimentService:
         shadow = Shadow(
             settings.shadow_share,
             open_challenger=partial(
-                open_challenger, settings.shadow_model, self.home, settings.workers or os.cpu_count() or 1
+                open_challenger,
+                settings.shadow_model,
+                self.home,
+                choose_opener(settings),
+                choose_trial(settings),
+                copies=settings.workers or os.cpu_count() or 1,
             ),
             read_labels=lambda: self.switch.current.predictor.labels,
             record=self.log.record_shadow,

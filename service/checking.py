@@ -4,6 +4,7 @@ from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 
 from sentiment.errors import ConfigError
+from sentiment.signatures import PUBLIC_KEYS_VARIABLE, load_public_keys
 from sentiment.state import locate_database
 from service.access import open_access
 from service.settings import ServiceSettings
@@ -15,9 +16,19 @@ def check_settings() -> ServiceSettings:
         settings = ServiceSettings()
         open_access(settings)
         locate_database()
+        check_keys(settings)
     except (ConfigError, ValidationError) as error:
         raise BentoMLException(say_settings(error)) from error
     return settings
+
+
+def check_keys(settings: ServiceSettings) -> None:
+    """Raise ConfigError when models are to be signed and no key is trusted."""
+    if settings.require_signature and not load_public_keys():
+        raise ConfigError(
+            "SENTIMENT_REQUIRE_SIGNATURE is on, and no key is trusted here; name a folder of public keys in"
+            f" {PUBLIC_KEYS_VARIABLE}, or serve a Bento that `make train` or `make promote` built."
+        )
 
 
 def say_settings(error: ConfigError | ValidationError) -> str:

@@ -4,14 +4,16 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import bentoml
 import yaml
 from bentoml.exceptions import BentoMLException
 
-from sentiment.bundle import Card, open_bundle
-from sentiment.errors import BundleError, ConfigError, SignatureError
+from sentiment.admission import admit_bundle
+from sentiment.bundle import Bundle, Card, open_bundle
+from sentiment.errors import BundleError, ConfigError, SentimentError, SignatureError
 from sentiment.signatures import load_public_keys, verify_signature
 from sentiment.state import MODEL_TAG_VARIABLE, locate_state
 from sentiment.trial import Patience, run_bounded
@@ -31,13 +33,49 @@ def find_model_tag() -> str:
     A built Bento names the one it was built with; a checkout serves what is in production there;
     `SENTIMENT_MODEL_TAG` goes before both. Raises BentoMLException when nothing is in production.
     """
+    return _find_named() or read_production_tag()
+
+
+def find_admitted_tag(*, signed: bool = False) -> str:
+    """Return the tag of the model to serve; of what is in production in a checkout, once its files were admitted.
+
+    Where it is to be `signed`, a trusted key signed it. Raises BentoMLException when nothing is in production, or its
+    files may not be served.
+    """
+    tag = _find_named() or admit_production()
+    if signed:
+        _check_stored(tag, lambda folder: check_signed(open_bundle(folder)))
+    return tag
+
+
+def admit_production() -> str:
+    """Return the tag that the state folder points to, whose files passed the gate. Raises BentoMLException."""
+    tag = read_production_tag()
+    _check_stored(tag, admit_bundle)
+    return tag
+
+
+def check_signed(bundle: Bundle) -> None:
+    """Raise SignatureError when no trusted key signed that these files passed the gate, or were forced."""
+    verify_signature(bundle.folder, bundle.card.digest, load_public_keys())
+
+
+def _check_stored(tag: str, check: Callable[[Path], object]) -> None:
+    folder = Path(bentoml.models.get(tag).path)
+    try:
+        check(folder)
+    except SentimentError as error:
+        raise BentoMLException(f"{tag} is not served: {error}") from error
+
+
+def _find_named() -> str:
     if named := os.environ.get(MODEL_TAG_VARIABLE):
         return named
     bento = PROJECT.parent / "bento.yaml"
     if bento.is_file():
         (service,) = yaml.safe_load(bento.read_text(encoding="utf-8"))["services"]
         return str(service["models"][0]["tag"])
-    return read_production_tag()
+    return ""
 
 
 def read_production_tag() -> str:
@@ -64,7 +102,7 @@ def fetch_model(wanted: ReloadRequest, folder: Path, patience: Patience, sources
     """
     if wanted.folder is None and wanted.uri is None:
         try:
-            tag = read_production_tag() if wanted.version is None else find_version_tag(wanted.version)
+            tag = admit_production() if wanted.version is None else find_version_tag(wanted.version)
             version = tag.partition(":")[2]
             if not version:
                 raise BundleError(f"{tag!r} names no version; train again with `make train`.")

@@ -45,6 +45,8 @@ class ServiceSettings(BaseSettings):
     spool_max_bytes: int = Field(1_000_000_000, ge=1, description="Bytes that may wait there.")
 
     reload_sources: str = Field("", description="Folders and URIs that models may come from, separated by commas.")
+    require_signature: bool = Field(False, description="Open only models that a trusted key signed.")
+
     shadow_model: str = Field("", description="A version, bundle folder or URI that answers silently, too.")
     shadow_share: float = Field(0.1, ge=0, le=1, description="Share of the texts that it answers.")
 

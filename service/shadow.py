@@ -17,7 +17,7 @@ from sentiment.soundness import open_sound_model
 from sentiment.trial import Patience, try_bundle
 from service.fetch.sources import WANTED, Sources, parse_location
 from service.model import fetch_model
-from service.opening import Served
+from service.opening import OpenModel, Served, TryBundle
 from service.prediction_log.entries import ShadowEntry, make_id
 from service.prediction_log.log import Answered
 from service.schemas import ReloadRequest
@@ -171,7 +171,13 @@ def is_sampled(prediction_id: str, share: float) -> bool:
     return int(prediction_id[-SAMPLED_DIGITS:], 16) < share * SAMPLED_RANGE
 
 
-def open_challenger(name: str, parent: Path, workers: int) -> Served:
+def open_challenger(
+    name: str,
+    parent: Path,
+    open_model: OpenModel = open_sound_model,
+    try_model: TryBundle = try_bundle,
+    copies: int = 1,
+) -> Served:
     """Return the model of a version, a folder or a URI, once it was tried. Raises BundleError when it is not sound."""
     wanted, patience = describe_source(name), Patience(time.monotonic() + OPEN_SECONDS)
     try:
@@ -181,8 +187,8 @@ def open_challenger(name: str, parent: Path, workers: int) -> Served:
         raise BundleError(f"the challenger's name cannot be used: {error}; {WANTED}.") from error
     with TemporaryDirectory(dir=parent, prefix="shadow-") as scratch:
         folder, version = fetch_model(wanted, Path(scratch) / "bundle", patience, sources)
-        try_bundle(folder, patience, copies=workers)
-        return Served(open_sound_model(folder), version)
+        try_model(folder, patience, copies=copies)
+        return Served(open_model(folder), version)
 
 
 def describe_source(name: str) -> ReloadRequest:

@@ -12,7 +12,7 @@ from bentoml.exceptions import BentoMLException
 from sentiment.state import CHECKOUT
 from service.access import is_loopback, open_access, say_exposed
 from service.checking import check_settings
-from service.model import find_model_tag
+from service.model import find_admitted_tag
 
 MAX_PORT = 65535
 
@@ -41,8 +41,9 @@ def main(host: str, port: int) -> None:
     """Serve the model in production until Ctrl-C."""
     require_free_port(host, port)
     try:
-        tag = find_model_tag()
-        access = open_access(check_settings())
+        settings = check_settings()
+        tag = find_admitted_tag(signed=settings.require_signature)
+        access = open_access(settings)
     except BentoMLException as error:
         raise click.ClickException(str(error)) from error
     if access.is_open and not is_loopback(host):

@@ -18,6 +18,7 @@ from bentoml.exceptions import NotFound
 
 from sentiment.bundle import Bundle, copy_bundle
 from sentiment.errors import BundleError, DeployError
+from sentiment.signatures import PUBLIC_FOLDER, write_public_keys
 from sentiment.soundness import SMOKE_TEXT
 from sentiment.state import CHECKOUT, MODEL_TAG_VARIABLE
 from sentiment.trial import Patience, try_bundle
@@ -85,7 +86,14 @@ def build_bento(model_tag: str, version: str) -> str:
     done = subprocess.run(command, env=environment, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise DeployError(f"the Bento could not be built: {_last_words(done.stderr or done.stdout)}")
-    return f"{BENTO}:{version}"
+    bento = f"{BENTO}:{version}"
+    carry_keys(bento)
+    return bento
+
+
+def carry_keys(bento: str) -> None:
+    """Put the public keys that this installation trusts into a Bento, so that it can tell whose model it has."""
+    write_public_keys(Path(bentoml.bentos.get(bento).path) / PUBLIC_FOLDER)
 
 
 def find_revision() -> str:
@@ -111,7 +119,7 @@ def smoke_test(bento_tag: str, digest: str) -> None:
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "bentoml", "serve", bento_tag, "--host", "127.0.0.1", "--port", str(port)]
     environment = {key: value for key, value in os.environ.items() if key not in {MODEL_TAG_VARIABLE, "PYTHONPATH"}}
-    environment["SENTIMENT_LOG_PREDICTIONS"] = "false"
+    environment |= {"SENTIMENT_LOG_PREDICTIONS": "false", "SENTIMENT_REQUIRE_SIGNATURE": "true"}
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "serve.log").open("w+") as log:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True

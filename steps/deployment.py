@@ -11,6 +11,7 @@ from mlflow.entities.model_registry import ModelVersion
 from zenml import step
 from zenml.types import HTMLString
 
+from sentiment.admission import Admitted, sign_admitted
 from sentiment.behaviour import BehaviourReport
 from sentiment.bundle import Bundle
 from sentiment.config import Approval, GateSection, PromotionSection
@@ -18,15 +19,16 @@ from sentiment.datasets import Dataset
 from sentiment.errors import BundleError, DeployError, GateBlockedError, RegistryError, ServiceError
 from sentiment.evaluation import Answers, answer_rows
 from sentiment.gate import Decision, Measured, decide_gate, write_decision
-from sentiment.ledger import count_decisions
+from sentiment.ledger import count_decisions, read_entries
 from sentiment.plots import plot_confusion
 from sentiment.predictor import Predictor
+from sentiment.promotion import check_production
 from sentiment.reports import Trial, render_comparison, score_model
 from sentiment.state import locate_state
 from steps.materializers import RecordMaterializer
 from steps.moves import enter_event, make_move, settle_moves
-from steps.promotion import describe_move, make_bento, stage_version
-from steps.registry import PRODUCTION, fetch_bundle, find_version, log_bundle, register_bundle
+from steps.promotion import describe_move, fetch_whole, make_bento, stage_version
+from steps.registry import PRODUCTION, find_version, log_bundle, register_bundle
 from steps.services import choose_services, read_key, switch_services
 
 logger = logging.getLogger(__name__)
@@ -108,10 +110,15 @@ def deploy_version(version: ModelVersion, champion: str | None, approval: Approv
 def try_on_holdout(
     challenger: Bundle, behaviour: BehaviourReport, holdout: Dataset, gate: GateSection, seed: int
 ) -> Trial:
-    """Return the decision on a challenger with both models' answers: the champion is fetched and scored now."""
+    """Return the decision on a challenger with both models' answers: the champion is fetched and scored now.
+
+    Raises PromotionError when the champion in the registry is not what the ledger put into production.
+    """
     scored = _answer(challenger, holdout)
     measured = Measured(scored, challenger.card.latency_ms["p95"], challenger.card.size_bytes, behaviour)
     version = find_version(PRODUCTION)
+    number, digest = (str(version.version), version.tags.get("digest")) if version else (None, None)
+    check_production(read_entries(locate_state().ledger), number, digest)
     champion, unmeasured, notes = _measure_champion(version, challenger, holdout)
     decision = decide_gate(
         measured,
@@ -127,7 +134,7 @@ def try_on_holdout(
 
 
 def record_decision(challenger: Bundle, decision: Decision, page: str) -> None:
-    """Write the decision and the report to MLflow, the decision to the ledger, and say it."""
+    """Write the decision and the report to MLflow, the decision to the ledger, and say it; sign what passed."""
     metrics = {f"holdout_{name}": value for name, value in decision.challenger.flatten().items()}
     mlflow.log_metrics(metrics)
     mlflow.log_figure(
@@ -153,7 +160,9 @@ def record_decision(challenger: Bundle, decision: Decision, page: str) -> None:
         "warnings": list(decision.warnings),
         "force": decision.force,
     }
-    enter_event("decision", None, decision.summary, details, decision.force)
+    decided = enter_event("decision", None, decision.summary, details, decision.force)
+    if decision.passed:
+        sign_admitted(Admitted(challenger, decided))
     for warning in decision.warnings:
         logger.warning("gate: %s.", warning)
     logger.info("gate: %s. %s", decision.outcome, decision.summary)
@@ -166,7 +175,7 @@ def _measure_champion(
     if version is None:
         return None, "", ()
     try:
-        champion = fetch_bundle(version)
+        champion = fetch_whole(version)
         known, asked = champion.card.labels, challenger.card.labels
         if sorted(known) != sorted(asked):
             return None, f"it answers {', '.join(known)}, the challenger answers {', '.join(asked)}", ()

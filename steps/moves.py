@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
 
 from sentiment.errors import BusyError, PromotionError, RegistryError
-from sentiment.ledger import Event, LedgerEntry, append_entry, name_actor, read_entries, stamp_time
-from sentiment.promotion import Move, read_stack
+from sentiment.ledger import Event, LedgerEntry, append_entry, name_actor, read_entries, seal_ledger, stamp_time
+from sentiment.promotion import Move, find_promoted, read_stack, require_decision
 from sentiment.state import locate_state
 from steps.bento import BENTO
 from steps.registry import (
@@ -40,13 +40,14 @@ logger = logging.getLogger(__name__)
 def make_move(move: Move) -> None:
     """Put a version into production: aliases, pointer, ledger.
 
-    Raises PromotionError when production is not what the move was planned for.
+    Raises PromotionError when production is not what the move was planned for, or the model never passed the gate.
     """
     if move.is_done:
         logger.info("version %s is in production already; services are told again", move.version)
         return
     with hold_move_lock():
         _finish_move()
+        require_decision(read_entries(locate_state().ledger), move.digest)
         found = read_alias(PRODUCTION)
         if found != move.replaced:
             raise PromotionError(
@@ -59,25 +60,39 @@ def make_move(move: Move) -> None:
 
 
 def settle_moves() -> None:
-    """Finish what a crash cut off, and mend a pointer that does not name the version in production."""
+    """Finish what a crash cut off, and mend a pointer that does not name the version in production.
+
+    Raises LedgerError where the ledger is not sound.
+    """
     with hold_move_lock():
+        entries = read_entries(locate_state().ledger)
         if move := _finish_move():
             logger.warning("a %s to version %s was cut off before; it is finished now", move.event, move.version)
         version = find_version(PRODUCTION)
         if version is None or "digest" not in version.tags:
             return
-        name, stack = name_version(version), read_stack(read_entries(locate_state().ledger))
-        if stack and stack[-1] == str(version.version) and _read_pointer() != f"{MODEL}:{name}":
-            write_pointer(name, f"{BENTO}:{name}", version.tags["digest"])
+        number, digest, name = str(version.version), version.tags["digest"], name_version(version)
+        is_ours = number in read_stack(entries)[-1:] and digest == find_promoted(entries, number)
+        if is_ours and _read_pointer() != f"{MODEL}:{name}":
+            write_pointer(name, f"{BENTO}:{name}", digest)
             logger.warning("the pointer of this checkout names version %s again", name)
 
 
 def enter_event(
     event: Event, version: str | None, summary: str, details: Mapping[str, object], reason: str = ""
-) -> None:
-    """Append a line to the ledger of this checkout: what happened to which version, now, by whom and why."""
+) -> LedgerEntry:
+    """Append a line to the ledger of this checkout, what happened to which version, now, by whom and why; return it."""
     entry = LedgerEntry(stamp_time(datetime.now(UTC)), event, MODEL, version, summary, details, name_actor(), reason)
     append_entry(locate_state().ledger, entry)
+    return entry
+
+
+def seal(reason: str) -> Path:
+    """Sign the ledger of this checkout as it stands, for a reason on the record; return where the one before is."""
+    with hold_move_lock():
+        said = "the ledger is taken as it stands."
+        entry = LedgerEntry(stamp_time(datetime.now(UTC)), "seal", MODEL, None, said, {}, name_actor(), reason)
+        return seal_ledger(locate_state().ledger, entry)
 
 
 def write_pointer(name: str, bento: str, digest: str) -> None:
@@ -107,18 +122,19 @@ def _finish_move() -> Move | None:
         return None
     try:
         move = Move(**json.loads(state.move.read_text(encoding="utf-8")))
+        written = read_entries(state.ledger)
+        require_decision(written, move.digest)
         point_alias(PREVIOUS, move.previous)
         point_alias(PRODUCTION, move.version)
         if read_alias(STAGING) == move.version:
             point_alias(STAGING, None)
         _tag_versions(move)
-    except (ValueError, TypeError, MlflowException) as error:
+    except (ValueError, TypeError, MlflowException, PromotionError) as error:
         raise RegistryError(
             f"what {state.move} says cannot be done: {error}; mend that and start again, or remove the file to give it"
             " up."
         ) from error
     write_pointer(move.name, move.bento, move.digest)
-    written = read_entries(state.ledger)
     for entry in move.list_entries():
         if entry not in written:
             append_entry(state.ledger, entry)

@@ -9,12 +9,13 @@ from typing import Annotated
 from mlflow.entities.model_registry import ModelVersion
 from zenml import step
 
-from sentiment.bundle import open_bundle
+from sentiment.admission import Admitted, admit_bundle, sign_admitted
+from sentiment.bundle import Bundle, open_bundle
 from sentiment.errors import BundleError, PromotionError, RegistryError
 from sentiment.ledger import name_actor, read_entries, stamp_time
-from sentiment.promotion import Move, check_promotion, choose_waiting
+from sentiment.promotion import Move, check_production, check_promotion, choose_waiting
 from sentiment.state import locate_state
-from steps.bento import BENTO, build_bento, find_stored, has_bento, remove_stored, smoke_test, store_model
+from steps.bento import BENTO, build_bento, carry_keys, find_stored, has_bento, remove_stored, smoke_test, store_model
 from steps.materializers import RecordMaterializer
 from steps.moves import enter_event, make_move, settle_moves
 from steps.registry import (
@@ -23,6 +24,7 @@ from steps.registry import (
     STAGING,
     fetch_bundle,
     identify_version,
+    log_signature,
     name_version,
     point_alias,
     read_alias,
@@ -62,6 +64,8 @@ def plan_promotion(wanted: str, *, reason: str = "", force: str = "", approve: b
     version = identify_version(require_version(wanted))
     replaced = read_alias(PRODUCTION)
     if replaced == str(version.version):
+        check_production(read_entries(locate_state().ledger), replaced, version.tags["digest"])
+        ensure_stored(version)
         return describe_move(version, f"{BENTO}:{name_version(version)}", replaced)
     check_version(version, replaced, force)
     bento = make_bento(version)
@@ -69,9 +73,23 @@ def plan_promotion(wanted: str, *, reason: str = "", force: str = "", approve: b
 
 
 def check_version(version: ModelVersion, production: str | None, force: str = "") -> None:
-    """Raise PromotionError when something speaks against a version and no force was given."""
-    entries = read_entries(locate_state().ledger)
-    check_promotion(entries, str(version.version), version.tags["digest"], production, force)
+    """Raise PromotionError when something speaks against a version and no force was given.
+
+    What is forced is a decision of its own, on the files of the version, in the ledger.
+    """
+    entries, number = read_entries(locate_state().ledger), str(version.version)
+    if objections := check_promotion(entries, number, version.tags["digest"], production, force):
+        bundle = fetch_whole(version)
+        details = {
+            "outcome": "forced",
+            "candidate": bundle.card.candidate,
+            "digest": bundle.card.digest,
+            "champion_version": production,
+            "force": force,
+        }
+        summary = f"version {number} is forced: {'; '.join(objections)}."
+        sign_admitted(Admitted(bundle, enter_event("decision", None, summary, details, force)))
+        log_signature(version, bundle)
 
 
 def describe_move(
@@ -107,31 +125,46 @@ def make_bento(version: ModelVersion) -> str:
     name = name_version(version)
     ensure_stored(version)
     bento = f"{BENTO}:{name}"
-    if not has_bento(bento):
+    if has_bento(bento):
+        carry_keys(bento)
+    else:
         build_bento(f"{MODEL}:{name}", name)
     smoke_test(bento, version.tags["digest"])
     return bento
 
 
 def ensure_stored(version: ModelVersion) -> Path:
-    """Return the folder of a version in BentoML's store, fetched from the registry where it is missing or damaged."""
+    """Return the folder of a version in BentoML's store, fetched from the registry where it is missing or damaged.
+
+    Its files passed the gate or were forced, and say so by a signature. Raises PromotionError for others.
+    """
     tag, digest = f"{MODEL}:{name_version(version)}", version.tags["digest"]
     folder = find_stored(tag)
     if folder is not None:
         try:
             if open_bundle(folder).card.digest == digest:
+                sign_admitted(admit_bundle(folder))
                 return folder
         except BundleError as error:
             logger.warning("%s; it is fetched from the registry again", str(error).rstrip("."))
-    bundle = fetch_bundle(version)
+    bundle = fetch_whole(version)
+    admit_bundle(bundle.folder)
+    if folder is not None:
+        remove_stored(tag)
+    stored = store_model(bundle, tag)
+    sign_admitted(admit_bundle(stored))
+    return stored
+
+
+def fetch_whole(version: ModelVersion) -> Bundle:
+    """Return the bundle of a version from the registry. Raises RegistryError when its files are of another digest."""
+    bundle, digest = fetch_bundle(version), version.tags["digest"]
     if bundle.card.digest != digest:
         raise RegistryError(
             f"the files of {MODEL} version {version.version} are the model {bundle.card.digest[:12]}, the registry says"
             f" {digest[:12]}; restore them, or take another version."
         )
-    if folder is not None:
-        remove_stored(tag)
-    return store_model(bundle, tag)
+    return bundle
 
 
 def stage_version(version: ModelVersion, bento: str, champion: str | None) -> None:

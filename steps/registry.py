@@ -7,7 +7,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from sentiment.bundle import Bundle, open_bundle
+from sentiment.bundle import SIGNATURE_FILE, Bundle, open_bundle
 from sentiment.errors import RegistryError
 
 MODEL = "sentiment"
@@ -72,6 +72,12 @@ def log_bundle(bundle: Bundle) -> str:
     """Log the bundle in the active MLflow run; return the URI of its folder there."""
     mlflow.log_artifacts(str(bundle.folder), BUNDLE_FOLDER)
     return str(mlflow.get_artifact_uri(BUNDLE_FOLDER))
+
+
+def log_signature(version: ModelVersion, bundle: Bundle) -> None:
+    """Log the signature of a bundle beside it, in the run that logged it, where there was one."""
+    if version.run_id:
+        MlflowClient().log_artifact(version.run_id, str(bundle.folder / SIGNATURE_FILE), BUNDLE_FOLDER)
 
 
 def register_bundle(bundle: Bundle, uri: str, run_id: str, outcome: str = "") -> ModelVersion:

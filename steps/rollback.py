@@ -9,13 +9,13 @@ from zenml import step
 
 from sentiment.errors import BundleError, DeployError, PromotionError, RegistryError
 from sentiment.ledger import name_actor, read_entries, stamp_time
-from sentiment.promotion import Move, choose_return, find_previous, require_reason
+from sentiment.promotion import Move, check_promoted, choose_return, find_previous, require_reason
 from sentiment.state import locate_state
 from steps.bento import BENTO, build_bento, has_bento, try_model
 from steps.materializers import RecordMaterializer
 from steps.moves import make_move, settle_moves
 from steps.promotion import ensure_stored
-from steps.registry import MODEL, PREVIOUS, PRODUCTION, identify_version, name_version, read_alias, require_version
+from steps.registry import MODEL, PRODUCTION, identify_version, name_version, read_alias, require_version
 from steps.services import check_services, choose_services, read_key, switch_services
 
 logger = logging.getLogger(__name__)
@@ -39,12 +39,13 @@ def plan_rollback(reason: str, wanted: str = "") -> Move:
     require_reason(reason)
     settle_moves()
     entries, production = read_entries(locate_state().ledger), read_alias(PRODUCTION)
-    number = choose_return(entries, production, read_alias(PREVIOUS), wanted)
+    number = choose_return(entries, production, wanted)
     try:
         version = identify_version(require_version(number))
         name, digest = name_version(version), version.tags["digest"]
+        check_promoted(entries, number, digest)
         try_model(ensure_stored(version), digest)
-    except (BundleError, DeployError, RegistryError) as error:
+    except (BundleError, DeployError, PromotionError, RegistryError) as error:
         raise PromotionError(
             f"production was not rolled back to version {number}: {error}"
             " Another one: make rollback VERSION=... REASON=..."

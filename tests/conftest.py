@@ -7,8 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from sentiment.admission import admit_bundle, sign_admitted
 from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE, Bundle, Card, seal_bundle
 from sentiment.encoder import Encoder, find_encoder, prepare_encoder
+from sentiment.ledger import LedgerEntry, append_entry
 from sentiment.state import CHECKOUT, locate_state
 
 LABELS = ("negative", "neutral", "positive")
@@ -52,6 +54,20 @@ def make_tiny_bundle(folder: Path, labels: tuple[str, ...] = LABELS, slope: floa
     tokenizer = find_encoder(ENCODER) / TOKENIZER_FILE
     (folder / TOKENIZER_FILE).write_bytes(tokenizer.read_bytes())
     return seal_bundle(folder, make_card(labels))
+
+
+def enter_decision(digest: str, outcome: str = "pass", **details: object) -> None:
+    """Enter a decision on a model into the ledger of this state folder, signed with its key."""
+    decided = {"outcome": outcome, "digest": digest, "champion_version": None, "holdout_digest": "h" * 64} | details
+    entry = LedgerEntry("2026-01-01T00:00:00Z", "decision", "sentiment", None, "decided.", decided, by="ann")
+    append_entry(locate_state().ledger, entry)
+
+
+def let_pass(bundle: Bundle, outcome: str = "pass", **details: object) -> Bundle:
+    """Enter a decision on a bundle, and put its signature beside the card."""
+    enter_decision(bundle.card.digest, outcome, **details)
+    sign_admitted(admit_bundle(bundle.folder))
+    return bundle
 
 
 def make_card(labels: tuple[str, ...] = LABELS) -> Card:

@@ -97,7 +97,9 @@ def test_what_never_passed_the_gate_needs_a_reason(copy: CheckoutCopy, service: 
     )
     reason = "the law asks for it"
     assert act_under_load(copy, service, "promote", "--version", "4", "--force", reason) == ("3", "4")
-    assert read_last(copy).details["force"] == read_last(copy).reason == reason
+    decision, promotion = read_entries(copy.state.ledger)[-2:]
+    assert promotion.details["force"] == promotion.reason == decision.reason == reason
+    assert decision.summary == "version 4 is forced: it never passed the gate."
 
 
 def test_a_rollback_does_not_wait_for_a_training(copy: CheckoutCopy, service: Service) -> None:
@@ -155,5 +157,5 @@ def test_the_ledger_tells_the_story(copy: CheckoutCopy, service: Service) -> Non
     assert "promotion" in said
     assert "version 2 is in production, after version 1. Because: it knows more words" in said
     assert said.endswith("version 1 is in production again, instead of version 2. Because: it is rude to users")
-    lines = copy.run("-m", "pipelines.run", "ledger", "--limit", "2", "--json").splitlines()
-    assert [json.loads(line)["event"] for line in lines] == ["rollback", "promotion"]
+    lines = copy.run("-m", "pipelines.run", "ledger", "--limit", "3", "--json").splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["rollback", "decision", "promotion"]

@@ -13,7 +13,13 @@ from sentiment.state import CHECKOUT
 from tests.integration.serving import TAG, make_store
 
 IMAGE = "localhost/sentigate-test"
-BUILD = "from steps.bento import build_bento; build_bento({tag!r}, {version!r})"
+BUILD = """
+from sentiment.bundle import open_bundle
+from steps.bento import build_bento, find_stored
+from tests.conftest import let_pass
+let_pass(open_bundle(find_stored({tag!r})))
+build_bento({tag!r}, {version!r})
+"""
 
 
 @pytest.fixture(scope="session")

@@ -13,21 +13,18 @@ MAKE = """
 import json
 import sys
 from pathlib import Path
-from sentiment.ledger import LedgerEntry, append_entry
 from sentiment.state import locate_state
 from steps.bento import build_bento, store_model
-from tests.conftest import make_tiny_bundle
+from tests.conftest import let_pass, make_tiny_bundle
 
 state, number = locate_state(), sys.argv[1]
 bundle = make_tiny_bundle(state.folder / f"tiny-{number}", slope=0.1 * int(number))
 digest = bundle.card.digest
 version = f"{number}-{digest[:12]}"
 model = f"sentiment:{version}"
+let_pass(bundle, macro_f1=0.8123)
 store_model(bundle, model)
 bento = build_bento(model, version)
-decision = {"digest": digest, "macro_f1": 0.8123, "outcome": "pass"}
-said = "macro F1 0.812 on 300 holdout rows reaches the floor 0.650."
-append_entry(state.ledger, LedgerEntry("2026-01-01T00:00:00Z", "decision", "sentiment", None, said, decision))
 pointer = {"tag": model, "bento": bento, "digest": digest}
 state.production.write_text(json.dumps(pointer))
 """

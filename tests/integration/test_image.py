@@ -20,7 +20,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def checkout(bento_store, tmp_path):
     """The environment of a checkout with a store and a state of its own."""
-    return {**bento_store, "SENTIMENT_STATE_DIR": str(tmp_path / "state")}
+    state = shutil.copytree(bento_store["SENTIMENT_STATE_DIR"], tmp_path / "state")
+    return {**bento_store, "SENTIMENT_STATE_DIR": str(state)}
 
 
 def put_in_production(checkout, content):

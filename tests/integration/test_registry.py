@@ -36,7 +36,7 @@ from steps.registry import (
     register_bundle,
 )
 from steps.rollback import plan_rollback
-from tests.conftest import make_tiny_bundle
+from tests.conftest import enter_decision, make_tiny_bundle
 
 pytestmark = pytest.mark.slow
 
@@ -93,11 +93,12 @@ def make_challenger(folder: Path, **changes: object) -> Bundle:
 
 
 def promote(bundle: Bundle, run_id: str) -> None:
-    point_alias("production", register_bundle(bundle, log_bundle(bundle), run_id).version)
+    make_move(*plan_moves(bundle, run_id, versions=1))
 
 
 def plan_moves(bundle: Bundle, run_id: str, versions: int = 2) -> list[Move]:
-    """Return promotions of so many versions, each over the one before."""
+    """Return promotions of so many versions, which passed the gate, each over the one before."""
+    enter_decision(bundle.card.digest)
     uri, replaced, moves = log_bundle(bundle), None, []
     for _ in range(versions):
         version = register_bundle(bundle, uri, run_id)
@@ -134,7 +135,9 @@ def test_promotion_moves_production_and_previous(run_id: str, tmp_path: Path) ->
 
 
 def read_events() -> list[tuple[str, str | None]]:
-    return [(entry.event, entry.version) for entry in read_entries(locate_state().ledger)]
+    """Return what the ledger has beside the decisions."""
+    entries = read_entries(locate_state().ledger)
+    return [(entry.event, entry.version) for entry in entries if entry.event != "decision"]
 
 
 def read_pointer() -> dict:
@@ -166,7 +169,6 @@ def test_a_promotion_that_was_cut_off_is_finished(run_id: str, tmp_path: Path, w
 def test_a_promotion_whose_version_is_gone_is_told(run_id: str, tmp_path: Path) -> None:
     """What cannot be finished is told with the file that asks for it."""
     (move,) = plan_moves(make_tiny_bundle(tmp_path / "bundle"), run_id, versions=1)
-    locate_state().folder.mkdir()
     locate_state().move.write_text(json.dumps(asdict(replace(move, version="9"))))
     with pytest.raises(RegistryError, match=r"move\.json says cannot be done: .* or remove the file to give it up"):
         settle_moves()

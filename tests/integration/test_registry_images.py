@@ -15,13 +15,16 @@ import pytest
 from filelock import FileLock
 
 from deploy.registry import add_tag, copy, find_digest, mirror_image, push_image
-from deploy.state import restore_state, save_state
-from sentiment.errors import BusyError, DeployError
+from deploy.state import restore_state, save_state, write_layout
+from sentiment.errors import BusyError, DeployError, LedgerError
+from sentiment.ledger import LedgerEntry, append_entry
 from sentiment.state import CHECKOUT, State
 from steps.bento import find_free_port
 from tests.integration.registry import Registry, require_registry, run_closed_registry, run_registry
 
 pytestmark = pytest.mark.slow
+
+LINE = LedgerEntry("2026-01-01T00:00:00Z", "decision", "sentiment", None, "decided.")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,8 @@ def make_state(folder: Path, lines: int = 2) -> State:
     with sqlite3.connect(folder / "mlflow" / "mlflow.db") as database:
         database.execute("create table versions (number integer)")
         database.execute("insert into versions values (5)")
-    (folder / "ledger.jsonl").write_text('{"event": "decision"}\n' * lines)
+    for _ in range(lines):
+        append_entry(folder / "ledger.jsonl", LINE)
     (folder / "production.json").write_text('{"tag": "sentiment:5"}')
     return State(folder)
 
@@ -57,8 +61,9 @@ def push_something(registry: Registry, name: str, folder: Path) -> str:
 
 
 def move(state: State, folder: Path) -> State:
-    """Move a state away, so that its folder is empty again."""
+    """Move a state away, so that its folder has the keys of the machine alone."""
     shutil.move(state.folder, folder)
+    shutil.copytree(folder / "signing", state.signing, ignore=shutil.ignore_patterns("ledger.json"))
     return state
 
 
@@ -136,7 +141,8 @@ def test_a_state_comes_back_as_it_was_saved(registry, state, tmp_path):
     digest = save_state(state, name, "")
     move(state, tmp_path / "away")
     assert restore_state(state, name, first=False) == digest == find_digest(name)
-    kept = sorted(str(path.relative_to(state.folder)) for path in state.folder.rglob("*") if path.is_file())
+    found = (path.relative_to(state.folder) for path in state.folder.rglob("*") if path.is_file())
+    kept = sorted(str(path) for path in found if path.suffix != ".pem")  # keys were there, and do not travel
     assert kept == [
         "bentoml/models/sentiment/5/card.json",
         "ledger.jsonl",
@@ -144,10 +150,35 @@ def test_a_state_comes_back_as_it_was_saved(registry, state, tmp_path):
         "mlflow/mlflow.db",
         "production.json",
         "run.lock",
+        "signing/ledger.json",
     ]
     with sqlite3.connect(state.folder / "mlflow" / "mlflow.db") as database:
         assert database.execute("select number from versions").fetchall() == [(5,)]
     assert state.ledger.read_text().count("\n") == 2
+
+
+def test_a_state_whose_ledger_was_cut_is_neither_saved_nor_restored(registry, state, tmp_path):
+    """Whoever may write to the registry cannot take a decision back, and keys never travel with a state."""
+    state.ledger.write_bytes(state.ledger.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(LedgerError, match="line 2 is gone, which was the last one: the end was cut off"):
+        save_state(state, f"{registry.host}/state:cut", "")
+    assert find_digest(f"{registry.host}/state:cut") is None
+    write_layout(state, tmp_path / "layout")
+    copy(f"oci:{tmp_path / 'layout'}", f"docker://{registry.host}/state:cut")
+    move(state, tmp_path / "away")
+    with pytest.raises(LedgerError, match="line 2 is gone, which was the last one: the end was cut off"):
+        restore_state(state, f"{registry.host}/state:cut", first=False)
+    assert not state.ledger.exists()
+
+
+def test_a_state_that_another_key_signed_is_not_restored(registry, state, tmp_path):
+    """A runner trusts the keys of its environment, not those that come with a state."""
+    name = f"{registry.host}/state:foreign"
+    save_state(state, name, "")
+    shutil.move(state.folder, tmp_path / "away")
+    with pytest.raises(LedgerError, match=r"line 1 is signed by the key '[0-9a-f]{16}', which is not trusted here"):
+        restore_state(state, name, first=False)
+    assert not state.ledger.exists()
 
 
 def test_a_database_that_is_open_is_saved_as_of_one_moment(registry, state, tmp_path):
@@ -168,8 +199,7 @@ def test_a_database_that_is_open_is_saved_as_of_one_moment(registry, state, tmp_
 def test_a_state_that_another_run_saved_meanwhile_is_not_written_over(registry, state):
     name = f"{registry.host}/state:raced"
     before = save_state(state, name, "")
-    with state.ledger.open("a") as ledger:
-        ledger.write('{"event": "promotion"}\n')
+    append_entry(state.ledger, LINE)
     after = save_state(state, name, before)
     with pytest.raises(DeployError, match=f"{after} by now, and this state was made from {before}"):
         save_state(state, name, before)

@@ -48,6 +48,22 @@ def test_the_image_needs_no_training_library(locked):
     assert TOO_LARGE & set(locked) == set()
 
 
+@pytest.mark.parametrize(
+    "name", ["deploy/Dockerfile", "deploy/huggingface/templates/Dockerfile", "deploy/bentocloud.yaml"]
+)
+def test_every_deploy_target_opens_signed_models_alone(name):
+    """Compose, Kubernetes and AWS run the image of the first, whose variable none of them takes back."""
+    text = (CHECKOUT / name).read_text(encoding="utf-8")
+    assert re.search(r'SENTIMENT_REQUIRE_SIGNATURE(=|\n +value: ")true', text)
+    files = [path for path in (CHECKOUT / "deploy").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    named = {str(path.relative_to(CHECKOUT)) for path in files if b"REQUIRE_SIGNATURE" in path.read_bytes()}
+    assert named == {
+        "deploy/Dockerfile",
+        "deploy/bentocloud.yaml",
+        "deploy/huggingface/templates/Dockerfile",
+    }
+
+
 def test_the_bento_has_the_lock_and_the_dockerfile():
     """Whoever has the Bento alone can build its image."""
     described = yaml.safe_load((CHECKOUT / "bentofile.yaml").read_text(encoding="utf-8"))

@@ -180,8 +180,22 @@ def test_secrets_are_those_that_the_documentation_names():
     said = "".join(path.read_text() for path in [*WORKFLOWS, ACTION])
     guide = (CHECKOUT / "docs" / "deploy" / "github_actions.md").read_text()
     named = set(re.findall(r"(?:secrets|vars)\.([A-Z_]+)", said))
-    assert named == {"SMOKE_KEY", "API_KEYS", *re.findall(r"vars\.([A-Z_]+)", said)}
+    assert named == {"SMOKE_KEY", "API_KEYS", "SIGNING_KEY", *re.findall(r"vars\.([A-Z_]+)", said)}
     assert [name for name in sorted(named) if f"`{name}`" not in guide] == []
+
+
+def test_the_key_that_signs_is_where_lines_are_written_alone():
+    """Training and records sign; whatever makes and deploys images has public keys."""
+    holders = {place: step["env"] for place, step in STEPS.items() if "secrets.SIGNING_KEY" in str(step)}
+    assert {place.partition("[")[0] for place in holders} == {"retrain.train", "record.record"}
+    assert all("SENTIMENT_SIGNING_KEY" in environment for environment in holders.values())
+    assert [JOBS[place.partition("[")[0]]["environment"] for place in holders] == ["state"] * len(holders)
+    restores = [name for name in ("retrain", "record", "release") if "SIGNING_PUBLIC_KEYS" in read_text(name)]
+    assert restores == ["retrain", "record", "release"]
+
+
+def read_text(name: str) -> str:
+    return (CHECKOUT / ".github" / "workflows" / f"{name}.yml").read_text()
 
 
 def test_nothing_holds_others_back_while_it_waits_for_approval():

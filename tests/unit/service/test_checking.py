@@ -7,8 +7,10 @@ import sys
 import pytest
 from bentoml.exceptions import BentoMLException
 
+from sentiment.signatures import make_signing_key
 from sentiment.state import CHECKOUT
 from service.checking import check_settings
+from tests.integration.serving import TAG, make_store
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +34,19 @@ def test_what_cannot_be_used_is_named(monkeypatch, variable, value, sentence):
         check_settings()
 
 
+def test_signatures_want_a_key_to_trust(monkeypatch, tmp_path):
+    """A service that would refuse every model does not start; with a key it does, and with a bad one it does not."""
+    monkeypatch.setenv("SENTIMENT_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("SENTIMENT_REQUIRE_SIGNATURE", "true")
+    with pytest.raises(BentoMLException, match="SENTIMENT_REQUIRE_SIGNATURE is on, and no key is trusted here"):
+        check_settings()
+    make_signing_key(tmp_path / "signing")
+    assert check_settings().require_signature
+    monkeypatch.setenv("SENTIMENT_PUBLIC_KEYS", str(tmp_path / "nowhere"))
+    with pytest.raises(BentoMLException, match="which has no public key"):
+        check_settings()
+
+
 def test_what_can_be_used_is_returned(monkeypatch):
     """Sound settings pass."""
     monkeypatch.setenv("SENTIMENT_WORKERS", "3")
@@ -39,10 +54,25 @@ def test_what_can_be_used_is_returned(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_server_that_cannot_work_ends_with_a_sentence():
-    """It does not start workers that fail again and again."""
-    environment = {**os.environ, "SENTIMENT_MODEL_TAG": "sentiment:none", "DATABASE_URL_FILE": "/nowhere/url"}
-    done = subprocess.run(
+def test_a_server_whose_model_nobody_signed_ends_with_a_sentence(tmp_path, monkeypatch):
+    """In a process of its own, as a container starts it: no worker opens the model, again and again."""
+    make_signing_key(tmp_path / "state" / "signing")
+    environment = {
+        **os.environ,
+        "BENTOML_HOME": str(make_store(tmp_path)),
+        "SENTIMENT_MODEL_TAG": TAG,
+        "SENTIMENT_STATE_DIR": str(tmp_path / "state"),
+        "SENTIMENT_REQUIRE_SIGNATURE": "true",
+    }
+    done = serve(environment)
+    assert done.returncode == 1
+    assert f"{TAG} is not served: the model " in done.stderr
+    assert "has no signature.json, so that nobody said that it passed the gate" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def serve(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
         [sys.executable, "-m", "bentoml", "serve", str(CHECKOUT), "--host", "127.0.0.1"],
         env=environment,
         cwd=CHECKOUT,
@@ -51,6 +81,13 @@ def test_a_server_that_cannot_work_ends_with_a_sentence():
         timeout=60,
         check=False,
     )
+
+
+@pytest.mark.slow
+def test_a_server_that_cannot_work_ends_with_a_sentence():
+    """It does not start workers that fail again and again."""
+    environment = {**os.environ, "SENTIMENT_MODEL_TAG": "sentiment:none", "DATABASE_URL_FILE": "/nowhere/url"}
+    done = serve(environment)
     assert done.returncode == 1
     assert "DATABASE_URL_FILE names '/nowhere/url', which cannot be read" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr

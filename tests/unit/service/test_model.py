@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
@@ -23,9 +24,9 @@ from sentiment.soundness import open_sound_model
 from sentiment.trial import Patience
 from service.fetch.files import fetch_files, read_remote
 from service.fetch.sources import Sources, parse_location, read_sources
-from service.model import fetch_model, find_model_tag, find_version_tag
+from service.model import fetch_model, find_admitted_tag, find_model_tag, find_version_tag
 from service.schemas import ReloadRequest
-from tests.conftest import make_card, make_tiny_bundle
+from tests.conftest import enter_decision, make_card, make_tiny_bundle
 from tests.hostile import make_huge_bundle
 
 NAMED = "sentiment:named"
@@ -54,9 +55,9 @@ def state_folder(tmp_path, monkeypatch) -> Path:
 class Stored:
     """A model of BentoML's store."""
 
-    def __init__(self, tag: str) -> None:
+    def __init__(self, tag: str, path: Path | None) -> None:
         self.tag = tag
-        self.path = f"/store/{tag.replace(':', '/')}"
+        self.path = str(path or f"/store/{tag.replace(':', '/')}")
 
 
 class Store:
@@ -65,8 +66,8 @@ class Store:
     def __init__(self) -> None:
         self._models: list[Stored] = []
 
-    def put(self, *tags: str) -> None:
-        self._models += map(Stored, tags)
+    def put(self, *tags: str, path: Path | None = None) -> None:
+        self._models += [Stored(tag, path) for tag in tags]
 
     def get(self, tag: str) -> Stored:
         for model in self._models:
@@ -304,21 +305,62 @@ def test_nothing_in_production_is_said_in_a_sentence(name, tmp_path, monkeypatch
     )
 
 
-def test_what_is_in_production_is_fetched(store, state_folder, tmp_path):
-    """A reload that names nothing, or production, serves what the pointer names, from the store."""
+@pytest.fixture
+def promoted(store, state_folder, tiny_bundle) -> Bundle:
+    """A bundle in the store that passed the gate, and that the pointer names."""
     put_in_production(state_folder, "sentiment:3-7dfa")
-    store.put("sentiment:3-7dfa")
+    store.put("sentiment:3-7dfa", path=tiny_bundle.folder)
+    enter_decision(tiny_bundle.card.digest)
+    return tiny_bundle
+
+
+def test_what_is_in_production_is_fetched(promoted, tmp_path):
+    """A reload that names nothing, or production, serves what the pointer names, from the store."""
     folder = tmp_path / "r-1"
     fetched = {fetch(wanted, folder) for wanted in (ReloadRequest(), ReloadRequest(alias="production"))}
 
-    assert (fetched, folder.exists()) == ({(Path("/store/sentiment/3-7dfa"), "3-7dfa")}, False)
+    assert (fetched, folder.exists()) == ({(promoted.folder, "3-7dfa")}, False)
+    assert find_admitted_tag() == "sentiment:3-7dfa"
 
 
-def test_production_is_that_of_the_checkout_whatever_was_served_first(store, state_folder, tmp_path, monkeypatch):
+def test_files_that_never_passed_are_not_served_as_production(promoted, tmp_path):
+    """Other files in the store under the tag of what passed are told, at the start and by a reload."""
+    seal_bundle(promoted.folder, replace(promoted.card, uncertain_below=0.9))
+
+    assert "never passed the gate, by the ledger of this installation" in refuse(tmp_path / "r-1")
+    with pytest.raises(BentoMLException, match=r"^sentiment:3-7dfa is not served: .* never passed the gate"):
+        find_admitted_tag()
+
+
+def test_a_forged_ledger_admits_nothing(promoted, state_folder, tmp_path):
+    """A line that the key of the installation did not sign is no decision."""
+    evil = seal_bundle(promoted.folder, replace(promoted.card, uncertain_below=0.9))
+    ledger = state_folder / "ledger.jsonl"
+    ledger.write_text(ledger.read_text().replace(promoted.card.digest, evil.card.digest, 1))
+
+    assert "ledger.jsonl line 1 was altered: its signature does not hold" in refuse(tmp_path / "r-1")
+
+
+def test_a_model_that_is_named_is_the_operators_choice(store, monkeypatch):
+    """`SENTIMENT_MODEL_TAG` is set on this machine, by whoever may run anything there."""
+    monkeypatch.setenv("SENTIMENT_MODEL_TAG", NAMED)
+
+    assert find_admitted_tag() == NAMED
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_the_signature_comes_along_where_there_is_one(tiny_bundle, tmp_path, is_signed):
+    """A bundle is fetched with what says that it passed."""
+    if is_signed:
+        (tiny_bundle.folder / "signature.json").write_text("{}")
+    folder, _ = fetch(name_wanted(tiny_bundle.folder), tmp_path / "r-1")
+
+    assert (folder / "signature.json").exists() == is_signed
+
+
+def test_production_is_that_of_the_checkout_whatever_was_served_first(promoted, tmp_path, monkeypatch):
     """A service that was started with another model serves by a reload what is in production by now."""
     monkeypatch.setenv("SENTIMENT_MODEL_TAG", NAMED)
-    put_in_production(state_folder, "sentiment:3-7dfa")
-    store.put("sentiment:3-7dfa")
 
     assert fetch(ReloadRequest(), tmp_path / "r-1")[1] == "3-7dfa"
 

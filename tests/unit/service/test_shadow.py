@@ -248,7 +248,7 @@ def test_a_challenger_leaves_no_copy_behind(tmp_path: Path):
     bundle = make_tiny_bundle(tmp_path / "bundle")
     home = tmp_path / "home"
     home.mkdir()
-    served = open_challenger(str(bundle.folder), home, 1)
+    served = open_challenger(str(bundle.folder), home)
     assert list(home.iterdir()) == []
     assert served.predictor.predict(["good"])[0].label == "positive"
 
@@ -256,4 +256,4 @@ def test_a_challenger_leaves_no_copy_behind(tmp_path: Path):
 def test_a_bundle_that_is_not_there_is_refused(tmp_path: Path):
     """A folder without a bundle cannot be opened."""
     with pytest.raises(BundleError):
-        open_challenger(str(tmp_path / "nothing"), tmp_path, 1)
+        open_challenger(str(tmp_path / "nothing"), tmp_path)
