@@ -10,10 +10,14 @@ signature.json    who decided that it may be served, where that was decided; no 
 import hashlib
 import json
 import shutil
+import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sentiment.errors import BundleError
 
@@ -23,6 +27,28 @@ TOKENIZER_FILE = "tokenizer.json"
 CARD_FILE = "card.json"
 SIGNATURE_FILE = "signature.json"
 BUNDLE_FILES = (CARD_FILE, MODEL_FILE, TOKENIZER_FILE)
+MAX_CARD_BYTES = 1_000_000
+MAX_WORD_CHARS = 500
+
+
+def require_printable(text: str) -> str:
+    """Return the text. Raises ValueError where it has a control character or half a character."""
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
+        raise ValueError("it has a control character")
+    return text
+
+
+def require_distinct(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the labels. Raises ValueError where two are the same."""
+    if len(set(labels)) < len(labels):
+        raise ValueError("two labels are the same")
+    return labels
+
+
+Word = Annotated[str, Field(max_length=MAX_WORD_CHARS), AfterValidator(require_printable)]
+Label = Annotated[str, Field(min_length=1, max_length=MAX_WORD_CHARS), AfterValidator(require_printable)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Measures = Annotated[Mapping[Word, float], Field(max_length=1000)]
 
 
 @dataclass(frozen=True)
@@ -33,27 +59,29 @@ class Card:
     call change each other's answers.
     """
 
-    labels: tuple[str, ...]
-    max_tokens: int
-    candidate: str
-    encoder: str
-    precision: str
-    texts_per_call: int
-    dataset: str
-    dataset_digest: str
-    holdout_digest: str
-    train_rows: int
-    created_at: str
-    uncertain_below: float = 0.0
-    model_digest: str = ""
-    weights_digest: str = ""
-    tokenizer_digest: str = ""
-    digest: str = ""
-    size_bytes: int = 0
-    latency_ms: Mapping[str, float] = field(default_factory=dict)
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    mlflow_run: str = ""
+    __pydantic_config__: ClassVar = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore")
+
+    labels: Annotated[tuple[Label, ...], Field(min_length=2, max_length=1000), AfterValidator(require_distinct)]
+    max_tokens: Annotated[int, Field(ge=2, le=65_536)]
+    candidate: Word
+    encoder: Word
+    precision: Word
+    texts_per_call: Annotated[int, Field(ge=1, le=65_536)]
+    dataset: Word
+    dataset_digest: Word
+    holdout_digest: Word
+    train_rows: Annotated[int, Field(ge=0, le=2**53)]
+    created_at: Word
+    uncertain_below: Annotated[int | float, Field(ge=0, le=1)] = 0.0
+    model_digest: Digest = ""
+    weights_digest: Digest | Literal[""] = ""
+    tokenizer_digest: Digest = ""
+    digest: Digest = ""
+    size_bytes: Annotated[int, Field(ge=0, le=2**53)] = 0
+    latency_ms: Measures = field(default_factory=dict)
+    metrics: Measures = field(default_factory=dict)
+    versions: Annotated[Mapping[Word, Word], Field(max_length=1000)] = field(default_factory=dict)
+    mlflow_run: Word = ""
 
     @property
     def digests(self) -> Mapping[str, str]:
@@ -129,16 +157,31 @@ def digest_file(path: Path) -> str:
 
 
 def read_card(folder: Path) -> Card:
-    """Return the card in a folder, whose digests nobody has checked. Raises BundleError when it is not readable."""
+    """Return the card in a folder, whose digests nobody has checked. Raises BundleError that names what is amiss."""
     path = folder / CARD_FILE
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        known = {item.name for item in fields(Card)}
-        card = Card(**{name: value for name, value in found.items() if name in known})
-        _require_types(card)
-    except (UnicodeDecodeError, json.JSONDecodeError, TypeError, AttributeError) as error:
-        raise BundleError(f"{path} is not a readable card; fetch the bundle again from the registry.") from error
-    return replace(card, labels=tuple(card.labels))
+        with path.open("rb") as file:
+            content = file.read(MAX_CARD_BYTES + 1)
+    except OSError as error:
+        raise BundleError(
+            f"{path} cannot be read ({error.strerror}); fetch the bundle again from the registry."
+        ) from error
+    if len(content) > MAX_CARD_BYTES:
+        raise BundleError(f"{path} has over {MAX_CARD_BYTES:,} bytes, the limit of a card; name another bundle.")
+    try:
+        return _card_reader().validate_json(content)
+    except ValidationError as error:
+        mistake = error.errors(include_url=False)[0]
+        said = "is not a readable card"
+        if mistake["loc"]:
+            seen = "" if mistake["type"] == "missing" else f" is {mistake['input']!r:.40}"
+            said = f"is not a sound card: {mistake['loc'][0]}{seen}: {mistake['msg'].lower()}"
+        raise BundleError(f"{path} {said}; fetch the bundle again from the registry.") from error
+
+
+@cache
+def _card_reader() -> TypeAdapter[Card]:
+    return TypeAdapter(Card)
 
 
 def _digest_answers(card: Card) -> str:
@@ -156,14 +199,3 @@ def _require_files(folder: Path, names: Iterable[str]) -> None:
                 f"{folder} is not a model bundle: it has no {name};"
                 f" wanted {MODEL_FILE}, {TOKENIZER_FILE} and {CARD_FILE}."
             )
-
-
-def _require_types(card: Card) -> None:
-    """Raise TypeError when a field that decides an answer is of another type than it is read as."""
-    texts = (*card.digests.values(), card.digest, card.precision, card.candidate)
-    numbers = (card.max_tokens, card.texts_per_call)
-    sound = isinstance(card.labels, list) and all(isinstance(label, str) for label in card.labels)
-    if not (sound and all(isinstance(text, str) for text in texts) and all(isinstance(n, int) for n in numbers)):
-        raise TypeError
-    if not isinstance(card.uncertain_below, int | float):
-        raise TypeError

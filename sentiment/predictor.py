@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sentiment.bundle import Bundle, Card, open_bundle
 from sentiment.errors import BundleError
-from sentiment.text_graph import GRAPH_ERRORS, Floats, TextGraph
+from sentiment.text_graph import Floats, TextGraph
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,10 @@ class Predictor:
                 threads=threads,
             )
             width = self._graph.run(["warm"]).outputs.shape[1]
-        except GRAPH_ERRORS as error:
+        except Exception as error:  # tokenizers raises no other class
             raise BundleError(
-                f"the graph in {bundle.folder} cannot be run ({type(error).__name__}); train and export it again."
+                f"the graph or the tokenizer in {bundle.folder} cannot be run ({type(error).__name__});"
+                " train and export it again."
             ) from error
         if width != len(bundle.card.labels):
             raise BundleError(

@@ -52,16 +52,18 @@ class Access:
         """Return where the dashboard of a service is, with the token where that opens it; the page keeps it."""
         return f"{address}/dashboard" + (f"#token={self._token.decode()}" if self._token else "")
 
-    def admit(self, route: Route, headers: Sequence[tuple[bytes, bytes]]) -> Caller:
-        """Return who asks for a route. Raises RefusedError with why that may not pass."""
+    def recognise(self, route: Route, headers: Sequence[tuple[bytes, bytes]]) -> Caller:
+        """Return who asks for a route. Raises RefusedError where that is nobody whom the route is for."""
         if route.is_open:
             return STRANGER
         presented = read_presented(dict(headers))
-        caller = self._recognise_anybody(route, presented) if self._keys.is_open else self._recognise_key(presented)
-        if route.scope is not None and route.scope not in caller.scopes:
+        return self._recognise_anybody(route, presented) if self._keys.is_open else self._recognise_key(presented)
+
+    def require_scope(self, route: Route, caller: Caller) -> None:
+        """Raise RefusedError where the key of a caller is not good for a route."""
+        if not route.is_open and route.scope is not None and route.scope not in caller.scopes:
             said = f"this key may not do that; {route.method} {route.path} wants the scope {route.scope}."
             raise RefusedError(HTTPStatus.FORBIDDEN, Problem(code="scope", message=said))
-        return caller
 
     def _recognise_anybody(self, route: Route, presented: str) -> Caller:
         if self._token and hmac.compare_digest(presented.encode("utf-8", "replace"), self._token):

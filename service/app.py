@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 from functools import cache, partial
 from pathlib import Path
 from typing import Literal, cast
@@ -20,6 +21,7 @@ from service.choices import Choice
 from service.connections import bound_connections
 from service.dispatch import Dispatch, Operation
 from service.edge import Edge
+from service.fetch.sources import read_sources
 from service.metrics import Metrics
 from service.model import find_admitted_tag
 from service.pages.assets import list_names
@@ -40,7 +42,7 @@ from service.scores import LatestScores, read_scores
 from service.settings import ServiceSettings
 from service.shadow import Shadow, open_challenger
 from service.switching import ModelSwitch
-from service.trust import choose_opener
+from service.trust import choose_opener, choose_trial
 from service.workers import open_server_folder
 
 SECONDS_TO_SAY_SO = 5
@@ -83,8 +85,9 @@ class SentimentService:
         self.home = find_home()
         self.metrics = open_metrics()
         initial = Choice("", str(self.model.path), str(self.model.tag.version))
-        self.switch = ModelSwitch(self.home, initial, choose_opener(settings))
+        self.switch = ModelSwitch(self.home, initial, choose_opener(settings), choose_trial(settings))
         self.switch.start()
+        self.sources = read_sources(settings.reload_sources)
         self.log = open_log(settings) if settings.log_predictions else None
         self.database = DatabaseReader(locate_database())
         self.scores = LatestScores(read_scores)
@@ -123,7 +126,8 @@ class SentimentService:
         uri: str | None = None,
     ) -> ReloadAnswer:
         """Answer from another model in every worker, or change nothing."""
-        return await reload_model(self.switch, ReloadRequest(alias=alias, version=version, folder=folder, uri=uri))
+        wanted = ReloadRequest(alias=alias, version=version, folder=folder, uri=uri)
+        return await reload_model(self.switch, wanted, self.sources)
 
     @bentoml.on_shutdown
     def stop(self) -> None:
@@ -144,7 +148,14 @@ class SentimentService:
             return None
         shadow = Shadow(
             settings.shadow_share,
-            open_challenger=partial(open_challenger, settings.shadow_model, self.home, choose_opener(settings)),
+            open_challenger=partial(
+                open_challenger,
+                settings.shadow_model,
+                self.home,
+                choose_opener(settings),
+                choose_trial(settings),
+                copies=settings.workers or os.cpu_count() or 1,
+            ),
             read_labels=lambda: self.switch.current.predictor.labels,
             record=self.log.record_shadow,
             watch=self.metrics.note_shadow,
@@ -158,8 +169,8 @@ OPERATIONS: dict[str, Operation] = {
     "batch_predict": lambda service, asked: service.answering.answer_texts(asked.texts),
     "explain": lambda service, asked: service.answering.explain(asked.text),
     "feedback": lambda service, asked: service.answering.take_feedback(asked.prediction_id, asked.label),
-    "reload": lambda service, asked: reload_model(service.switch, asked),
-    "canary": lambda service, asked: start_canary(service.switch, asked),
+    "reload": lambda service, asked: reload_model(service.switch, asked, service.sources),
+    "canary": lambda service, asked: start_canary(service.switch, asked, service.sources),
     "delete_canary": lambda service, _: stop_canary(service.switch),
 }
 """Answers to the routes of these names."""

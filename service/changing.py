@@ -3,12 +3,15 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 
 from sentiment.errors import SentimentError
+from service.audit import MAX_CHARS, Answering, AuditError, Outcome, describe_wanted, open_audit
+from service.fetch.sources import Sources
 from service.model import fetch_model
-from service.refusals import RefusedError
+from service.refusals import UNRECORDED, RefusedError
 from service.requests import CURRENT
 from service.schemas import CanaryAnswer, CanaryEnd, CanaryRequest, Problem, ReloadAnswer, ReloadRequest
 from service.switching import ModelSwitch, SwitchBusyError, SwitchError
@@ -18,9 +21,10 @@ NOT_ADMIN = Problem(code="scope", message="this wants the scope admin.")
 ENDED_BY_CALLER = "the operator asked for it"
 
 
-async def reload_model(switch: ModelSwitch, wanted: ReloadRequest) -> ReloadAnswer:
+async def reload_model(switch: ModelSwitch, wanted: ReloadRequest, sources: Sources) -> ReloadAnswer:
     """Answer from another model in every worker. Raises RefusedError when nothing was changed."""
-    workers = await _change(partial(switch.reload, partial(fetch_model, wanted)))
+    change = partial(switch.reload, partial(fetch_model, wanted, sources=sources))
+    workers = await _change(switch, "POST /reload", describe_wanted(wanted), change)
     served = switch.current
     return ReloadAnswer(
         model_version=served.version,
@@ -30,10 +34,12 @@ async def reload_model(switch: ModelSwitch, wanted: ReloadRequest) -> ReloadAnsw
     )
 
 
-async def start_canary(switch: ModelSwitch, wanted: CanaryRequest) -> CanaryAnswer:
+async def start_canary(switch: ModelSwitch, wanted: CanaryRequest, sources: Sources) -> CanaryAnswer:
     """Answer a share of the requests from another model in every worker. Raises RefusedError when nothing was."""
     seconds = SECONDS_PER_MINUTE * wanted.minutes
-    workers = await _change(partial(switch.start_canary, partial(fetch_model, wanted), wanted.share, seconds))
+    fetch = partial(fetch_model, wanted, sources=sources)
+    change = partial(switch.start_canary, fetch, wanted.share, seconds)
+    workers = await _change(switch, "POST /canary", describe_wanted(wanted), change)
     canary = switch.canary
     if canary is None:
         problem = Problem(code="bad_model", message="the canary ended as soon as it was asked; see GET /health.")
@@ -50,17 +56,47 @@ async def start_canary(switch: ModelSwitch, wanted: CanaryRequest) -> CanaryAnsw
 
 async def stop_canary(switch: ModelSwitch) -> CanaryEnd:
     """Let the champion answer alone in every worker. Raises RefusedError while a reload is under way."""
-    workers = await _change(lambda _: switch.stop_canary(ENDED_BY_CALLER))
+    workers = await _change(switch, "DELETE /canary", "", lambda _: switch.stop_canary(ENDED_BY_CALLER))
     return CanaryEnd(model_version=switch.current.version, workers=workers, request_id=CURRENT.get().id)
 
 
-async def _change(change: Callable[[threading.Event], int]) -> int:
-    """Return how many workers changed, in a thread; a caller who leaves before the end changes nothing.
+async def _change(switch: ModelSwitch, action: str, source: str, change: Callable[[threading.Event], int]) -> int:
+    """Return how many workers changed. What is asked for is in the audit log before it is done, and how it ended after.
 
-    Who may not change the model is refused here, too, whatever let the request come this far.
+    Raises RefusedError where it was not done. Who may not change the model is refused here, too, whatever let
+    the request come this far.
     """
     if "admin" not in CURRENT.get().caller.scopes:
         raise RefusedError(HTTPStatus.FORBIDDEN, NOT_ADMIN)
+    audit, told = open_audit(), {"source": source, "before": _name_answering(switch)}
+    try:
+        await asyncio.to_thread(audit.record, action, "asked", **told)
+    except AuditError as error:
+        raise RefusedError(HTTPStatus.INSUFFICIENT_STORAGE, UNRECORDED) from error
+    outcome: Outcome = "failed"
+    try:
+        workers = await _switch(change)
+        outcome = "done"
+    except asyncio.CancelledError:
+        outcome = "given_up"
+        raise
+    except RefusedError as error:
+        outcome, problem = "refused", error.refusal.problem
+        told |= {"code": problem.code, "reason": problem.message[:MAX_CHARS]}
+        raise
+    finally:
+        with suppress(AuditError):  # what is done is done, and the log of the service says so
+            audit.record(action, outcome, **told, after=_name_answering(switch))
+    return workers
+
+
+def _name_answering(switch: ModelSwitch) -> Answering:
+    served = {"model": switch.current, "canary": switch.canary.served if switch.canary else None}
+    return {role: one.predictor.bundle.card.digest if one else None for role, one in served.items()}
+
+
+async def _switch(change: Callable[[threading.Event], int]) -> int:
+    """Return how many workers changed, in a thread; a caller who leaves before the end changes nothing."""
     given_up = threading.Event()
     try:
         return await asyncio.to_thread(change, given_up)

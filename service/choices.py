@@ -24,6 +24,7 @@ class CanaryChoice:
     version: str
     share: float
     until: float
+    digest: str = ""
 
     @property
     def is_over(self) -> bool:
@@ -39,7 +40,7 @@ class CanaryChoice:
 class Choice:
     """A model to serve: where its bundle lies, what it is called, and the id of the reload that chose it.
 
-    With it the canary, where there is one, or why the last one `ended`.
+    With it the canary, where there is one, or why the last one `ended`. `digest` is that of the files that were tried.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Choice:
     version: str
     canary: CanaryChoice | None = None
     ended: str = ""
+    digest: str = ""
 
     @property
     def name(self) -> str:

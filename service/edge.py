@@ -13,6 +13,7 @@ from sentiment.addresses import is_loopback
 from sentiment.texts import normalise_text
 from service.access import Access, say_exposed
 from service.api.routes import Route, RouteTable
+from service.audit import open_audit
 from service.metrics import Metrics
 from service.refusals import OVERLOADED, Refusal, RefusedError
 from service.requests import CURRENT, REQUEST_ID_HEADER, RequestContext, choose_request_id, read_subject
@@ -27,6 +28,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 RETRY_AFTER_SECONDS = 1
 NO_ANSWER = 499
+BARRED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +108,8 @@ class Edge:
         client = (scope.get("client") or ("",))[0]
         deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
         try:
-            reply.request.caller = caller = self._access.admit(route, scope["headers"])
+            reply.request.caller = caller = self._access.recognise(route, scope["headers"])
+            self._access.require_scope(route, caller)
             self._access.limit(caller, client, 1)
             if route.request is not None:
                 reply.request.subject = _check_subject(scope["headers"])
@@ -115,6 +118,8 @@ class Edge:
                 reply.request.asked = asked = _check_body(body, route, route.request, self._settings)
                 self._access.limit(caller, client, _count_texts(asked) - 1)
         except RefusedError as error:
+            if error.refusal.status in BARRED:
+                open_audit().record_refusal(f"{route.method} {route.path}", error.refusal.problem.code)
             await _send_refusal(reply, error.refusal)
             return
         except TimeoutError:

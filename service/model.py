@@ -1,26 +1,26 @@
 """Which model this service answers from, and where its bundle lies."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 import bentoml
 import yaml
 from bentoml.exceptions import BentoMLException
 
 from sentiment.admission import admit_bundle
-from sentiment.bundle import BUNDLE_FILES, CARD_FILE, SIGNATURE_FILE, Bundle, open_bundle, read_card
-from sentiment.errors import BundleError, SentimentError
+from sentiment.bundle import Bundle, Card, open_bundle
+from sentiment.errors import BundleError, ConfigError, SentimentError, SignatureError
 from sentiment.signatures import load_public_keys, verify_signature
 from sentiment.state import MODEL_TAG_VARIABLE, locate_state
+from sentiment.trial import Patience, run_bounded
+from service.fetch.files import fetch_files, read_local
+from service.fetch.sources import SOURCES_VARIABLE, Location, Sources
 from service.schemas import ReloadRequest
 
-MAX_BUNDLE_BYTES = 2_000_000_000
-CHUNK_BYTES = 1_000_000
 VERSION_LENGTH = 12
 REGISTERED = "sentiment"
 
@@ -95,10 +95,10 @@ def read_production_tag() -> str:
         ) from error
 
 
-def fetch_model(wanted: ReloadRequest, folder: Path) -> tuple[Path, str]:
+def fetch_model(wanted: ReloadRequest, folder: Path, patience: Patience, sources: Sources) -> tuple[Path, str]:
     """Return the folder of the bundle to serve, copied into `folder` unless BentoML's store keeps it, and its version.
 
-    Raises BundleError when there is none.
+    A folder that is in none of the sources wants a signature of ours. Raises BundleError when there is none.
     """
     if wanted.folder is None and wanted.uri is None:
         try:
@@ -109,18 +109,35 @@ def fetch_model(wanted: ReloadRequest, folder: Path) -> tuple[Path, str]:
             return Path(bentoml.models.get(tag).path), version
         except BentoMLException as error:
             raise BundleError(str(error)) from error
+    location = sources.locate(wanted)
     folder.mkdir(parents=True, exist_ok=True)
-    fetch = _copy_from(Path(wanted.folder)) if wanted.folder is not None else _download_from(str(wanted.uri))
     try:
-        fetch(CARD_FILE, folder / CARD_FILE)
-        for name in read_card(folder).digests:
-            fetch(name, folder / name)
-        with suppress(BundleError):  # there may be none
-            fetch(SIGNATURE_FILE, folder / SIGNATURE_FILE)
+        if location.scheme == "file":
+            _copy_bundle(location, folder, patience, sources)
+        else:
+            options = (location.uri, str(folder), str(math.ceil(patience.seconds_left) or 1))
+            run_bounded("service.fetch.files", options, patience, os.environ, "fetching the bundle")
         return folder, open_bundle(folder).card.digest[:VERSION_LENGTH]
     except BundleError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _copy_bundle(location: Location, folder: Path, patience: Patience, sources: Sources) -> None:
+    place = sources.find_place(location)
+    origin = Path("/", *location.parts)
+
+    def check(card: Card) -> None:
+        if place is None:
+            try:
+                verify_signature(folder, card.digest, load_public_keys())
+            except (ConfigError, SignatureError) as error:
+                raise BundleError(
+                    f"{str(origin)!r:.200} is in none of the places that {SOURCES_VARIABLE} names, and {error}"
+                ) from error
+
+    root = place.folder if place else location.folder
+    fetch_files(read_local(origin, root, lambda: not patience.is_over), folder, check)
 
 
 def find_version_tag(version: str) -> str:
@@ -133,56 +150,3 @@ def find_version_tag(version: str) -> str:
             f" `bentoml models list {REGISTERED}` names."
         )
     return found[0]
-
-
-def _copy_from(origin: Path) -> Callable[[str, Path], object]:
-    def copy(name: str, destination: Path) -> None:
-        try:
-            shutil.copyfile(origin / name, destination)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or type(error).__name__
-            raise BundleError(
-                f"{str(origin)!r} is not a model bundle that can be read: {name}: {reason};"
-                f" wanted {', '.join(BUNDLE_FILES)}."
-            ) from error
-
-    return copy
-
-
-def _copy_bounded(source: BinaryIO, name: str, destination: Path) -> None:
-    """Copy a file whose size nobody promised. Raises BundleError once it is over the limit."""
-    copied = 0
-    with destination.open("wb") as target:
-        while chunk := source.read(CHUNK_BYTES):
-            copied += len(chunk)
-            if copied > MAX_BUNDLE_BYTES:
-                raise BundleError(f"{name} has over {MAX_BUNDLE_BYTES:,} bytes, the limit; name another bundle.")
-            target.write(chunk)
-
-
-def _require_bounded(size: int, name: str) -> None:
-    """Raise BundleError when a file says that it is over the limit."""
-    if size > MAX_BUNDLE_BYTES:
-        raise BundleError(f"{name} has {size:,} bytes, the limit is {MAX_BUNDLE_BYTES:,}; name another bundle.")
-
-
-def _download_from(uri: str) -> Callable[[str, Path], object]:
-    from fsspec.core import url_to_fs
-
-    def download(name: str, destination: Path) -> None:
-        try:
-            filesystem, path = url_to_fs(uri.rstrip("/"))
-            size = filesystem.info(f"{path}/{name}").get("size") or 0
-            _require_bounded(size, name)
-            # Without blocks a web server is read as it sends, so that it need not know ranges or name a size.
-            with filesystem.open(f"{path}/{name}", "rb", block_size=0) as source:
-                _copy_bounded(source, name, destination)
-        except BundleError:
-            raise
-        except Exception as error:  # each kind of filesystem has errors of its own, of which many are no OSError
-            raise BundleError(
-                f"{name} cannot be fetched from the URI ({type(error).__name__}); wanted a folder that this service"
-                f" reaches with {', '.join(BUNDLE_FILES)} in it."
-            ) from error
-
-    return download

@@ -15,6 +15,10 @@ UNLOGGED = Problem(
     code="unlogged",
     message="the answer cannot be kept in the prediction log, so there is none; the operator finds why in the log.",
 )
+UNRECORDED = Problem(
+    code="unrecorded",
+    message="this cannot be kept in the audit log, so it was not done; the operator finds why in the log.",
+)
 LOG_OFF = Problem(code="log_off", message="there is no prediction log to keep this in; the operator has turned it off.")
 
 

@@ -8,6 +8,7 @@ from limits import parse_many
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.fetch.sources import read_sources
 from service.prediction_log.redaction import KeptText
 
 ORIGIN = re.compile(r"https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?")
@@ -47,6 +48,7 @@ class ServiceSettings(BaseSettings):
     spool_folder: Path | None = Field(None, description="Where entries wait; by default `spool` in the state folder.")
     spool_max_bytes: int = Field(1_000_000_000, ge=1, description="Bytes that may wait there.")
 
+    reload_sources: str = Field("", description="Folders and URIs that models may come from, separated by commas.")
     require_signature: bool = Field(False, description="Open only models that a trusted key signed.")
 
     shadow_model: str = Field("", description="A version, bundle folder or URI that answers silently, too.")
@@ -73,6 +75,13 @@ class ServiceSettings(BaseSettings):
         for origin in _split(value):
             if not ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin!r} is not an origin; wanted for example https://huggingface.co")
+        return value
+
+    @field_validator("reload_sources")
+    @classmethod
+    def check_sources(cls, value: str) -> str:
+        """Refuse what names no place."""
+        read_sources(value)
         return value
 
     def list_frame_origins(self) -> tuple[str, ...]:

@@ -12,15 +12,18 @@ from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from sentiment.errors import SentimentError
+from sentiment.errors import BundleError, SentimentError
 from sentiment.soundness import open_sound_model
+from sentiment.trial import Patience, try_bundle
+from service.fetch.sources import WANTED, Sources, parse_location
 from service.model import fetch_model
-from service.opening import OpenModel, Served
+from service.opening import OpenModel, Served, TryBundle
 from service.prediction_log.entries import ShadowEntry, make_id
 from service.prediction_log.log import Answered
 from service.schemas import ReloadRequest
 
 MAX_WAITING = 256
+OPEN_SECONDS = 120.0
 NICENESS = 10
 SAMPLED_DIGITS = 8
 SAMPLED_RANGE = 0x1_0000_0000
@@ -168,10 +171,23 @@ def is_sampled(prediction_id: str, share: float) -> bool:
     return int(prediction_id[-SAMPLED_DIGITS:], 16) < share * SAMPLED_RANGE
 
 
-def open_challenger(name: str, parent: Path, open_model: OpenModel = open_sound_model) -> Served:
-    """Return the model of a version, a folder or a URI. Raises BundleError when it is not sound."""
+def open_challenger(
+    name: str,
+    parent: Path,
+    open_model: OpenModel = open_sound_model,
+    try_model: TryBundle = try_bundle,
+    copies: int = 1,
+) -> Served:
+    """Return the model of a version, a folder or a URI, once it was tried. Raises BundleError when it is not sound."""
+    wanted, patience = describe_source(name), Patience(time.monotonic() + OPEN_SECONDS)
+    try:
+        place = wanted.uri or wanted.folder
+        sources = Sources((parse_location(place),) if place else ())  # who sets its name may name its source
+    except ValueError as error:
+        raise BundleError(f"the challenger's name cannot be used: {error}; {WANTED}.") from error
     with TemporaryDirectory(dir=parent, prefix="shadow-") as scratch:
-        folder, version = fetch_model(describe_source(name), Path(scratch) / "bundle")
+        folder, version = fetch_model(wanted, Path(scratch) / "bundle", patience, sources)
+        try_model(folder, patience, copies=copies)
         return Served(open_model(folder), version)
 
 
@@ -180,5 +196,5 @@ def describe_source(name: str) -> ReloadRequest:
     if "://" in name:
         return ReloadRequest(uri=name)
     if "/" in name or Path(name).is_dir():
-        return ReloadRequest(folder=name)
+        return ReloadRequest(folder=str(Path(name).absolute()))
     return ReloadRequest(version=name)

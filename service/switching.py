@@ -1,10 +1,11 @@
 """Which model a worker answers from, and how all workers of one server change it together.
 
-They share a folder (`workers.py`). The worker that is asked writes down the candidate (`choices.py`); every worker
-opens it, which checks its digest, warms it and asks it a question (`opening.py`), and says whether it is ready. Only
-when all are, the candidate becomes what is served, and each worker switches between two calls. One that cannot, or is
-late, and all stay as they are. A canary is a second model in what is served, so that it comes, goes and takes over in
-such a switch, too; which requests it answers is in `canary.py`.
+They share a folder (`workers.py`). The worker that is asked has the bundle tried in a process of its own
+(`sentiment/trial.py`) and writes down the candidate (`choices.py`); every worker opens it in a thread, which checks its
+digest, warms it and asks it a question (`opening.py`), and says whether it is ready. Only when all are, the candidate
+becomes what is served, and each worker switches between two calls. One that cannot, or is late, and all stay as they
+are. But for the model that it was started with, no worker opens what was not tried. A canary is a second model in what
+is served, so that it comes, goes and takes over in such a switch, too; which requests it answers is in `canary.py`.
 """
 
 import logging
@@ -19,9 +20,10 @@ from pathlib import Path
 from typing import Literal
 
 from sentiment.errors import SentimentError
+from sentiment.trial import Patience
 from service.choices import CANDIDATE_FILE, SERVED_FILE, CanaryChoice, Choice, read_choice, write_choice
 from service.locks import lock_file
-from service.opening import Canary, OpenModel, Served, open_canary, open_served
+from service.opening import Canary, Models, Opening, OpenModel, Served, TryBundle, open_canary, open_served
 from service.prediction_log.entries import make_id
 from service.ticking import Ticker
 from service.workers import Progress, Worker, Workers, WorkerStatus, list_workers, read_statuses
@@ -29,8 +31,14 @@ from service.workers import Progress, Worker, Workers, WorkerStatus, list_worker
 LOCK_FILE = "reload.lock"
 MODELS = "models"
 POLL_SECONDS = 0.2
+GRACE_SECONDS = 0.1
+"""How long a worker waits for a model, in case it is open at once, before it looks for other orders."""
+TRIAL_SECONDS = 18.0
 READY_SECONDS = 20.0
 SWITCH_SECONDS = 5.0
+
+FetchBundle = Callable[[Path, Patience], tuple[Path, str]]
+"""Returns the folder and the version of a bundle, which it may put into the folder that it gets."""
 
 logger = logging.getLogger(__name__)
 
@@ -57,24 +65,16 @@ class CanaryStatus:
 class ModelSwitch:
     """Holds what one worker serves, and follows, in a thread, what all are to serve."""
 
-    def __init__(self, folder: Path, initial: Choice, open_model: OpenModel) -> None:
+    def __init__(self, folder: Path, initial: Choice, open_model: OpenModel, try_bundle: TryBundle) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._open_model = open_model
+        self._try_bundle = try_bundle
         self._worker = Worker(folder)
         self._following = Ticker("following a reload", self.poll, POLL_SECONDS)
-        self._candidate: tuple[Choice, Served, Canary | None] | None = None
-        self._refused = ""
+        self._opening: Opening | None = None
         self._failing: tuple[CanaryChoice, str] | None = None
-        # A worker that was killed comes back to what the others serve by now.
-        self._choice = read_choice(folder / SERVED_FILE) or initial
-        self._current = open_served(self._choice, open_model)
-        self._canary: Canary | None = None
-        if self._choice.canary is not None and not self._choice.canary.is_over:
-            try:
-                self._canary = open_canary(self._choice.canary, self._current, open_model)
-            except (SentimentError, ValueError, OSError) as error:
-                self.give_up_canary(self._choice.canary, f"a worker could not open it again ({type(error).__name__})")
+        self._choice, self._current, self._canary = self._open_first(initial)
         self._report(self._choice, "serving")
 
     @property
@@ -109,29 +109,27 @@ class ModelSwitch:
         self._following.stop(POLL_SECONDS * 5)
         self._worker.close()
 
-    def reload(self, fetch: Callable[[Path], tuple[Path, str]], given_up: threading.Event) -> int:
+    def reload(self, fetch: FetchBundle, given_up: threading.Event) -> int:
         """Serve another bundle in every worker and return how many there are; it blocks until they do.
 
-        `fetch` returns the folder and the version of the bundle, and may put the bundle into the folder that it gets.
-        A canary ends in the same switch. Raises SwitchBusyError when another reload is under way, SwitchError when a
-        worker cannot serve it or the caller has `given_up`, and whatever `fetch` raises.
+        A canary ends in the same switch. Raises BundleError for a bundle that its trial does not find sound,
+        SwitchBusyError when another reload is under way, SwitchError when a worker cannot serve it or the caller has
+        `given_up`, and whatever `fetch` raises.
         """
 
         def choose(served: Choice, name: str) -> Choice:
-            folder, version = fetch(self._folder / MODELS / name)
+            folder, version, digest = self._take(fetch, name, given_up)
             ended = served.canary.say_ended(f"{version} was loaded") if served.canary else served.ended
-            return Choice(name, str(folder), version, ended=ended)
+            return Choice(name, folder, version, ended=ended, digest=digest)
 
         return self._switch(choose, given_up)
 
-    def start_canary(
-        self, fetch: Callable[[Path], tuple[Path, str]], share: float, seconds: float, given_up: threading.Event
-    ) -> int:
+    def start_canary(self, fetch: FetchBundle, share: float, seconds: float, given_up: threading.Event) -> int:
         """Let another bundle answer a share of the requests for so long, as `reload` does; one replaces another."""
 
         def choose(served: Choice, name: str) -> Choice:
-            folder, version = fetch(self._folder / MODELS / name)
-            canary = CanaryChoice(name, str(folder), version, share, time.monotonic() + seconds)
+            folder, version, digest = self._take(fetch, name, given_up)
+            canary = CanaryChoice(name, folder, version, share, time.monotonic() + seconds, digest)
             return replace(served, canary=canary, ended="")
 
         return self._switch(choose, given_up)
@@ -161,21 +159,21 @@ class ModelSwitch:
         logger.warning("the canary %s is given up: %s", canary.version, reason)
 
     def poll(self) -> None:
-        """Prepare the candidate where there is one, and switch to what is served where that is another."""
+        """Open the candidate where there is one, and switch to what is served where that is another."""
         # In this order: a candidate that has just gone is what is served by now, or was withdrawn.
-        candidate = read_choice(self._folder / CANDIDATE_FILE)
+        candidate = self._read_candidate()
         served = read_choice(self._folder / SERVED_FILE)
-        if served is not None and served != self._choice:
-            ready = self._candidate[1:] if self._candidate and self._candidate[0] == served else self._open_all(served)
-            (self._current, self._canary), self._choice, self._candidate = ready, served, None
-            self._report(served, "serving")
-            logger.info("this worker answers from model %s", served.version)
-            if served.canary is not None:
-                logger.info("and %.3g of its requests from %s", served.canary.share, served.canary.version)
-        if candidate is None or candidate == self._choice:
-            self._candidate = None
-        elif candidate.name != self._refused and not (self._candidate and self._candidate[0] == candidate):
-            self._prepare(candidate)
+        is_served = served is not None and served != self._choice
+        wanted = served if is_served else candidate
+        if wanted is None or wanted == self._choice:
+            self._opening = None
+        else:
+            if self._opening is None or self._opening.choice != wanted:
+                open_it = self._open_tried if is_served else self._open_all
+                self._opening = Opening(wanted, open_it)
+                self._opening.wait(GRACE_SECONDS)
+            if self._opening.is_done:
+                self._conclude(self._opening, is_served=is_served)
         if self._canary is not None and self._canary.choice.is_over:
             logger.info("%s", self._canary.choice.say_ended())
             self._canary = None
@@ -209,16 +207,79 @@ class ModelSwitch:
         self._remove_unserved()
         return without
 
-    def _prepare(self, candidate: Choice) -> None:
-        try:
-            self._candidate = (candidate, *self._open_all(candidate))
-        except (SentimentError, ValueError, OSError) as error:
-            self._refused = candidate.name
-            self._report(candidate, "failed", str(error))
-        else:
-            self._report(candidate, "ready")
+    def _take(self, fetch: FetchBundle, name: str, given_up: threading.Event) -> tuple[str, str, str]:
+        """Return the folder, the version and the digest of a bundle that was fetched and tried in the same time."""
+        patience = Patience(time.monotonic() + TRIAL_SECONDS, given_up)
+        folder, version = fetch(self._folder / MODELS / name, patience)
+        return str(folder), version, self._try(folder, patience)
 
-    def _open_all(self, choice: Choice) -> tuple[Served, Canary | None]:
+    def _try(self, folder: Path, patience: Patience) -> str:
+        """Return the digest of a bundle that every worker may open beside what it has open."""
+        return self._try_bundle(folder, patience, copies=len(list_workers(self._folder)) + 1)[0]
+
+    def _read_candidate(self) -> Choice | None:
+        """Return what is to be opened; None once whoever asked for it has died or must have given it up."""
+        path = self._folder / CANDIDATE_FILE
+        candidate = read_choice(path)
+        if candidate is not None:
+            with suppress(SwitchBusyError), self._alone():  # nobody changes anything, and the candidate is gone
+                return None
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > READY_SECONDS + SWITCH_SECONDS:
+                    path.unlink()
+                    return None
+        return candidate
+
+    def _conclude(self, opening: Opening, *, is_served: bool) -> None:
+        """Switch to a choice that is served, or say how far this worker is with a candidate."""
+        choice = opening.choice
+        if is_served and opening.models is None:
+            self._opening = None
+            raise SwitchError(opening.refusal)  # it is tried again
+        if is_served and opening.models is not None:
+            (self._current, self._canary), self._choice, self._opening = opening.models, choice, None
+            self._report(choice, "serving")
+            logger.info("this worker answers from model %s", choice.version)
+            if choice.canary is not None:
+                logger.info("and %.3g of its requests from %s", choice.canary.share, choice.canary.version)
+        elif not opening.is_reported:
+            opening.is_reported = True
+            self._report(choice, "ready" if opening.models else "failed", opening.refusal)
+
+    def _open_first(self, initial: Choice) -> tuple[Choice, Served, Canary | None]:
+        """Return what the others serve by now, once that was tried again; else the model of the start."""
+        served = read_choice(self._folder / SERVED_FILE)
+        if served is not None:
+            try:
+                patience = Patience(time.monotonic() + TRIAL_SECONDS)
+                if served.folder != initial.folder:
+                    self._try(Path(served.folder), patience)
+                current = open_served(served, self._open_model)
+            except (SentimentError, ValueError, OSError) as error:
+                logger.warning("this worker cannot open what the others serve, and answers from its first: %s", error)
+            else:
+                return served, current, self._open_first_canary(served.canary, current, patience)
+        return initial, open_served(initial, self._open_model), None
+
+    def _open_first_canary(self, canary: CanaryChoice | None, champion: Served, patience: Patience) -> Canary | None:
+        if canary is None or canary.is_over:
+            return None
+        try:
+            self._try(Path(canary.folder), patience)
+            return open_canary(canary, champion, self._open_model)
+        except (SentimentError, ValueError, OSError) as error:
+            self.give_up_canary(canary, f"a worker could not open it again ({type(error).__name__})")
+            return None
+
+    def _open_tried(self, choice: Choice) -> Models:
+        """Return the models of a choice that this worker was not asked to prepare, once they were tried."""
+        patience = Patience(time.monotonic() + TRIAL_SECONDS)
+        for one in (choice, choice.canary):
+            if one is not None and one.id not in {self._choice.id, self._choice.canary and self._choice.canary.id}:
+                self._try(Path(one.folder), patience)
+        return self._open_all(choice)
+
+    def _open_all(self, choice: Choice) -> Models:
         """Return the models of a choice; those that answer already are not opened again."""
         champion = self._current if choice.id == self._choice.id else open_served(choice, self._open_model)
         if choice.canary is None or choice.canary.is_over:
@@ -266,6 +327,7 @@ class ModelSwitch:
         except BlockingIOError:
             raise SwitchBusyError("another reload is under way; ask again when it is done") from None
         try:
+            (self._folder / CANDIDATE_FILE).unlink(missing_ok=True)  # what a worker left that died in the middle
             yield
         finally:
             os.close(descriptor)

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from sentiment.bundle import open_bundle
 from sentiment.predictor import Predictor
 from sentiment.soundness import open_sound_model
+from sentiment.trial import Patience, try_bundle
 from service.model import check_signed
-from service.opening import OpenModel
+from service.opening import OpenModel, TryBundle
 from service.settings import ServiceSettings
 
 
@@ -17,3 +19,14 @@ def choose_opener(settings: ServiceSettings) -> OpenModel:
 def open_signed_model(folder: Path) -> Predictor:
     """Return a predictor that is warm and has answered. Raises SignatureError when nobody who is trusted signed it."""
     return open_sound_model(folder, check_signed)
+
+
+def choose_trial(settings: ServiceSettings) -> TryBundle:
+    """Return what tries a bundle before any worker opens it; one that is not signed is not even tried."""
+    return try_signed_bundle if settings.require_signature else try_bundle
+
+
+def try_signed_bundle(folder: Path, patience: Patience, *, copies: int) -> tuple[str, str]:
+    """Return what `try_bundle` does. Raises SignatureError when nobody who is trusted signed the bundle."""
+    check_signed(open_bundle(folder))
+    return try_bundle(folder, patience, copies=copies)

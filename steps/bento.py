@@ -17,13 +17,15 @@ import httpx
 from bentoml.exceptions import NotFound
 
 from sentiment.bundle import Bundle, copy_bundle
-from sentiment.errors import DeployError
+from sentiment.errors import BundleError, DeployError
 from sentiment.signatures import PUBLIC_FOLDER, write_public_keys
 from sentiment.soundness import SMOKE_TEXT
 from sentiment.state import CHECKOUT, MODEL_TAG_VARIABLE
+from sentiment.trial import Patience, try_bundle
 
 BENTO = "sentigate"
 READY_SECONDS = 60.0
+TRIAL_SECONDS = 120.0
 
 logger = logging.getLogger(__name__)
 
@@ -62,14 +64,13 @@ def has_bento(tag: str) -> bool:
 
 def try_model(folder: Path, digest: str) -> None:
     """Open a stored model in a process of its own, warm it and ask it. Raises DeployError when it is not sound."""
-    command = [sys.executable, "-m", "sentiment.soundness", str(folder)]
-    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise DeployError(f"the model does not answer: {_last_words(done.stderr) or f'exit code {done.returncode}'}")
-    found, label, confidence = done.stdout.split()
+    try:
+        found, answer = try_bundle(folder, Patience(time.monotonic() + TRIAL_SECONDS))
+    except BundleError as error:
+        raise DeployError(f"the model does not answer: {error}") from error
     if found != digest:
         raise DeployError(f"the model in {folder} is {found[:12]}, wanted {digest[:12]}.")
-    logger.info("test load: %r is %s (%s)", SMOKE_TEXT, label, confidence)
+    logger.info("test load: %r is %s", SMOKE_TEXT, answer)
 
 
 def build_bento(model_tag: str, version: str) -> str:

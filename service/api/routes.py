@@ -52,7 +52,8 @@ EXAMPLE_ANSWER = {
 }
 UNLOGGED = {507: "The answer cannot be kept in the prediction log."}
 NO_LOG = {409: "There is no prediction log."}
-BUSY = {409: "Another reload is under way."}
+UNRECORDED = {507: "What is asked for cannot be kept in the audit log."}
+BUSY = {409: "Another reload is under way.", **UNRECORDED}
 NO_FRESH_ANSWER = {
     **NO_LOG,
     422: "A parameter is not known or cannot be read.",
@@ -226,7 +227,7 @@ ROUTES = (
         is_guarded=True,
         answer=CanaryEnd,
         example_answer={"model_version": "3-7dfa72db3c90", "workers": 2, "request_id": "mine-5"},
-        problems={409: "A reload is under way."},
+        problems={409: "A reload is under way.", **UNRECORDED},
     ),
     Route(
         "model",

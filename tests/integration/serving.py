@@ -134,6 +134,7 @@ def run_service(
         "SENTIMENT_STATE_DIR": str(folder / "state"),
         "SENTIMENT_MODEL_TAG": TAG,
         "SENTIMENT_WORKERS": "1",
+        "SENTIMENT_RELOAD_SOURCES": "/",
     }
     service = kind(folder, {**inherited, **own, **variables})
     try:

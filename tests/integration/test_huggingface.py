@@ -207,11 +207,17 @@ def test_a_plan_without_docker_spaces_is_said(server, tmp_path):
 
 @pytest.mark.slow
 def test_a_running_service_reloads_a_version_from_the_hub(server, tmp_path):
-    """By `hf://` where huggingface_hub is installed, by its address where the model is public."""
+    """By `hf://`, in a revision that the operator has named."""
     one, two = make_version(tmp_path, 1), make_version(tmp_path, 2)
     publish(one, tmp_path / "out1", public=True)
     publish(two, tmp_path / "out2")
-    variables = {"HF_ENDPOINT": server.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
+    sources = f"hf://{NAME}@{two.version},hf://{NAME}@9-none"
+    variables = {
+        "HF_ENDPOINT": server.url,
+        "HF_TOKEN": TOKEN,
+        "HF_HUB_DISABLE_XET": "1",
+        "SENTIMENT_RELOAD_SOURCES": sources,
+    }
     (tmp_path / "service").mkdir()
     with run_service(make_store(tmp_path / "store"), tmp_path / "service", **variables) as service:
 
@@ -221,4 +227,4 @@ def test_a_running_service_reloads_a_version_from_the_hub(server, tmp_path):
 
         assert reload(f"hf://{NAME}@{two.version}") == (200, two.bundle.card.digest)
         assert reload(f"hf://{NAME}@9-none") == (422, two.bundle.card.digest)
-        assert reload(f"{server.url}/{NAME}/resolve/{one.version}") == (200, one.bundle.card.digest)
+        assert reload(f"hf://{NAME}@{one.version}") == (422, two.bundle.card.digest)

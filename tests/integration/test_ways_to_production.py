@@ -29,6 +29,8 @@ from sentiment.errors import SentimentError
 from sentiment.ledger import read_entries
 from sentiment.signatures import LINE, load_public_keys, load_signing_key, make_signing_key, verify_signature
 from sentiment.state import CHECKOUT, STATE_VARIABLE, State, list_environment
+from sentiment.trial import Patience
+from service.fetch.sources import Sources
 from service.model import fetch_model, find_admitted_tag
 from service.schemas import ReloadRequest
 from service.settings import ServiceSettings
@@ -267,7 +269,7 @@ def start_service(place: Place, number: str) -> None:
 
 
 def reload_production(place: Place, number: str) -> None:
-    fetch_model(ReloadRequest(alias="production"), place.state.folder / "r-1")
+    fetch_model(ReloadRequest(alias="production"), place.state.folder / "r-1", Patience(0), Sources())
 
 
 def open_in_a_deploy_target(place: Place, number: str) -> None:

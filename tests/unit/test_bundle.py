@@ -3,12 +3,22 @@
 import hashlib
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from sentiment.bundle import BUNDLE_FILES, WEIGHTS_FILE, Bundle, copy_bundle, digest_file, open_bundle, seal_bundle
+from sentiment.bundle import (
+    BUNDLE_FILES,
+    WEIGHTS_FILE,
+    Bundle,
+    Card,
+    copy_bundle,
+    digest_file,
+    open_bundle,
+    read_card,
+    seal_bundle,
+)
 from sentiment.errors import BundleError
 from tests.conftest import make_card, make_tiny_bundle
 
@@ -99,8 +109,18 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe\x00", b'"labels"'],
-    ids=["empty", "cut", "list", "null", "fieldless", "binary", "string"],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe\x00",
+        b'"labels"',
+        b"[" * 100_000,
+        b'{"labels":' * 5_000,
+        b'{"a":"\\ud800"}',
+    ],
+    ids=["empty", "cut", "list", "null", "binary", "string", "deep", "deep labels", "half a character"],
 )
 def test_an_unreadable_card_is_refused(tiny_bundle: Bundle, content: bytes):
     """A card that is no JSON object with the known fields is refused by one sentence."""
@@ -111,22 +131,69 @@ def test_an_unreadable_card_is_refused(tiny_bundle: Bundle, content: bytes):
     assert str(refusal.value) == f"{path} is not a readable card; fetch the bundle again from the registry."
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"labels": None},
-        {"labels": [1, 2, 3]},
-        {"model_digest": None},
-        {"uncertain_below": None},
-        {"uncertain_below": [0.5]},
-    ],
-    ids=["no-labels", "number-labels", "no-digest", "no-threshold", "list-threshold"],
-)
-def test_a_card_with_a_value_of_the_wrong_type_is_refused(tiny_bundle: Bundle, changes: dict):
-    """A card whose labels are no words, or whose limits no numbers, is refused by a BundleError like any damage."""
-    edit_card(tiny_bundle, **changes)
-    with pytest.raises(BundleError):
-        open_bundle(tiny_bundle.folder)
+NO_TEXTS = [None, 3, ["a"], {}, True, "a\nb", "nul\0", "\x1b[31m", "x" * 501]
+NO_NUMBERS = [None, "16", [16], {}, True, -1, 10**30, float("nan"), float("inf")]
+NO_MAPPINGS = [None, [], "a", 3]
+NO_VALUES: dict[str, list[object]] = {
+    "labels": [None, "ab", {}, [], ["one"], [1, 2], ["a", "a"], ["", "b"], ["a", None], ["a", "b\0"], ["a", "x" * 501]],
+    "max_tokens": [*NO_NUMBERS, 0, 1.5, 65_537],
+    "texts_per_call": [*NO_NUMBERS, 0, 1.5],
+    "uncertain_below": [*NO_NUMBERS, 1.1],
+    "train_rows": [*NO_NUMBERS, 0.5],
+    "size_bytes": [*NO_NUMBERS, 0.5],
+    **dict.fromkeys(
+        ("candidate", "encoder", "precision", "dataset", "dataset_digest", "holdout_digest", "created_at"), NO_TEXTS
+    ),
+    "mlflow_run": NO_TEXTS,
+    **{
+        name: [None, 3, ["a" * 64], "", "a" * 63, "A" * 64, "g" * 64, "a" * 64 + "\n", "../../etc/passwd"]
+        for name in ("model_digest", "tokenizer_digest", "digest")
+    },
+    "weights_digest": [None, 3, "a" * 63, "/etc/passwd"],
+    **{
+        name: [*NO_MAPPINGS, {"a": "1"}, {"a": None}, {"a": float("nan")}, {"a": float("-inf")}, {"a\0": 1}]
+        for name in ("latency_ms", "metrics")
+    },
+    "versions": [*NO_MAPPINGS, {"a": 1}, {"a": "\0"}, {"a": "x" * 501}, {str(n): "1" for n in range(1001)}],
+}
+
+
+def test_every_field_of_the_card_is_checked():
+    """No field may be added without values that it refuses."""
+    assert NO_VALUES.keys() == {field.name for field in fields(Card)}
+
+
+@pytest.mark.parametrize("name", NO_VALUES)
+def test_a_card_with_a_value_that_cannot_be_is_refused(tiny_bundle: Bundle, name: str):
+    """One sentence names the field and what was seen, whatever is wrong with it."""
+    path = tiny_bundle.folder / "card.json"
+    content = json.loads(path.read_text())
+    for value in NO_VALUES[name]:
+        path.write_text(json.dumps({**content, name: value}))
+        with pytest.raises(BundleError) as refusal:
+            read_card(tiny_bundle.folder)
+        said = str(refusal.value)
+        assert said.startswith(f"{path} is not a sound card: {name} is ")
+        assert said.endswith("; fetch the bundle again from the registry.")
+        assert "\n" not in said
+        assert len(said) < len(str(path)) + 300
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Card) if field.default is field.default_factory])
+def test_a_card_without_a_field_names_it(tiny_bundle: Bundle, name: str):
+    """What the first cards had, all must have."""
+    path = tiny_bundle.folder / "card.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != name}))
+    with pytest.raises(BundleError, match=rf"is not a sound card: {name}: field required; fetch"):
+        read_card(tiny_bundle.folder)
+
+
+def test_a_card_without_an_end_is_not_read(tiny_bundle: Bundle):
+    """A file of a terabyte that is called a card takes no memory."""
+    with (tiny_bundle.folder / "card.json").open("wb") as file:
+        file.truncate(10**12)
+    with pytest.raises(BundleError, match=r"has over 1,000,000 bytes, the limit of a card; name another bundle\.$"):
+        read_card(tiny_bundle.folder)
 
 
 def test_an_unknown_key_in_the_card_is_ignored(tiny_bundle: Bundle):

@@ -80,7 +80,9 @@ class Desk:
     def refuse(self, headers=(), path="/predict", method="POST", client=ELSEWHERE, units=1):
         """Return how a request is refused, or None."""
         try:
-            caller = self.access.admit(TABLE.find(path, None)[method], headers)
+            route = TABLE.find(path, None)[method]
+            caller = self.access.recognise(route, headers)
+            self.access.require_scope(route, caller)
             self.access.limit(caller, client, units)
         except RefusedError as error:
             return error.refusal
@@ -301,7 +303,7 @@ def test_without_keys_and_without_a_token_nobody_is_the_operator(presented):
     """Where the state folder takes no token, an empty one opens nothing."""
     access = Access(KeyRing(None, None), token="")
     with pytest.raises(RefusedError):
-        access.admit(TABLE.find("/reload", None)["POST"], [(b"authorization", presented)])
+        access.recognise(TABLE.find("/reload", None)["POST"], [(b"authorization", presented)])
 
 
 def test_the_token_opens_nothing_where_there_are_keys(desk):
@@ -400,7 +402,7 @@ def test_what_is_refused_does_not_count(limiter):
 def test_work_that_is_done_counts(limiter):
     """What an explanation cost is known afterwards, and is owed."""
     desk = Desk(limiter("10/minute"))
-    caller = desk.access.admit(TABLE.find("/explain", None)["POST"], ())
+    caller = desk.access.recognise(TABLE.find("/explain", None)["POST"], ())
     desk.access.charge(caller, HERE, 25)
 
     assert (desk.ask(client=HERE), desk.ask(client=ELSEWHERE)) == (429, 0)

@@ -12,6 +12,7 @@ import pytest
 
 from sentiment.bundle import Bundle, seal_bundle
 from sentiment.predictor import Predictor, open_predictor
+from sentiment.trial import try_bundle
 from service import canary as module
 from service.canary import MAX_FAILURES, CanaryCaller, is_chosen
 from service.choices import CanaryChoice, Choice
@@ -52,9 +53,9 @@ def serve(tmp_path, bundles) -> Iterator[Callable[..., tuple[ModelSwitch, Canary
             predictor = open_predictor(folder)
             return Faulty(predictor, fault) if folder == canary.folder else predictor
 
-        switch = ModelSwitch(tmp_path / "serving", Choice("", str(champion.folder), "4"), open_model)
+        switch = ModelSwitch(tmp_path / "serving", Choice("", str(champion.folder), "4"), open_model, try_bundle)
         switch.start()
-        switch.start_canary(lambda _: (canary.folder, "5"), 0.5, seconds, threading.Event())
+        switch.start_canary(lambda *_: (canary.folder, "5"), 0.5, seconds, threading.Event())
         caller = CanaryCaller(switch, ServiceSettings(), lambda _: None)
         made.extend([caller, switch])
         return switch, caller
@@ -141,7 +142,7 @@ def test_a_worker_that_cannot_open_the_canary_again_gives_it_up(serve, bundles, 
     serve()
     bundles[1].model.unlink()
 
-    late = ModelSwitch(tmp_path / "serving", Choice("", str(bundles[0].folder), "4"), open_predictor)
+    late = ModelSwitch(tmp_path / "serving", Choice("", str(bundles[0].folder), "4"), open_predictor, try_bundle)
     late.poll()
     late.poll()
     assert (late.current.version, late.canary) == ("4", None)

@@ -2,8 +2,9 @@ import importlib.util
 import json
 import shutil
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
@@ -14,17 +15,24 @@ import pytest
 from bentoml.exceptions import BentoMLException, NotFound
 from onnx import TensorProto, helper, numpy_helper
 
+import service.fetch.files
 import service.model
 from sentiment.bundle import MODEL_FILE, WEIGHTS_FILE, Bundle, copy_bundle, seal_bundle
 from sentiment.errors import BundleError
+from sentiment.signatures import load_signing_key, sign_decision
 from sentiment.soundness import open_sound_model
+from sentiment.trial import Patience
+from service.fetch.files import fetch_files, read_remote
+from service.fetch.sources import Sources, parse_location, read_sources
 from service.model import fetch_model, find_admitted_tag, find_model_tag, find_version_tag
 from service.schemas import ReloadRequest
-from tests.conftest import enter_decision, make_card
+from tests.conftest import enter_decision, make_card, make_tiny_bundle
+from tests.hostile import make_huge_bundle
 
 NAMED = "sentiment:named"
 POINTED = "sentiment:pointed"
 BUILT = "sentiment:built"
+SECONDS = 20.0
 FILES = ["card.json", "model.onnx", "tokenizer.json"]
 UNFETCHED = (
     "card.json cannot be fetched from the URI ({}); wanted a folder that this service reaches with card.json,"
@@ -136,6 +144,23 @@ def endless_server() -> Iterator[str]:
     yield from serve(Endless)
 
 
+class Dripping(Endless):
+    """A server that sends a byte now and then."""
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        with suppress(OSError):
+            for _ in range(100):
+                self.wfile.write(b" ")
+                time.sleep(0.1)
+
+
+@pytest.fixture
+def dripping_server() -> Iterator[str]:
+    """A web server that takes very long."""
+    yield from serve(Dripping)
+
+
 @pytest.fixture
 def failing_server() -> Iterator[str]:
     """A web server that is out of order."""
@@ -148,11 +173,28 @@ def web(tiny_bundle) -> Iterator[str]:
     yield from serve(type("Bundled", (Quiet,), {"folder": str(tiny_bundle.folder)}))
 
 
+def fetch(wanted: ReloadRequest, folder: Path, sources: str = "/") -> tuple[Path, str]:
+    """Return what is fetched where models may come from these sources and, so that a test can, the web server."""
+    named = f"{sources},{wanted.uri}" if (wanted.uri or "").startswith(("http:", "hf:")) else sources
+    return fetch_model(wanted, folder, Patience(time.monotonic() + SECONDS), read_sources(named))
+
+
 def refuse(folder: Path, /, **wanted: str) -> str:
     """Return why a model cannot be fetched."""
     with pytest.raises(BundleError) as refused:
-        fetch_model(ReloadRequest(**wanted), folder)
+        fetch(ReloadRequest(**wanted), folder)
     return str(refused.value)
+
+
+def refuse_fetch(uri: str, folder: Path) -> str:
+    """Return why a URI cannot be fetched in this process."""
+    with pytest.raises(BundleError) as refused:
+        fetch_files(read_remote(parse_location(uri)), folder)
+    return str(refused.value)
+
+
+def name_wanted(folder: Path) -> ReloadRequest:
+    return ReloadRequest(folder=str(folder))
 
 
 def name_source(kind: str, folder: Path) -> dict[str, str]:
@@ -275,7 +317,7 @@ def promoted(store, state_folder, tiny_bundle) -> Bundle:
 def test_what_is_in_production_is_fetched(promoted, tmp_path):
     """A reload that names nothing, or production, serves what the pointer names, from the store."""
     folder = tmp_path / "r-1"
-    fetched = {fetch_model(wanted, folder) for wanted in (ReloadRequest(), ReloadRequest(alias="production"))}
+    fetched = {fetch(wanted, folder) for wanted in (ReloadRequest(), ReloadRequest(alias="production"))}
 
     assert (fetched, folder.exists()) == ({(promoted.folder, "3-7dfa")}, False)
     assert find_admitted_tag() == "sentiment:3-7dfa"
@@ -311,7 +353,7 @@ def test_the_signature_comes_along_where_there_is_one(tiny_bundle, tmp_path, is_
     """A bundle is fetched with what says that it passed."""
     if is_signed:
         (tiny_bundle.folder / "signature.json").write_text("{}")
-    folder, _ = fetch_model(ReloadRequest(folder=str(tiny_bundle.folder)), tmp_path / "r-1")
+    folder, _ = fetch(name_wanted(tiny_bundle.folder), tmp_path / "r-1")
 
     assert (folder / "signature.json").exists() == is_signed
 
@@ -320,7 +362,7 @@ def test_production_is_that_of_the_checkout_whatever_was_served_first(promoted, 
     """A service that was started with another model serves by a reload what is in production by now."""
     monkeypatch.setenv("SENTIMENT_MODEL_TAG", NAMED)
 
-    assert fetch_model(ReloadRequest(), tmp_path / "r-1")[1] == "3-7dfa"
+    assert fetch(ReloadRequest(), tmp_path / "r-1")[1] == "3-7dfa"
 
 
 def test_nothing_in_production_cannot_be_fetched(store, tmp_path):
@@ -356,7 +398,7 @@ def test_a_version_is_found(store, tmp_path, version, tag):
     store.put("sentiment:3-7dfa", "sentiment:13-1111", "sentiment:12", "sentiment:33-7dfa", "other:3")
 
     assert find_version_tag(version) == tag
-    assert fetch_model(ReloadRequest(version=version), tmp_path / "r-1")[1] == tag.split(":")[1]
+    assert fetch(ReloadRequest(version=version), tmp_path / "r-1")[1] == tag.split(":")[1]
 
 
 @pytest.mark.parametrize(
@@ -388,7 +430,7 @@ def test_a_refused_version_is_repeated_in_part(store, tmp_path):
 @pytest.mark.parametrize("kind", ["folder", "uri"])
 def test_a_bundle_elsewhere_is_copied(tiny_bundle, tmp_path, kind):
     """What is served is a copy: the folder it came from may change or go. Its version is the start of its digest."""
-    folder, version = fetch_model(ReloadRequest(**name_source(kind, tiny_bundle.folder)), tmp_path / "deep" / "r-1")
+    folder, version = fetch(ReloadRequest(**name_source(kind, tiny_bundle.folder)), tmp_path / "deep" / "r-1")
     shutil.rmtree(tiny_bundle.folder)
 
     assert (folder, version) == (tmp_path / "deep" / "r-1", tiny_bundle.card.digest[:12])
@@ -402,7 +444,7 @@ def test_weights_beside_the_graph_are_fetched_too(tiny_bundle, tmp_path, kind):
     (tiny_bundle.folder / WEIGHTS_FILE).write_bytes(b"weights")
     sealed = seal_bundle(tiny_bundle.folder, tiny_bundle.card)
 
-    folder, _ = fetch_model(ReloadRequest(**name_source(kind, sealed.folder)), tmp_path / "r-1")
+    folder, _ = fetch(ReloadRequest(**name_source(kind, sealed.folder)), tmp_path / "r-1")
 
     assert (folder / WEIGHTS_FILE).read_bytes() == b"weights"
 
@@ -410,12 +452,12 @@ def test_weights_beside_the_graph_are_fetched_too(tiny_bundle, tmp_path, kind):
 @pytest.mark.parametrize("end", ["/", "//"])
 def test_a_uri_may_end_in_a_slash(tiny_bundle, tmp_path, end):
     """A folder is a folder with or without the slash."""
-    assert fetch_model(ReloadRequest(uri=tiny_bundle.folder.as_uri() + end), tmp_path / "r-1")
+    assert fetch(ReloadRequest(uri=tiny_bundle.folder.as_uri() + end), tmp_path / "r-1")
 
 
 def test_a_bundle_is_fetched_over_the_web(web, tiny_bundle, tmp_path):
     """A bundle may lie on a web server."""
-    assert fetch_model(ReloadRequest(uri=web), tmp_path / "r-1")[1] == tiny_bundle.card.digest[:12]
+    assert fetch(ReloadRequest(uri=web), tmp_path / "r-1")[1] == tiny_bundle.card.digest[:12]
 
 
 @pytest.mark.parametrize("missing", FILES)
@@ -427,11 +469,12 @@ def test_a_folder_without_a_file_is_refused(tiny_bundle, tmp_path, missing):
 
 
 @pytest.mark.parametrize("missing", FILES)
-def test_a_uri_without_a_file_is_refused(tiny_bundle, tmp_path, missing):
+def test_a_uri_without_a_file_is_refused(tiny_bundle, web, tmp_path, missing):
     """The file that cannot be fetched is named."""
     (tiny_bundle.folder / missing).unlink()
 
-    assert refuse(tmp_path / "r-1", uri=tiny_bundle.folder.as_uri()) == UNFETCHED.format("FileNotFoundError").replace(
+    assert refuse(tmp_path / "r-1", uri=tiny_bundle.folder.as_uri()) == UNCOPIED.format(tiny_bundle.folder, missing)
+    assert refuse(tmp_path / "r-1", uri=web) == UNFETCHED.format("HTTPStatusError").replace(
         "card.json cannot", f"{missing} cannot"
     )
 
@@ -439,30 +482,30 @@ def test_a_uri_without_a_file_is_refused(tiny_bundle, tmp_path, missing):
 @pytest.mark.parametrize("kind", ["folder", "uri"])
 def test_a_folder_that_is_not_there_is_refused(tmp_path, kind):
     """A mistake in the path is a sentence."""
-    wanted = {"folder": UNCOPIED.format(tmp_path / "no", "card.json"), "uri": UNFETCHED.format("FileNotFoundError")}
+    said = refuse(tmp_path / "r-1", **name_source(kind, tmp_path / "no"))
 
-    assert refuse(tmp_path / "r-1", **name_source(kind, tmp_path / "no")) == wanted[kind]
-
-
-@pytest.mark.parametrize("folder", ["", "a\x00b", "x" * 5000], ids=["empty", "NUL", "long"])
-def test_a_folder_that_cannot_be_is_refused(tmp_path, folder):
-    """Whatever stands for a folder, what is wrong with it is the answer and no failure of the service."""
-    assert refuse(tmp_path / "r-1", folder=folder).endswith("; wanted card.json, model.onnx, tokenizer.json.")
+    assert said == UNCOPIED.format(tmp_path / "no", "card.json")
 
 
 @pytest.mark.parametrize(
-    ("uri", "error"),
+    ("folder", "said"),
     [
-        ("weather://a/b", "ValueError"),
-        ("", "FileNotFoundError"),
-        ("file:///a\x00b", "ValueError"),
-        ("http://127.0.0.1:1/a", "FileNotFoundError"),
+        ("", "the folder '' cannot be used: it is not absolute; wanted an absolute folder, or "),
+        ("bundles/a", "the folder 'bundles/a' cannot be used: it is not absolute; wanted an absolute folder, or "),
+        ("https://host/a", "the folder 'https://host/a' cannot be used: it is not absolute; wanted an absolute folder"),
+        ("/a\x00b", "the folder '/a\\x00b' cannot be used: it has a NUL in it; wanted an absolute folder, or "),
+        ("/" + "x" * 5000, f"'/{'x' * 198} is not a model bundle that can be read: card.json: File name too long; "),
     ],
-    ids=["a scheme", "empty", "NUL", "nobody listens"],
+    ids=["empty", "relative", "URI", "NUL", "long"],
 )
-def test_a_uri_that_cannot_be_fetched_is_refused(tmp_path, uri, error):
-    """Whatever stands for a URI, what is wrong with it is the answer and no failure of the service."""
-    assert refuse(tmp_path / "r-1", uri=uri) in {UNFETCHED.format(error), UNFETCHED.format("ClientConnectorError")}
+def test_a_folder_that_cannot_be_is_refused(tmp_path, folder, said):
+    """Whatever stands for a folder, what is wrong with it is the answer and no failure of the service."""
+    assert refuse(tmp_path / "r-1", folder=folder).startswith(said)
+
+
+def test_a_uri_that_nobody_answers_is_refused(tmp_path):
+    """What is wrong with a URI is the answer and no failure of the service."""
+    assert refuse(tmp_path / "r-1", uri="http://127.0.0.1:1/a") == UNFETCHED.format("ConnectError")
 
 
 def test_a_hub_that_cannot_be_reached_is_refused(tmp_path, monkeypatch):
@@ -470,7 +513,7 @@ def test_a_hub_that_cannot_be_reached_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
 
-    assert refuse(tmp_path / "r-1", uri="hf://ada/sentiment@1") == UNFETCHED.format("ConnectError")
+    assert refuse_fetch("hf://ada/sentiment@1", tmp_path) == UNFETCHED.format("ConnectError")
 
 
 def test_a_server_that_is_out_of_order_is_refused(failing_server, tmp_path):
@@ -480,7 +523,9 @@ def test_a_server_that_is_out_of_order_is_refused(failing_server, tmp_path):
 
 def test_a_refused_uri_is_not_repeated(tmp_path):
     """A URI may hold a password."""
-    assert "marmalade" not in refuse(tmp_path / "r-1", uri="http://ann:marmalade@127.0.0.1:1/a")
+    with pytest.raises(BundleError) as refused:
+        fetch_model(ReloadRequest(uri="https://ann:marmalade@host/a"), tmp_path, Patience(0), Sources())
+    assert "marmalade" not in str(refused.value)
 
 
 @pytest.mark.parametrize("kind", ["folder", "uri"])
@@ -505,28 +550,118 @@ def test_a_card_that_is_none_is_refused(tiny_bundle, tmp_path):
 
 
 @pytest.mark.parametrize("margin", [-1, 0])
-def test_a_file_that_is_too_large_is_not_fetched(tiny_bundle, tmp_path, monkeypatch, margin):
-    """A URI does not fill the disk: the size of a file is asked for before it is fetched."""
+def test_the_files_are_bounded_together(tiny_bundle, tmp_path, monkeypatch, margin):
+    """A bundle does not fill the disk, however many files it has."""
     size = tiny_bundle.tokenizer.stat().st_size
-    monkeypatch.setattr(service.model, "MAX_BUNDLE_BYTES", size + margin)
+    others = (tiny_bundle.folder / "card.json").stat().st_size + tiny_bundle.model.stat().st_size
+    monkeypatch.setattr(service.fetch.files, "MAX_BUNDLE_BYTES", size + others + margin)
     if margin == 0:
-        assert fetch_model(ReloadRequest(uri=tiny_bundle.folder.as_uri()), tmp_path / "r-1")
+        assert fetch(ReloadRequest(uri=tiny_bundle.folder.as_uri()), tmp_path / "r-1")
         return
 
     assert refuse(tmp_path / "r-1", uri=tiny_bundle.folder.as_uri()) == (
-        f"tokenizer.json has {size:,} bytes, the limit is {size - 1:,}; name another bundle."
+        f"tokenizer.json has over {size - 1:,} bytes, the limit; name another bundle."
     )
-    assert not (tmp_path / "r-1" / "tokenizer.json").exists()
+    assert not (tmp_path / "r-1").exists()
 
 
 def test_a_file_of_unknown_size_is_fetched_up_to_the_limit(endless_server, tmp_path, monkeypatch):
     """A server that names no size does not fill the disk either."""
-    monkeypatch.setattr(service.model, "MAX_BUNDLE_BYTES", 3_000_000)
-
     assert refuse(tmp_path / "r-1", uri=endless_server) == (
-        "card.json has over 3,000,000 bytes, the limit; name another bundle."
+        "card.json has over 1,000,000 bytes, the limit; name another bundle."
     )
     assert not (tmp_path / "r-1").exists()
+
+
+def test_a_bundle_leaves_room_on_the_disk(tiny_bundle, tmp_path, monkeypatch):
+    """The log of predictions does not lose its disk to a bundle."""
+    monkeypatch.setattr(service.fetch.files, "FREE_BYTES", 10**15)
+
+    assert refuse(tmp_path / "r-1", folder=str(tiny_bundle.folder)) == (
+        "the disk has less than 1,000,000,000,000,000 bytes left, which are for others; make room for card.json."
+    )
+
+
+@pytest.mark.parametrize("kind", ["folder", "uri"])
+def test_a_fetch_ends_when_its_time_is_over(tmp_path, dripping_server, kind):
+    """One deadline holds for the card and for all files, whether a byte comes now and then or none."""
+    started = time.monotonic()
+    if kind == "uri":
+        sources, wanted = read_sources(dripping_server), ReloadRequest(uri=dripping_server)
+        said = "fetching the bundle was not done after 2 s; name a smaller or nearer bundle."
+    else:
+        sources, wanted = read_sources("/"), ReloadRequest(folder=str(make_huge_bundle(tmp_path / "huge")))
+        said = "model.onnx has over 2,000,000,000 bytes, the limit; name another bundle."
+    with pytest.raises(BundleError) as refused:
+        fetch_model(wanted, tmp_path / "r-1", Patience(started + 2), sources)
+
+    assert str(refused.value) == said
+    assert time.monotonic() - started < SECONDS / 2
+    assert not (tmp_path / "r-1").exists()
+
+
+def test_reading_a_folder_ends_when_its_time_is_over(tiny_bundle, tmp_path):
+    """A disk that is slow holds up no reload for ever."""
+    with pytest.raises(BundleError, match=r"^card\.json was not read in time"):
+        fetch_model(name_wanted(tiny_bundle.folder), tmp_path / "r-1", Patience(0), read_sources("/"))
+
+
+def test_a_folder_elsewhere_wants_a_signature(tiny_bundle, tmp_path):
+    """Without sources a bundle of this machine is loaded where a trusted key signed these files, and not else."""
+    patience = Patience(time.monotonic() + SECONDS)
+    wanted = name_wanted(tiny_bundle.folder)
+    with pytest.raises(BundleError) as unsigned:
+        fetch_model(wanted, tmp_path / "r-1", patience, Sources())
+    decided = {"verdict": "passed", "reason": "", "candidate": "svm", "holdout_digest": "h", "at": "2026"}
+    sign_decision(tiny_bundle.folder, {**decided, "digest": tiny_bundle.card.digest}, load_signing_key())
+    folder, version = fetch_model(wanted, tmp_path / "r-2", patience, Sources())
+    copy_bundle(make_tiny_bundle(tmp_path / "other", slope=0.2), tiny_bundle.folder)
+    with pytest.raises(BundleError) as of_another:
+        fetch_model(wanted, tmp_path / "r-3", patience, Sources())
+
+    start = f"'{tiny_bundle.folder}' is in none of the places that SENTIMENT_RELOAD_SOURCES names, and the "
+    assert str(unsigned.value).startswith(f"{start}model {tiny_bundle.card.digest[:12]} has no signature.json")
+    assert (version, (folder / "signature.json").is_file()) == (tiny_bundle.card.digest[:12], True)
+    assert str(of_another.value).startswith(f"{start}signature.json beside the model ")
+    assert not (tmp_path / "r-1").exists()
+    assert not (tmp_path / "r-3").exists()
+
+
+def test_a_uri_is_not_even_fetched_without_a_source(web, endless_server, tmp_path):
+    """Nothing goes out for an address that no operator named, be it to look for a signature."""
+    for sources in ("", "/", f"{web}/deeper", endless_server):
+        with pytest.raises(BundleError, match=r"^the URI is in none of the places that SENTIMENT_RELOAD_SOURCES names"):
+            fetch_model(ReloadRequest(uri=web), tmp_path / "r-1", Patience(0), read_sources(sources))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_link_that_leads_out_is_not_followed(tiny_bundle, tmp_path, name):
+    """Neither out of a place that was named, nor out of a folder that is signed; within the place it may lead."""
+    secret = tmp_path / "secret"
+    (tiny_bundle.folder / name).rename(secret)
+    (tiny_bundle.folder / name).symlink_to(secret)
+
+    with pytest.raises(BundleError) as refused:
+        fetch(name_wanted(tiny_bundle.folder), tmp_path / "r-1", str(tiny_bundle.folder))
+    assert str(refused.value) == (
+        f"{name} in '{tiny_bundle.folder}' is a link that leads out of '{tiny_bundle.folder}'; put the file there."
+    )
+    assert fetch(name_wanted(tiny_bundle.folder), tmp_path / "r-2", str(tmp_path))
+
+
+def test_a_redirect_is_not_followed(web, tmp_path):
+    """A server that is trusted does not lead to one that is not."""
+
+    class Elsewhere(Quiet):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("location", f"{web}{self.path}")
+            self.end_headers()
+
+    with contextmanager(serve)(Elsewhere) as address:
+        said = refuse(tmp_path / "r-1", uri=address)
+
+    assert said == "the server behind the URI redirects; name the address that it leads to."
 
 
 def test_a_sound_model_has_answered(tiny_bundle):

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from sentiment.errors import BundleError
+from sentiment.trial import Patience
 from service import switching as module
 from service.choices import CANDIDATE_FILE, SERVED_FILE, Choice, write_choice
-from service.opening import Served
+from service.locks import lock_file
+from service.opening import Served, TryBundle
 from service.switching import LOCK_FILE, ModelSwitch, SwitchBusyError, SwitchError
 from service.workers import Workers, list_workers
 
@@ -27,6 +29,7 @@ GOOD, OTHER, BAD, SLOW = (Path("/bundles", name) for name in ("good", "other", "
 DAMAGED = "model.onnx was altered; fetch the bundle again from the registry."
 BUSY = "another reload is under way; ask again when it is done"
 FORK = multiprocessing.get_context("fork")
+LOCKS: dict[Path, int] = {}
 CALLER_LEFT = "the caller gave up"
 
 
@@ -60,7 +63,12 @@ class Gate:
 
 def reload(switch: ModelSwitch, wanted: Path, version: str) -> int:
     """Serve a bundle that lies where it may stay."""
-    return switch.reload(lambda folder: (wanted, version), threading.Event())
+    return switch.reload(lambda folder, patience: (wanted, version), threading.Event())
+
+
+def pass_trial(folder: Path, patience: Patience, *, copies: int) -> tuple[str, str]:
+    """Find every bundle sound."""
+    return "", "positive 0.90"
 
 
 def damage() -> None:
@@ -77,7 +85,7 @@ def stall() -> None:
 
 def be_worker(folder: Path, open_model: Opener, pipe: Connection) -> None:
     """Follow reloads in a process of its own; say which version answers, reload, or end."""
-    switch = ModelSwitch(folder, INITIAL, open_model)
+    switch = ModelSwitch(folder, INITIAL, open_model, pass_trial)
     switch.start()
     pipe.send("up")
     while (wanted := pipe.recv()) != "end":
@@ -143,8 +151,8 @@ def make_switch(folder) -> Iterator[Callable[..., ModelSwitch]]:
     """What makes the switch of this worker, which follows unless it is told not to; it is closed after the test."""
     made = []
 
-    def make(open_model: Opener, *, follows: bool = True) -> ModelSwitch:
-        made.append(ModelSwitch(folder, INITIAL, open_model))
+    def make(open_model: Opener, *, follows: bool = True, try_bundle: TryBundle = pass_trial) -> ModelSwitch:
+        made.append(ModelSwitch(folder, INITIAL, open_model, try_bundle))
         if follows:
             made[-1].start()
         return made[-1]
@@ -180,8 +188,18 @@ def refuse(switch: ModelSwitch, wanted: Path, version: str = "2") -> str:
     return str(refused.value)
 
 
+@pytest.fixture(autouse=True)
+def held() -> Iterator[dict[Path, int]]:
+    """The locks that a worker which offers a candidate holds."""
+    yield LOCKS
+    while LOCKS:
+        os.close(LOCKS.popitem()[1])
+
+
 def offer(folder: Path, choice: Choice, name: str = CANDIDATE_FILE) -> None:
-    """Write down what another worker would."""
+    """Write down what another worker would, which lives and holds the lock while there is a candidate."""
+    if name == CANDIDATE_FILE and folder not in LOCKS:
+        LOCKS[folder] = lock_file(folder / LOCK_FILE)
     write_choice(folder / name, choice)
 
 
@@ -197,7 +215,7 @@ def test_a_worker_answers_from_the_first_model(make_switch, folder):
 def test_a_worker_that_cannot_open_its_first_model_does_not_start(folder):
     """A service without a model answers nobody."""
     with pytest.raises(BundleError, match=r"^model\.onnx was altered"):
-        ModelSwitch(folder, Choice("", str(BAD), "1"), Opener())
+        ModelSwitch(folder, Choice("", str(BAD), "1"), Opener(), pass_trial)
 
 
 def test_workers_that_serve_what_was_chosen_last_are_counted(make_switch, folder):
@@ -376,7 +394,7 @@ def test_a_bundle_is_fetched_into_a_folder_of_its_own(make_switch, folder):
     """No two reloads share a folder; what was fetched for the one before is removed, and what is served stays."""
     switch, folders = make_switch(Opener()), []
 
-    def fetch(wanted: Path) -> tuple[Path, str]:
+    def fetch(wanted: Path, patience: Patience) -> tuple[Path, str]:
         assert not wanted.exists()
         wanted.mkdir(parents=True)
         folders.append(wanted)
@@ -393,7 +411,7 @@ def test_a_bundle_that_cannot_be_fetched_leaves_nothing(make_switch, folder, err
     """What keeps a bundle from being fetched is raised; half a bundle does not stay on the disk."""
     switch = make_switch(Opener())
 
-    def fetch(wanted: Path) -> tuple[Path, str]:
+    def fetch(wanted: Path, patience: Patience) -> tuple[Path, str]:
         wanted.mkdir(parents=True)
         (wanted / "card.json").touch()
         raise error
@@ -408,7 +426,7 @@ def test_a_bundle_that_was_refused_does_not_stay(make_switch, folder):
     """A bundle that a worker cannot serve is removed, and the one that is served is not."""
     switch = make_switch(Opener())
 
-    def fetch(wanted: Path) -> tuple[Path, str]:
+    def fetch(wanted: Path, patience: Patience) -> tuple[Path, str]:
         wanted.mkdir(parents=True)
         return wanted, "2"
 
@@ -428,7 +446,7 @@ def test_one_bundle_is_fetched_at_a_time(make_switch, aside):
     first = aside(reload, switch, SLOW, "2")
     assert gate.entered.wait(GUARD_SECONDS)
     with pytest.raises(SwitchBusyError):
-        switch.reload(fetched.append, threading.Event())
+        switch.reload(lambda wanted, _: fetched.append(wanted), threading.Event())
     gate.released.set()
 
     assert (first.result(GUARD_SECONDS), fetched) == (1, [])
@@ -438,7 +456,7 @@ def test_a_caller_that_gave_up_is_not_served(make_switch, folder, aside):
     """A reload whose caller has gone changes nothing and does not stand in the way of the next."""
     gate, given_up = Gate(), threading.Event()
     switch = make_switch(Opener(slow=gate))
-    asked = aside(switch.reload, lambda folder: (SLOW, "2"), given_up)
+    asked = aside(switch.reload, lambda *_: (SLOW, "2"), given_up)
     assert gate.entered.wait(GUARD_SECONDS)
     given_up.set()
     with pytest.raises(SwitchError, match=f"^{CALLER_LEFT}$"):
@@ -618,9 +636,127 @@ def test_a_worker_that_was_asked_and_died_leaves_the_others_as_they_were(neighbo
 
 def test_a_worker_that_closed_is_none(folder):
     """A service that ended is not waited for."""
-    switch = ModelSwitch(folder, INITIAL, Opener())
+    switch = ModelSwitch(folder, INITIAL, Opener(), pass_trial)
     switch.start()
     switch.close()
 
     assert list_workers(folder) == []
     assert not list(folder.glob(f"{os.getpid()}.*"))
+
+
+class Trial:
+    """Finds every bundle sound but those of these names, and remembers what it was asked."""
+
+    def __init__(self, *killers: str) -> None:
+        self.killers, self.tried = set(killers), []
+
+    def __call__(self, folder: Path, patience: Patience, *, copies: int) -> tuple[str, str]:
+        self.tried.append((folder.name, copies))
+        if folder.name in self.killers:
+            raise BundleError(f"opening {folder.name} ended the process that did it (SIGSEGV).")
+        return "", ""
+
+
+def test_a_bundle_that_its_trial_does_not_survive_is_opened_by_nobody(make_switch, folder):
+    """What kills a process of its own is never written down, so that no worker meets it."""
+    opener, trial = Opener(), Trial("good")
+    switch = make_switch(opener, try_bundle=trial)
+
+    with pytest.raises(BundleError, match=r"^opening good ended the process that did it \(SIGSEGV\)\.$"):
+        reload(switch, GOOD, "2")
+    with pytest.raises(BundleError, match="SIGSEGV"):
+        switch.start_canary(lambda *_: (GOOD, "2"), 0.5, 60, threading.Event())
+    assert (opener.opened, trial.tried) == (["initial"], [("good", 2), ("good", 2)])
+    assert not (folder / CANDIDATE_FILE).exists()
+    assert (reload(switch, OTHER, "3"), opener.opened[1:]) == (1, ["other"])
+
+
+def test_a_bundle_is_tried_once_for_all_workers(neighbours, make_switch):
+    """The worker that is asked has it tried, with room for every worker to open it, and none does so again."""
+    neighbours(), neighbours()
+    trial = Trial()
+    switch = make_switch(Opener(), try_bundle=trial)
+
+    assert (reload(switch, GOOD, "2"), trial.tried) == (3, [("good", 4)])
+
+
+@pytest.mark.parametrize("age", ["left by a worker that died", "older than a reload lasts"])
+def test_a_stale_candidate_is_ignored_and_removed(make_switch, folder, age):
+    """Who asked for a model holds the lock as long as it lives, and not for ever: nobody opens what it left behind."""
+    opener = Opener()
+    switch = make_switch(opener, follows=False)
+    offer(folder, Choice("a", str(GOOD), "2"))
+    if age.startswith("left"):
+        os.close(LOCKS.pop(folder))
+    else:
+        long_ago = time.time() - module.READY_SECONDS - module.SWITCH_SECONDS - 1
+        os.utime(folder / CANDIDATE_FILE, (long_ago, long_ago))
+    switch.poll()
+
+    assert (opener.opened, (folder / CANDIDATE_FILE).exists()) == (["initial"], False)
+
+
+def test_a_model_that_is_being_opened_holds_up_no_order(make_switch, folder):
+    """While one model hangs a withdrawal is seen, the next model opened, and what is served taken up."""
+    gate = Gate()
+    opener = Opener(slow=gate)
+    switch = make_switch(opener, follows=False)
+    offer(folder, Choice("a", str(SLOW), "2"))
+    started = time.monotonic()
+    switch.poll()
+    assert gate.entered.wait(GUARD_SECONDS)
+    for choice in (Choice("b", str(GOOD), "3"), Choice("c", str(OTHER), "4")):
+        offer(folder, choice)
+        switch.poll()
+        assert read(folder / f"{os.getpid()}.status")["progress"] == "ready"
+    offer(folder, choice, SERVED_FILE)
+    switch.poll()
+    seconds = time.monotonic() - started
+    gate.released.set()
+
+    assert (switch.current.version, opener.opened) == ("4", ["initial", "slow", "good", "other"])
+    assert seconds < 2
+
+
+class PanicError(BaseException):
+    """What a library in Rust raises when it panics."""
+
+
+def panic() -> None:
+    raise PanicError
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"), [(panic, "2 cannot be opened (PanicError)"), (damage, DAMAGED)], ids=["panic", "error"]
+)
+def test_whatever_opening_raises_is_said(make_switch, fault, said):
+    """A panic, which is no Exception, neither ends the thread that takes orders nor lets the caller wait."""
+    switch = make_switch(Opener(good=fault))
+
+    assert refuse(switch, GOOD) == said
+    assert (reload(switch, OTHER, "3"), switch.current.version) == (1, "3")
+
+
+def test_a_worker_that_starts_does_not_open_what_kills(make_switch, folder):
+    """What the others serve is tried again first; where it kills, the worker answers from the model of its start."""
+    make_switch(Opener(), follows=False)
+    offer(folder, Choice("a", str(GOOD), "2"), SERVED_FILE)
+    opener, trial = Opener(), Trial("good")
+    late = make_switch(opener, follows=False, try_bundle=trial)
+    assert (late.current.version, opener.opened) == ("1", ["initial"])
+
+    with pytest.raises(SwitchError, match="SIGSEGV"):
+        late.poll()
+    assert opener.opened == ["initial"]
+    trial.killers.clear()
+    late.poll()
+    assert (late.current.version, opener.opened) == ("2", ["initial", "good"])
+
+
+def test_another_model_than_was_tried_is_not_opened(make_switch, tiny_bundle):
+    """A folder whose card was changed since its trial is refused before its graph is read."""
+    opener = Opener()
+    switch = make_switch(opener, try_bundle=lambda *_, **__: ("0" * 64, ""))
+
+    assert refuse(switch, tiny_bundle.folder).endswith("is not the one that was tried; ask for it again.")
+    assert opener.opened == ["initial"]

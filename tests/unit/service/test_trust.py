@@ -10,11 +10,13 @@ from sentiment.bundle import seal_bundle
 from sentiment.errors import BundleError, SignatureError
 from sentiment.signatures import make_signing_key
 from sentiment.state import locate_state
+from sentiment.trial import Patience
+from service import trust
 from service.choices import Choice
 from service.settings import ServiceSettings
 from service.shadow import open_challenger
 from service.switching import ModelSwitch, SwitchError
-from service.trust import choose_opener
+from service.trust import choose_opener, choose_trial
 from tests.conftest import let_pass, make_tiny_bundle
 
 
@@ -53,6 +55,11 @@ def damage(bundle, how, tmp_path):
         signature.write_text(signature.read_text().replace(bundle.card.digest, digest))
 
 
+def pass_trial(folder, patience, *, copies):
+    """Find every bundle sound, as far as it goes."""
+    return "", ""
+
+
 DAMAGES = ["unsigned", "other files, the same card", "other files", "other files, their digest in the signature"]
 
 
@@ -69,14 +76,14 @@ def test_files_that_never_passed_are_opened_in_no_way(opener, tmp_path, how, way
         return
     if way == "start":
         with pytest.raises(BundleError, match=r"signature|was altered"):
-            ModelSwitch(tmp_path / "server", Choice("", str(bad.folder), "bad"), opener)
+            ModelSwitch(tmp_path / "server", Choice("", str(bad.folder), "bad"), opener, pass_trial)
         return
-    switch = ModelSwitch(tmp_path / "server", Choice("", str(good.folder), "good"), opener)
+    switch = ModelSwitch(tmp_path / "server", Choice("", str(good.folder), "good"), opener, pass_trial)
     switch.start()
     try:
         change = switch.reload if way == "reload" else partial(switch.start_canary, share=0.5, seconds=60.0)
         with pytest.raises(SwitchError, match=r"signature|was altered"):
-            change(lambda _: (bad.folder, "bad"), given_up=threading.Event())
+            change(lambda *_: (bad.folder, "bad"), given_up=threading.Event())
         assert (switch.current.version, switch.canary) == ("good", None)
     finally:
         switch.close()
@@ -90,3 +97,18 @@ def test_a_model_of_another_installation_is_refused(opener, tiny_bundle):
     make_signing_key(locate_state().signing)
     with pytest.raises(SignatureError, match="which is not trusted here"):
         opener(tiny_bundle.folder)
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_files_that_never_passed_are_not_even_tried(tiny_bundle, tmp_path, monkeypatch, how):
+    """No process reads the graph of what nobody signed."""
+    tried = []
+    monkeypatch.setattr(trust, "try_bundle", lambda folder, *_, **__: tried.append(folder) or ("", ""))
+    let_pass(tiny_bundle)
+    try_it = choose_trial(ServiceSettings(require_signature=True))
+    try_it(tiny_bundle.folder, Patience(0), copies=1)
+    damage(tiny_bundle, how, tmp_path)
+
+    with pytest.raises(BundleError, match=r"signature|was altered"):
+        try_it(tiny_bundle.folder, Patience(0), copies=1)
+    assert tried == [tiny_bundle.folder]
