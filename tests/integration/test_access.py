@@ -341,6 +341,32 @@ def bear(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
+@pytest.mark.parametrize(("proxies", "statuses"), [("", [200, 429, 429]), ("127.0.0.0/8", [200, 200, 429])])
+def test_a_header_says_whom_a_request_is_from_where_a_proxy_is_named(store, tmp_path, proxies, statuses):
+    """Without keys a rate is of an address, and nobody is believed who says of himself that he is another."""
+    variables = {"SENTIMENT_RATE_LIMIT": "1/hour", "SENTIMENT_TRUSTED_PROXIES": proxies}
+    with run_service(store, tmp_path, **variables) as service:
+        clients = ["192.0.2.1", "192.0.2.2", "198.51.100.1, 192.0.2.2"]
+        answers = [service.post("/predict", {"text": "good"}, headers={"x-forwarded-for": one}) for one in clients]
+
+    assert [answer.status_code for answer in answers] == statuses
+
+
+def test_who_is_refused_is_written_down(service, keys):
+    """A request without a sound key, or above its scope, is in a file of the state folder and in the counters."""
+    headers = {"x-api-key": keys["reader"], "x-request-id": "above"}
+    service.post("/reload", {}, headers=headers)
+    service.post("/reload", {}, headers={"x-api-key": "sg_wrong-and-secret", "x-request-id": "unknown"})
+    lines = [json.loads(line) for line in (service.state / "refusals.jsonl").read_text(encoding="utf-8").splitlines()]
+    kept = {one["request_id"]: (one["caller"], one["action"], one["code"]) for one in lines}
+
+    assert kept["above"] == ("reader", "POST /reload", "scope")
+    assert kept["unknown"] == ("", "POST /reload", "key_unknown")
+    assert "sg_wrong-and-secret" not in (service.state / "refusals.jsonl").read_text(encoding="utf-8")
+    counters = service.get("/metrics", headers={"x-api-key": keys["operator"]}).text
+    assert 'sentigate_problems_total{code="scope"}' in counters
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -175,7 +175,7 @@ def service(shared, bundles) -> Service:
 
 def reload(service: Service, headers: dict[str, str] | None = None, **wanted: object) -> httpx.Response:
     body = {name: str(value) for name, value in wanted.items()}
-    return service.post("/reload", body, headers=headers or {})
+    return service.post("/reload", body, headers={**service.operator, **(headers or {})})
 
 
 def ask_all(service: Service) -> set[tuple[str, int]]:

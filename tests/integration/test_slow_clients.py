@@ -21,6 +21,7 @@ TIMEOUT_SECONDS = 3
 GIVEN_UP_SECONDS = TIMEOUT_SECONDS + 5 + 3
 CONNECTIONS = 200
 QUESTIONS = 150
+MOST = 250
 SLACK_MS = 50
 MEMORY_BYTES = 40_000_000
 HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
@@ -36,6 +37,7 @@ def service(tmp_path_factory) -> Iterator[Service]:
     store = make_store(tmp_path_factory.mktemp("store"))
     variables = {
         "SENTIMENT_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS),
+        "SENTIMENT_MAX_CONNECTIONS": str(MOST),
         "BENTOML_CONFIG_OPTIONS": "services.sentigate.workers=2",
     }
     with run_service(store, tmp_path_factory.mktemp("service"), **variables) as service:
@@ -154,6 +156,29 @@ def trickle(connections: list[socket.socket]) -> Iterator[None]:
 def test_silent_callers_cost_the_others_nothing(service, behave, record_property):
     """Two hundred connections that say nothing slow nobody, are closed in time, and leave nothing behind."""
     check_others(service, behave, CONNECTIONS, record_property)
+
+
+def test_connections_beyond_the_bound_are_closed(service):
+    """Each of the two workers keeps so many and closes the others unread; who was there before is answered."""
+    with httpx.Client(base_url=service.url, trust_env=False) as early, ExitStack() as stack:
+        early.get("/livez").raise_for_status()
+        connections = [stack.enter_context(connect(service)) for _ in range(2 * MOST + 100)]
+        time.sleep(0.5)
+        closed = sum(map(is_closed, connections))
+        answered = early.post("/predict", json={"text": WORD}).status_code
+
+    assert (answered, 100 <= closed <= 100 + MOST) == (200, True)
+    wait_until(lambda: httpx.get(f"{service.url}/livez", trust_env=False).is_success)
+
+
+def is_closed(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
 
 
 def test_callers_who_do_not_read_cost_the_others_nothing(service, record_property):

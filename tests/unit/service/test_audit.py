@@ -11,7 +11,7 @@ import pytest
 
 from service import audit as module
 from service.audit import AUDIT_FILE, REFUSALS_FILE, AuditError, AuditLog, describe_wanted
-from service.requests import CURRENT, RequestContext
+from service.requests import CURRENT, Caller, RequestContext
 from service.schemas import ReloadRequest
 
 FORK = multiprocessing.get_context("fork")
@@ -20,7 +20,7 @@ FORK = multiprocessing.get_context("fork")
 @pytest.fixture(autouse=True)
 def request_context() -> Iterator[None]:
     """The request of an operator."""
-    token = CURRENT.set(RequestContext("mine", caller="operator"))
+    token = CURRENT.set(RequestContext("mine", caller=Caller("operator", frozenset())))
     yield
     CURRENT.reset(token)
 
@@ -61,7 +61,7 @@ def test_the_file_is_for_its_owner(tmp_path):
 @pytest.mark.parametrize("text", ["a\nb", '"}\n{"caller": "root"', "\u2028", "\ud800", "\0", "x" * 100_000])
 def test_a_caller_writes_no_line_of_its_own(tmp_path, text):
     """Whatever is in a name or a source, one entry is one line of bounded length."""
-    CURRENT.set(RequestContext("mine", caller=text))
+    CURRENT.set(RequestContext("mine", caller=Caller(text, frozenset())))
     AuditLog(tmp_path).record(text, "refused", source=describe_wanted(ReloadRequest.model_construct(folder=text)))
 
     assert len((tmp_path / AUDIT_FILE).read_bytes().splitlines()) == 1
@@ -70,7 +70,7 @@ def test_a_caller_writes_no_line_of_its_own(tmp_path, text):
 
 
 def write_many(folder: Path, name: str, count: int) -> None:
-    CURRENT.set(RequestContext(name, caller=name))
+    CURRENT.set(RequestContext(name, caller=Caller(name, frozenset())))
     log = AuditLog(folder, max_bytes=400_000)
     for number in range(count):
         log.record("POST /reload", "refused", number=number)
