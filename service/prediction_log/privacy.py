@@ -29,6 +29,7 @@ UNREACHED = (
     "backups and dumps of the database, and the spools of other services that ship to it (run this there, too)",
     "replicas and archived logs (WAL) of PostgreSQL, and pages of its tables until they are written over",
     "datasets, MLflow artifacts and models that were made from exported rows",
+    "audit.jsonl and refusals.jsonl of the state folder, which keep ids of requests and names of keys, and no texts",
     "what was exported before, access logs of proxies, and freed blocks of disks and snapshots of volumes",
 )
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

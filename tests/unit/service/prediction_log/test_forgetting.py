@@ -252,7 +252,9 @@ def test_forget_removes_and_writes_it_down_without_a_text(bench, run, tmp_path):
     assert result.stdout.splitlines()[0] == (
         f"removed 0 rows, 1 waiting and 0 rejected entries in sqlite:///{bench.database} and {bench.folder}."
     )
-    assert [line for line in result.stdout.splitlines() if "backups" in line and "spools of other services" in line]
+    told = "".join(line for line in result.stdout.splitlines() if line.startswith("- "))
+    copies = ("backups", "spools of other services", "WAL", "MLflow", "audit.jsonl", "exported before", "proxies")
+    assert [copy for copy in copies if copy not in told] == []
     (entry,) = read_ledger(tmp_path)
     assert (entry.details, entry.reason) == ({"database": {}, "spool": {"prediction": 1}, "rejected": {}}, "he asked")
     assert "marmalade" not in f"{result.stdout}{(tmp_path / 'ledger.jsonl').read_text()}"
