@@ -27,8 +27,8 @@ from bentoml.exceptions import BentoMLException, CloudRESTApiClientError, NotFou
 from deploy.production import Production, find_production
 from deploy.refusals import say_in_one_sentence
 from sentiment.errors import ConfigError, DeployError
+from sentiment.hosts import is_loopback
 from sentiment.state import CHECKOUT, DATABASE_VARIABLE
-from service.access import is_loopback
 
 CONFIG = CHECKOUT / "deploy" / "bentocloud.yaml"
 KEYS_VARIABLE = "SENTIMENT_API_KEYS"

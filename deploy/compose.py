@@ -16,6 +16,7 @@ from sentiment.errors import DeployError
 
 FILE = Path(__file__).with_name("compose.yaml")
 PROFILES = ("front", "metrics", "mlflow")
+MIGRATION = "migration"  # a service, and the profile that has nothing else
 PROJECT_LABEL, SERVICE_LABEL = "com.docker.compose.project", "com.docker.compose.service"
 RUNNING, HEALTHY = "running", "healthy"
 

@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from limits import parse
 
+from sentiment.hosts import is_loopback
 from service.keys import KeyRing, Scope, find_key
 from service.rates import RateCounter
 from service.refusals import Refusal
@@ -115,15 +115,6 @@ def is_from_here(client: str, headers: Mapping[bytes, bytes]) -> bool:
         and headers.get(b"sec-fetch-site", SAME_ORIGIN) in (SAME_ORIGIN, b"none")
         and origin.partition(b"//")[2] == host
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address can be reached from this machine alone; a name other than localhost cannot be said."""
-    try:
-        address = ip_address(host)
-        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def say_exposed(host: str) -> str:

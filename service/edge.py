@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from sentiment.hosts import is_loopback
 from sentiment.texts import normalise_text
-from service.access import is_loopback, open_access, say_exposed
+from service.access import open_access, say_exposed
 from service.metrics import Metrics
 from service.refusals import OVERLOADED, Refusal, RefusedError
 from service.requests import CURRENT, REQUEST_ID_HEADER, RequestContext, choose_request_id

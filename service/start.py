@@ -9,8 +9,9 @@ from contextlib import closing
 import click
 from bentoml.exceptions import BentoMLException
 
+from sentiment.hosts import is_loopback
 from sentiment.state import CHECKOUT
-from service.access import is_loopback, open_access, say_exposed
+from service.access import open_access, say_exposed
 from service.checking import check_settings
 from service.model import find_model_tag
 

@@ -15,11 +15,13 @@ import httpx
 import psutil
 
 from sentiment.errors import ServiceError
+from sentiment.hosts import is_loopback
 from sentiment.promotion import Move
 from sentiment.state import locate_state
 
 SERVICES_VARIABLE = "SENTIMENT_SERVICES"
 KEY_VARIABLE = "SENTIMENT_SERVICES_KEY_FILE"
+PLAIN_VARIABLE = "SENTIMENT_SERVICES_PLAIN_HTTP"
 SWITCH_SECONDS = 25.0
 PAUSE_SECONDS = 0.2
 BUSY = (httpx.codes.CONFLICT, httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
@@ -40,9 +42,28 @@ def choose_services(urls: Sequence[str]) -> list[str]:
 
 
 def check_services(urls: Sequence[str], key_file: str) -> None:
-    """Raise ServiceError before anything is moved when an address or the key file is none."""
-    choose_services(urls)
-    read_key(key_file)
+    """Raise ServiceError before anything is moved when an address or the key file is none, or one may not have it."""
+    key = read_key(key_file)
+    for url in choose_services(urls):
+        require_tls(url, key)
+
+
+def require_tls(url: str, key: str) -> None:
+    """Raise ServiceError when a key would go to another machine in the clear, unless the user says that it may."""
+    parts = urlsplit(url)
+    may = parts.scheme == "https" or is_loopback(parts.hostname or "") or os.environ.get(PLAIN_VARIABLE) == "true"
+    if key and not may:
+        raise ServiceError(
+            f"the key would go to {url} in the clear; wanted https://, or, where the network is yours alone,"
+            f" {PLAIN_VARIABLE}=true."
+        )
+
+
+def open_client(url: str, key: str, timeout: float) -> httpx.Client:
+    """Return a client of a service that presents a key and follows no redirect. Raises as `require_tls`."""
+    require_tls(url, key)
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False, follow_redirects=False)
 
 
 def find_services(serving: Path) -> list[str]:
@@ -97,9 +118,8 @@ def switch_services(move: Move, urls: Sequence[str], key: str) -> None:
 def _switch(url: str, key: str, move: Move) -> str:
     """Return what is wrong with one service in the end, or nothing."""
     started = time.monotonic()
-    headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
-        with httpx.Client(base_url=url, headers=headers, timeout=SWITCH_SECONDS, trust_env=False) as client:
+        with open_client(url, key, SWITCH_SECONDS) as client:
             if refusal := _reload(client, move, started + SWITCH_SECONDS):
                 return f"{url} does not take it: {refusal}; {_say_served(client)}"
             if late := _await_workers(client, move.digest, started + SWITCH_SECONDS):

@@ -104,6 +104,13 @@ class Stack:
         except DeployError:
             return set()
 
+    def read(self, name: str) -> str:
+        return (self.folder / name).read_text()
+
+    def execute(self, *command: str) -> str:
+        """Return what a command in the container of PostgreSQL prints."""
+        return self.compose.engine.run("exec", self.compose.find_container("postgres").id, *command)
+
     def wait_for_rows(self, wanted: set[str]) -> None:
         wait_until(lambda: wanted <= self.read_rows(), lambda: f"{len(wanted - self.read_rows())} rows are missing", 60)
 
@@ -166,9 +173,31 @@ def test_the_database_is_private(stack):
     """Nothing of it is published, and its network leads nowhere else."""
     assert not any(stack.inspect("postgres")["HostConfig"]["PortBindings"].values())
     engine = stack.compose.engine
-    network = json.loads(engine.run("network", "inspect", f"{stack.project}_database"))[0]
-    assert network.get("internal", network.get("Internal")) is True
-    assert list(stack.inspect("postgres")["NetworkSettings"]["Networks"]) == [f"{stack.project}_database"]
+    networks = sorted(stack.inspect("postgres")["NetworkSettings"]["Networks"])
+    assert networks == [f"{stack.project}_database", f"{stack.project}_mlflow_database"]
+    for name in networks:
+        network = json.loads(engine.run("network", "inspect", name))[0]
+        assert network.get("internal", network.get("Internal")) is True
+
+
+@pytest.mark.parametrize(
+    ("database", "statement"),
+    [
+        ("sentigate", "CREATE TABLE public.mine (id int)"),
+        ("sentigate", "CREATE SCHEMA mine"),
+        ("sentigate", "CREATE TEMP TABLE mine (id int)"),
+        ("sentigate", "ALTER TABLE predictions ADD COLUMN mine int"),
+        ("sentigate", "UPDATE alembic_version SET version_num = 'x'"),
+        ("sentigate", "DROP TABLE feedback"),
+        ("mlflow", "SELECT 1"),
+    ],
+)
+def test_the_role_of_the_service_writes_rows_and_nothing_else(stack, database, statement):
+    """It may neither change its schema nor look into another database."""
+    url = (stack.folder / "database_url").read_text().replace("@postgres:", "@127.0.0.1:")
+    url = url.replace("/sentigate?", f"/{database}?")
+    with pytest.raises(DeployError, match=r"(?i)permission denied|must be owner|CONNECT privilege"):
+        stack.execute("psql", "--no-psqlrc", "--set=VERBOSITY=terse", url, "-c", statement)
 
 
 def test_no_secret_is_in_what_the_engine_shows(stack):
@@ -290,8 +319,11 @@ def test_mlflow_keeps_its_registry_in_postgresql(stack):
     """A version that a client registers is there after the server came back, and its files, too."""
     stack.up("mlflow")
     url = f"http://127.0.0.1:{stack.ports['MLFLOW_PORT']}"
+    login = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": stack.read("mlflow_admin_password")}
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": url, **login}
+    assert httpx.get(f"{url}/api/2.0/mlflow/experiments/get?experiment_id=0", trust_env=False).status_code == 401
     command = [sys.executable, "-c", REGISTER, url, str(stack.folder / "tls_certificate")]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "MLFLOW_TRACKING_URI": url})
+    subprocess.run(command, check=True, capture_output=True, env=environment)
     os.kill(stack.inspect("mlflow")["State"]["Pid"], signal.SIGKILL)
     wait_until(lambda: _answers(f"{url}/health"), seconds=60)
     done = subprocess.run(
@@ -299,7 +331,7 @@ def test_mlflow_keeps_its_registry_in_postgresql(stack):
         check=True,
         capture_output=True,
         text=True,
-        env={**os.environ, "MLFLOW_TRACKING_URI": url},
+        env=environment,
     )
     assert done.stdout.strip() == (stack.folder / "tls_certificate").read_text().strip()
 

@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from sentiment.errors import ConfigError
-from service.access import Access, is_loopback, open_access, read_presented, say_exposed
+from sentiment.hosts import is_loopback
+from service.access import Access, open_access, read_presented, say_exposed
 from service.keys import KeyRing, Scope, make_key, write_key
 from service.settings import ServiceSettings
 
