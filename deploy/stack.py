@@ -138,7 +138,7 @@ def say_addresses(services: Sequence[Service]) -> None:
         if service.name in PAGES:
             scheme, what = PAGES[service.name]
             host, port = service.ports[-1]
-            click.echo(f"{scheme}://{'localhost' if host in {'0.0.0.0', '127.0.0.1'} else host}:{port}/  {what}")  # noqa: S104
+            click.echo(f"{scheme}://{'localhost' if host in {'0.0.0.0', '127.0.0.1'} else host}:{port}/  {what}")  # noqa: S104 - said, not bound
     click.echo(f"the key of the operator is in {find_secrets() / OPERATOR_KEY}")
 
 

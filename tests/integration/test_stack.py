@@ -16,6 +16,7 @@ import yaml
 
 from deploy.compose import FILE, Compose, find_compose
 from deploy.engines import Engine
+from deploy.image import BASE_TAG
 from deploy.stack_secrets import OPERATOR_KEY
 from sentiment.errors import DeployError
 from sentiment.state import CHECKOUT
@@ -66,7 +67,7 @@ class Stack:
     def environment(self) -> dict[str, str]:
         ports = {name: str(port) for name, port in self.ports.items()}
         own = {"SENTIGATE_SECRETS": str(self.folder), "SENTIGATE_IMAGE": self.image, "SENTIMENT_WORKERS": "1"}
-        return {**os.environ, **ports, **own}
+        return {**os.environ, "BASE_IMAGE": BASE_TAG, **ports, **own}
 
     @property
     def compose(self) -> Compose:
