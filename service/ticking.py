@@ -42,7 +42,7 @@ class Ticker:
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                 if not self._failing:
                     # Not any error itself: it may hold what a user wrote.
-                    said = error if isinstance(error, DatabaseError) else type(error).__name__
+                    said = str(error).rstrip(".") if isinstance(error, DatabaseError) else type(error).__name__
                     logger.warning("%s failed (%s); tried again", self._what, said)
                 self._failing = True
             else:
