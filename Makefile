@@ -69,9 +69,10 @@ setup: .venv/.ready ## Make .venv and the state folder of this checkout; safe to
 
 INSTALL = .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --requirement
 
-.venv/.ready: requirements.lock requirements.cuda.lock
+.venv/.ready: requirements.lock requirements.cpu.lock requirements.cuda.lock
 	@test -x $(PY) || $(PYTHON) -m venv .venv || { echo "make setup needs Python 3.11 with venv; name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "installing the packages of requirements.lock into .venv, about 3 minutes"
+	@$(INSTALL) requirements.cpu.lock 2>/dev/null || true
 	@$(INSTALL) requirements.lock
 	@! .venv/bin/pip show torch | grep '^Requires:.*cuda' >/dev/null || $(INSTALL) requirements.cuda.lock
 	@touch $@

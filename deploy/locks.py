@@ -1,7 +1,7 @@
 """`python -m deploy.locks`: what is installed, each package in one version with the digests of its wheels.
 
-`requirements.lock` is for a checkout, `requirements.cuda.lock` for what torch of PyPI wants beside it. The images, and
-the jobs of CI that hold credentials, have smaller ones of the same versions.
+`requirements.lock` is for a checkout, after `requirements.cpu.lock` where a torch without CUDA can be had, before
+`requirements.cuda.lock` where it is PyPI's. Images, and jobs of CI with credentials, have smaller ones.
 """
 
 import re
@@ -18,7 +18,9 @@ from deploy.refusals import say_in_one_sentence
 from sentiment.errors import DeployError
 from sentiment.state import CHECKOUT
 
-CHECKOUT_LOCK, CUDA_LOCK = CHECKOUT / "requirements.lock", CHECKOUT / "requirements.cuda.lock"
+CHECKOUT_LOCK, CPU_LOCK, CUDA_LOCK = (
+    CHECKOUT / f"{name}.lock" for name in ("requirements", "requirements.cpu", "requirements.cuda")
+)
 # PyTorch keeps wheels that want no CUDA in an index of its own: their digests, for x86-64 and aarch64.
 TORCH_CPU = {
     "2.13.0": (
@@ -48,9 +50,13 @@ def compile_lock(source: str, constraints: Iterable[Path], left_out: Iterable[st
     return str(done.stdout)
 
 
-def split_lock(text: str) -> tuple[str, str]:
-    """Return what every checkout installs, and what it does where torch is PyPI's."""
+def split_lock(text: str) -> tuple[str, str, str]:
+    """Return what every checkout installs, the torch that it takes before where that can be had, and what PyPI's wants.
+
+    By itself pip would take PyPI's: a file of a folder has no digest that it could prefer.
+    """
     ours: list[str] = []
+    cpu: list[str] = []
     cuda: list[str] = []
     for package in re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]:
         pin, hashes = package.split(" \\\n", 1)
@@ -58,10 +64,11 @@ def split_lock(text: str) -> tuple[str, str]:
         marker = " ; platform_machine == 'x86_64'" if name in X86_ALONE else ""
         if name == "torch" and version not in TORCH_CPU:
             raise DeployError(f"torch {version} is new: add the digests of its wheels without CUDA to TORCH_CPU.")
-        more = TORCH_CPU[version] if name == "torch" else ()
-        added = "".join(f"    --hash=sha256:{digest} \\\n" for digest in more)
-        (cuda if CUDA.fullmatch(name) else ours).append(f"{pin}{marker} \\\n{added}{hashes}")
-    return "".join(ours), "".join(cuda)
+        more = [f"    --hash=sha256:{digest}" for digest in TORCH_CPU[version]] if name == "torch" else []
+        if more:
+            cpu = [" \\\n".join([f"{pin}+cpu", *more]) + "\n"]
+        (cuda if CUDA.fullmatch(name) else ours).append(" \\\n".join([f"{pin}{marker}", *more, hashes]))
+    return "".join(ours), "".join(cpu), "".join(cuda)
 
 
 @click.command()
@@ -74,9 +81,10 @@ def main(upgrade: bool) -> None:
         wanted.write("\n".join([*described["project"]["dependencies"], *described["dependency-groups"]["dev"]]))
         wanted.flush()
         kept = () if upgrade else (CHECKOUT_LOCK, CUDA_LOCK)
-        ours, cuda = split_lock(compile_lock(wanted.name, kept, ["pip"]))
+        ours, cpu, cuda = split_lock(compile_lock(wanted.name, kept, ["pip"]))
     head = "# Made by 'make lock' from {}.\n"
     CHECKOUT_LOCK.write_text(head.format("pyproject.toml") + ours, encoding="utf-8")
+    CPU_LOCK.write_text(head.format("pyproject.toml: the torch without CUDA, of PyTorch's index") + cpu)
     CUDA_LOCK.write_text(head.format("pyproject.toml: what torch of PyPI wants beside requirements.lock") + cuda)
     for name, left_out in SMALLER.items():
         lock = head.format(f"{name}.txt") + compile_lock(f"{name}.txt", [CHECKOUT_LOCK], left_out)

@@ -124,6 +124,8 @@ def _switch(url: str, key: str, move: Move) -> str:
                 return f"{url} does not take it: {refusal}; {_say_served(client)}"
             if late := _await_workers(client, move.digest, started + SWITCH_SECONDS):
                 return f"{url} is late: {late}"
+    except ServiceError as error:
+        return str(error).rstrip(".")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return f"{url} cannot be reached ({error or type(error).__name__}); what it answers from is not known"
     logger.info("%s answers from %s in every worker, after %.1f s", url, move.name, time.monotonic() - started)

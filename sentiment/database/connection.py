@@ -166,7 +166,7 @@ def _check_server(_dialect: Any, _record: Any, _arguments: Any, options: dict[st
 
 def _find_authorities() -> str:
     """Return the file of authorities that libpq is told of, else this machine's, else that of certifi."""
-    own = Path("~/.postgresql/root.crt").expanduser()
+    own = Path(os.environ.get("HOME", "/"), ".postgresql", "root.crt")
     named = os.environ.get("PGSSLROOTCERT") or (str(own) if own.exists() else "")
     return named.removeprefix("system") or ssl.get_default_verify_paths().cafile or certifi.where()
 

@@ -65,8 +65,20 @@ def test_the_authorities_of_this_machine_are_those_of_python(server, monkeypatch
     assert is_encrypted(server.name_url("postgres", **root))
 
 
-def test_an_authority_that_libpq_is_told_of_counts(server, monkeypatch):
-    monkeypatch.setenv("PGSSLROOTCERT", str(server.certificate))
+@pytest.mark.parametrize("place", ["PGSSLROOTCERT", "HOME"])
+def test_an_authority_that_libpq_is_told_of_counts(server, monkeypatch, tmp_path, place):
+    """By a variable, or in the folder of the user."""
+    known = tmp_path / ".postgresql" / "root.crt"
+    known.parent.mkdir()
+    known.write_bytes(server.certificate.read_bytes())
+    monkeypatch.setenv(place, str(known if place == "PGSSLROOTCERT" else tmp_path))
+    assert is_encrypted(server.name_url("postgres"))
+
+
+def test_a_user_without_a_home_has_the_authorities_of_this_machine(server, monkeypatch):
+    """As in a container that runs as a user whom nobody made."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setenv("SSL_CERT_FILE", str(server.certificate))
     assert is_encrypted(server.name_url("postgres"))
 
 

@@ -209,6 +209,23 @@ def test_no_secret_is_in_what_the_engine_shows(stack):
         assert not [value for value in values if value in shown]
 
 
+def test_a_stack_from_before_gets_an_owner_and_keeps_its_rows(stack):
+    """Its service owned all there was; the next `up` takes that away, and the log goes on."""
+    kept = stack.predict()
+    stack.wait_for_rows({kept})
+    ask = ("psql", "--username=postgres", "--dbname=sentigate", "-Atc")
+    stack.execute(*ask, "REASSIGN OWNED BY sentigate_owner TO sentigate")
+    stack.execute(*ask, "DROP OWNED BY sentigate_owner")
+    stack.execute(*ask, "DROP ROLE sentigate_owner")
+    for name in ("sentigate_owner_password", "owner_url"):
+        (stack.folder / name).unlink()
+    stack.up()
+    owners = stack.execute(*ask, "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'").split()
+    assert owners == ["sentigate_owner"]
+    assert kept in stack.read_rows()
+    stack.wait_for_rows({stack.predict()})
+
+
 def test_a_database_that_is_killed_costs_no_answer_and_no_row(stack):
     """It is killed while callers ask; they are all answered, it comes back by itself, and every row is there."""
     asked = {stack.predict() for _ in range(20)}

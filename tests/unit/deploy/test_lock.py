@@ -13,7 +13,7 @@ from sentiment.state import CHECKOUT
 
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 LOCKS = (
-    *("requirements.lock", "requirements.cuda.lock"),
+    *("requirements.lock", "requirements.cpu.lock", "requirements.cuda.lock"),
     *("service/requirements.lock", "deploy/requirements.lock", "deploy/mlflow/requirements.lock"),
 )
 INSTALLERS = (
@@ -55,7 +55,7 @@ def test_every_package_has_hashes(name):
     assert [package for package in packages if not HASH.search(package)] == []
 
 
-@pytest.mark.parametrize("name", [*LOCKS[2:]])
+@pytest.mark.parametrize("name", LOCKS[3:])
 def test_a_smaller_lock_has_the_versions_of_the_checkout(name):
     """One version of a package is looked at, tested and scanned."""
     ours = read_pins("requirements.lock")
@@ -75,12 +75,14 @@ def test_torch_is_taken_from_each_place_that_has_it():
 
 def test_a_lock_is_split_by_what_wants_cuda_and_what_is_for_one_processor():
     text = "".join(f"{pin} \\\n    --hash=sha256:{'0' * 64}\n" for pin in PINS)
-    ours, cuda = split_lock(text)
+    ours, cpu, cuda = split_lock(text)
     assert re.findall("^[a-z].*", ours, re.MULTILINE) == [
         "nvidia-ml-py==1 \\",
         "tbb==1 ; platform_machine == 'x86_64' \\",
         "torch==2.13.0 \\",
     ]
+    assert re.findall("^torch.*", cpu, re.MULTILINE) == ["torch==2.13.0+cpu \\"]
+    assert [digest for digest in TORCH_CPU["2.13.0"] if digest not in cpu] == []
     assert ours.count("--hash=") == 3 + len(TORCH_CPU["2.13.0"])
     assert re.findall("^[a-z][^=]*", cuda, re.MULTILINE) == ["cuda-toolkit", "nvidia-cublas", "triton"]
 

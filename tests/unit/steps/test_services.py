@@ -243,6 +243,15 @@ def test_a_key_goes_to_another_machine_in_the_clear_only_when_told(tmp_path, mon
     require_tls(url, KEY)
 
 
+def test_one_that_may_not_have_the_key_keeps_no_other_from_being_told(stands):
+    """The model has moved by then: each service that can be told is, and the sentence says what is left to do."""
+    stands.append(Stand(key=KEY))
+    said = refuse("http://10.0.0.7:3000", stands[0].url, key=KEY)
+    assert said.startswith("version 7 is in production, but the key would go to http://10.0.0.7:3000 in the clear")
+    assert said.endswith("Tell it again: make promote VERSION=7")
+    assert stands[0].digest == NEW
+
+
 @pytest.mark.parametrize("url", ["https://10.0.0.7", "http://127.0.0.1:1", "http://[::1]:1", "http://localhost"])
 def test_a_key_goes_by_tls_and_to_this_machine(url):
     require_tls(url, KEY)
