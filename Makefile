@@ -17,6 +17,7 @@ DATASETS ?= bundled
 ROWS ?= holdout
 SAMPLE ?= 0
 
+ROLE ?=
 VERSION ?=
 FORCE ?=
 REASON ?=
@@ -43,6 +44,7 @@ REPO ?=
 LICENSE ?=
 PUBLIC ?=
 PREVIEW ?=
+UPGRADE ?=
 
 TEXT ?=
 TEXT_FILE ?=
@@ -59,7 +61,7 @@ ON_HUB = '$(REPO)' $(if $(LICENSE),--license '$(LICENSE)') $(if $(PUBLIC),--publ
 .PHONY: help setup demo train evaluate serve test check fix lock clean
 .PHONY: promote approve reject canary rollback ledger seal-ledger rotate-signing-key
 .PHONY: forget export
-.PHONY: image sbom audit push smoke
+.PHONY: migrate image sbom audit push smoke
 .PHONY: up down stack-secrets backup restore
 .PHONY: kubernetes deploy-kubernetes undo-kubernetes deploy-aws destroy-aws
 .PHONY: deploy-bentocloud destroy-bentocloud deploy-huggingface undeploy-huggingface deploy-space undeploy-space
@@ -74,10 +76,14 @@ setup: .venv/.ready ## Make .venv and the state folder of this checkout; safe to
 .sentigate/.ready: .venv/.ready pipelines/setup.py sentiment/state.py
 	@$(MAKE) --no-print-directory setup
 
-.venv/.ready: requirements.lock
+INSTALL = .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --requirement
+
+.venv/.ready: requirements.lock requirements.cpu.lock requirements.cuda.lock
 	@test -x $(PY) || $(PYTHON) -m venv .venv || { echo "make setup needs Python 3.11 with venv; name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "installing the packages of requirements.lock into .venv, about 3 minutes"
-	@.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(INSTALL) requirements.cpu.lock 2>/dev/null || true
+	@$(INSTALL) requirements.lock
+	@! .venv/bin/pip show torch | grep '^Requires:.*cuda' >/dev/null || $(INSTALL) requirements.cuda.lock
 	@touch $@
 
 demo: .sentigate/.ready ## Train, gate, build, serve and ask on the bundled comments
@@ -133,6 +139,9 @@ forget: .sentigate/.ready ## Remove one person's rows from the log; TEXT="..." T
 
 export: .sentigate/.ready ## Write one person's rows of the log; as for forget, OUT=file FORMAT=csv
 	@$(PY) -m service.prediction_log.privacy export $(OF_PERSON) $(if $(value OUT),--out "$$FORGET_OUT") $(if $(FORMAT),--format '$(FORMAT)')
+
+migrate: .venv/.ready ## Bring the database of DATABASE_URL to the newest schema; ROLE=name of the service's role, which may use it
+	@$(PY) -m sentiment.database $(if $(ROLE),--role '$(ROLE)')
 
 image: .sentigate/.ready ## Build the container image; VERSION=3 BACKEND=podman BASE=python:3.11-slim-bookworm NAME=sentigate, each optional
 	@$(PY) -m deploy.image --backend '$(BACKEND)' --name '$(NAME)' $(if $(VERSION),--version '$(VERSION)') $(if $(BASE),--base '$(BASE)')
@@ -214,14 +223,8 @@ fix: .sentigate/.ready ## Format and mend what lint can mend
 	@.venv/bin/ruff check --fix --quiet .
 	@.venv/bin/ruff format --quiet .
 
-lock: ## Resolve pyproject.toml anew into requirements.lock, and what the images have of it into their own
-	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	@.venv-lock/bin/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); print(*p['project']['dependencies'], *p['dependency-groups']['dev'], sep='\n')" > .venv-lock/wanted.txt
-	@.venv-lock/bin/pip install --quiet --requirement .venv-lock/wanted.txt
-	@{ echo "# Made by 'make lock' from pyproject.toml."; .venv-lock/bin/pip freeze | sed -E -e 's/^(torch==[0-9.]+)\+cpu$$/\1/' -e "s/^((daal|scikit-learn-intelex|tbb|tcmlib)==.*)/\1; platform_machine == 'x86_64'/"; } > requirements.lock
-	@{ echo "# Made by 'make lock' from service/requirements.txt, for images on x86-64 and aarch64; hf-xet is for downloads alone."; .venv-lock/bin/uv pip compile --quiet service/requirements.txt --constraints requirements.lock --no-emit-package hf-xet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --only-binary :all: --generate-hashes --no-annotate --no-header; } > service/requirements.lock
-	@{ echo "# Made by 'make lock' from deploy/mlflow/requirements.txt, for the MLflow server's image."; .venv-lock/bin/uv pip compile --quiet deploy/mlflow/requirements.txt --constraints requirements.lock --python-version 3.11 --python-platform x86_64-manylinux_2_28 --only-binary :all: --generate-hashes --no-annotate --no-header; } > deploy/mlflow/requirements.lock
-	@rm -rf .venv-lock
+lock: .venv/.ready ## Write the locks anew from pyproject.toml, with the versions they have; UPGRADE=1 takes newer ones
+	@$(PY) -m deploy.locks $(if $(UPGRADE),--upgrade)
 
 clean: ## Remove the state of this checkout: models, runs, registry, ledger
 	@rm -rf .sentigate .zen .mypy_cache .ruff_cache .pytest_cache

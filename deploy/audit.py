@@ -1,4 +1,4 @@
-"""`python -m deploy.audit`: known vulnerabilities of the packages in the image, by pip-audit."""
+"""`python -m deploy.audit`: known vulnerabilities of the packages of images and deployment jobs, by pip-audit."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from deploy.refusals import say_in_one_sentence
 from sentiment.errors import DeployError
 from sentiment.state import CHECKOUT
 
-LOCK = CHECKOUT / "service" / "requirements.lock"
+LOCKS = [CHECKOUT / folder / "requirements.lock" for folder in ("service", "deploy/mlflow", "deploy")]
 SERVICES = ("pypi", "osv")
 
 
@@ -43,9 +43,10 @@ def read_report(report: dict[str, Any]) -> Audit:
     return Audit(len(packages), tuple(findings))
 
 
-def audit_lock(service: str) -> Audit:
-    """Look up each package of the lock. Raises DeployError when the database cannot be reached."""
-    command = [sys.executable, "-m", "pip_audit", "--requirement", str(LOCK), "--require-hashes", "--disable-pip"]
+def audit_locks(service: str) -> Audit:
+    """Look up each package of the locks. Raises DeployError when the database cannot be reached."""
+    command = [sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip"]
+    command += [part for lock in LOCKS for part in ("--requirement", str(lock))]
     command += ["--format", "json", "--progress-spinner", "off", "--vulnerability-service", service]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
@@ -58,14 +59,14 @@ def audit_lock(service: str) -> Audit:
 @click.option("--service", type=click.Choice(SERVICES), default="pypi", show_default=True, help="Database to ask.")
 @say_in_one_sentence
 def main(service: str) -> None:
-    """Look the packages of the image up among known vulnerabilities; end with 1 when there is one, or no answer."""
-    audit = audit_lock(service)
+    """Look the packages of the images up among known vulnerabilities; end with 1 when there is one, or no answer."""
+    audit = audit_locks(service)
     for finding in audit.findings:
         click.echo(finding)
     if audit.findings:
         raise click.ClickException(
-            f"{len(audit.findings)} known vulnerabilities in {audit.packages} packages; raise the versions in"
-            " service/requirements.txt, and run `make lock`."
+            f"{len(audit.findings)} known vulnerabilities in {audit.packages} packages; raise the versions with"
+            " `make lock UPGRADE=1`."
         )
     click.echo(f"no known vulnerability in {audit.packages} packages")
 

@@ -26,8 +26,8 @@ from bentoml.exceptions import BentoMLException, CloudRESTApiClientError, NotFou
 
 from deploy.production import Production, find_production
 from deploy.refusals import say_in_one_sentence
-from sentiment.addresses import is_loopback
 from sentiment.errors import ConfigError, DeployError
+from sentiment.hosts import is_loopback
 from sentiment.state import CHECKOUT, DATABASE_VARIABLE
 
 CONFIG = CHECKOUT / "deploy" / "bentocloud.yaml"

@@ -16,6 +16,7 @@ from sentiment.errors import DeployError
 
 FILE = Path(__file__).with_name("compose.yaml")
 PROFILES = ("front", "metrics", "mlflow")
+MIGRATION = "migration"  # a service, and the profile that has nothing else
 PROJECT_LABEL, SERVICE_LABEL = "com.docker.compose.project", "com.docker.compose.service"
 RUNNING, HEALTHY = "running", "healthy"
 
@@ -124,7 +125,7 @@ def find_compose(project: str, files: Sequence[Path] = (FILE,)) -> Compose:
     """Return the compose command of the engine that works here. Raises DeployError with what to install."""
     engine = find_engine(among=("docker", "podman"))
     if engine.name == "docker":
-        probe = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)  # noqa: S607
+        probe = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)  # noqa: S607 - as PATH has it
         if probe.returncode:
             raise DeployError("Docker works here, but `docker compose` does not; install its compose plugin.")
         return Compose(engine, ("docker", "compose"), project, tuple(files))
@@ -150,6 +151,6 @@ def _describe(name: str, entry: dict[str, Any], files: dict[str, Path]) -> Servi
 def _read_port(port: str | dict[str, Any]) -> tuple[str, int]:
     """Return address and port on this machine; docker spells a port out, podman-compose leaves it as it is written."""
     if isinstance(port, dict):
-        return port.get("host_ip") or "0.0.0.0", int(port["published"])  # noqa: S104
+        return port.get("host_ip") or "0.0.0.0", int(port["published"])  # noqa: S104 - read, not bound
     *address, published, _ = port.split(":")
-    return ":".join(address) or "0.0.0.0", int(published)  # noqa: S104
+    return ":".join(address) or "0.0.0.0", int(published)  # noqa: S104 - read, not bound

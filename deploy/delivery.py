@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from deploy.attestations import MAKERS_OF_IMAGES, require_attestation
 from deploy.refusals import say_in_one_sentence
 from deploy.registry import add_tag, find_digest
 from sentiment.errors import DeployError, say_unknown
@@ -24,17 +25,19 @@ BEFORE = "-before"
 
 @dataclass(frozen=True)
 class Delivery:
-    """Where an image goes: the script of the target, the environment, and how it is asked there."""
+    """Where an image goes: the script of the target, the environment, how it is asked, and whose release it is."""
 
     script: Path
     environment: str
     asking: Sequence[str]
+    attested_by: str = ""
 
     def deliver(self, image: str, model: Sequence[str] = ()) -> None:
         """Bring an image, named by digest, into the environment; what ran before comes back where it is not sound.
 
         Raises DeployError that says what runs now.
         """
+        self._require_release(image)
         repository = image.partition("@")[0]
         before = find_digest(f"{repository}:{self.environment}")
         try:
@@ -45,6 +48,10 @@ class Delivery:
         replaced = add_tag(image, self.environment)
         if replaced and replaced != image.partition("@")[2]:
             add_tag(f"{repository}@{replaced}", f"{self.environment}{BEFORE}")
+
+    def _require_release(self, image: str) -> None:
+        if self.attested_by:
+            require_attestation(image, self.attested_by, MAKERS_OF_IMAGES)
 
     def _apply(self, image: str) -> None:
         if subprocess.run([self.script, self.environment, image], cwd=CHECKOUT, check=False).returncode:
@@ -60,6 +67,7 @@ class Delivery:
         if before is None:
             return f"Nothing is known to have run in {self.environment} before; look there."
         try:
+            self._require_release(f"{repository}@{before}")
             self._apply(f"{repository}@{before}")
             self._ask()
         except DeployError as error:
@@ -94,6 +102,7 @@ def main() -> None:
 @click.option("--environment", required=True, help="Such as staging or production.")
 @click.option("--url", required=True, help="Where it answers.")
 @click.option("--key-file", default="", help="File with a key for the smoke test.")
+@click.option("--attested-by", default="", help="OWNER/NAME on GitHub, whose release must have made each image.")
 @click.option("--version", default="", help="Model version that must answer.")
 @click.option("--digest", default="", help="Digest of the model that must answer.")
 @click.argument("smoke", nargs=-1, type=click.UNPROCESSED)
@@ -104,13 +113,14 @@ def deliver(
     environment: str,
     url: str,
     key_file: str,
+    attested_by: str,
     version: str,
     digest: str,
     smoke: tuple[str, ...],
 ) -> None:
     """Bring IMAGE, a name by digest, into an environment and ask it; after -- more options of the smoke test."""
     asking = [url, "--key-file", key_file, *smoke]
-    delivery = Delivery(find_script(target), environment, asking)
+    delivery = Delivery(find_script(target), environment, asking, attested_by)
     delivery.deliver(image, ["--version", version, "--digest", digest])
     click.echo(f"{image} runs in {environment}")
 

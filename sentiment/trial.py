@@ -67,7 +67,7 @@ def run_bounded(
     """
     started = time.monotonic()
     command = [sys.executable, "-m", module, *options]
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: S603 - this Python on a module of ours, without a shell
         command,
         cwd=CHECKOUT,
         env={**environment, "PYTHONUTF8": "1"},

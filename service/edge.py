@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from sentiment.addresses import is_loopback
+from sentiment.hosts import is_loopback
 from sentiment.texts import normalise_text
 from service.access import Access, say_exposed
 from service.api.routes import Route, RouteTable

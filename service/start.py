@@ -9,7 +9,7 @@ from contextlib import closing
 import click
 from bentoml.exceptions import BentoMLException
 
-from sentiment.addresses import is_loopback
+from sentiment.hosts import is_loopback
 from sentiment.state import CHECKOUT
 from service.access import open_access, say_exposed
 from service.checking import check_settings
@@ -54,7 +54,7 @@ def main(host: str, port: int) -> None:
         f"serving {tag}; try it on {address}/, see how it does on {access.find_dashboard(address)}; Ctrl-C stops it"
     )
     command = [sys.executable, "-m", "bentoml", "serve", str(CHECKOUT), "--host", host, "--port", str(port)]
-    os.execv(sys.executable, command)  # noqa: S606
+    os.execv(sys.executable, command)  # noqa: S606 - this Python, no shell
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from sentiment.errors import DatabaseError
+
 LONGEST_PAUSE_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
@@ -39,8 +41,9 @@ class Ticker:
             except Exception as error:  # noqa: BLE001 - whatever it is, the next try may go well
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                 if not self._failing:
-                    # Not the error itself: it may hold what a user wrote.
-                    logger.warning("%s failed (%s); tried again", self._what, type(error).__name__)
+                    # Not any error itself: it may hold what a user wrote.
+                    said = str(error).rstrip(".") if isinstance(error, DatabaseError) else type(error).__name__
+                    logger.warning("%s failed (%s); tried again", self._what, said)
                 self._failing = True
             else:
                 if self._failing:

@@ -104,7 +104,7 @@ def find_revision() -> str:
 def ask_git(*question: str) -> str:
     """Return what git says of this checkout; empty without git, or where it has no answer."""
     try:
-        done = subprocess.run(["git", *question], cwd=CHECKOUT, capture_output=True, text=True, check=False)  # noqa: S607
+        done = subprocess.run(["git", *question], cwd=CHECKOUT, capture_output=True, text=True, check=False)  # noqa: S607 - as PATH has it
     except FileNotFoundError:
         return ""
     return done.stdout.strip()

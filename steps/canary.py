@@ -17,7 +17,7 @@ from sentiment.canary import CanaryRule, Figures, Verdict, judge_canary
 from sentiment.config import CanarySection
 from sentiment.database.canary import read_figures
 from sentiment.database.connection import open_database
-from sentiment.errors import CanaryError, SentimentError, ServiceError
+from sentiment.errors import CanaryError, DatabaseError, SentimentError, ServiceError
 from sentiment.state import locate_database
 from steps.canary_service import ANSWERS, FAILURES, CanaryService, choose_service
 from steps.materializers import RecordMaterializer
@@ -155,7 +155,7 @@ def watch(
             champion, canary = read()
         except ServiceError as error:
             trouble = str(error).rstrip(".")
-        except sa.exc.SQLAlchemyError as error:
+        except (sa.exc.SQLAlchemyError, DatabaseError) as error:
             trouble = f"the database does not answer ({type(error).__name__})"
         if seen.ended:
             verdict = Verdict("back out", (seen.ended,), ())

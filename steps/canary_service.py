@@ -8,7 +8,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from sentiment.errors import ServiceError
-from steps.services import authorize, choose_services, read_key
+from steps.services import choose_services, open_client, read_key
 
 START_SECONDS = 60.0
 FAILURES, ANSWERS = "sentigate_canary_failures_total", "sentigate_canary_answers_total"
@@ -22,7 +22,7 @@ class CanaryService:
 
     def __init__(self, url: str, key: str) -> None:
         self.url = url
-        self._client = httpx.Client(base_url=url, headers=authorize(url, key), timeout=START_SECONDS, trust_env=False)
+        self._client = open_client(url, key, START_SECONDS)
 
     def require_ready(self) -> str:
         """Return the version that answers. Raises ServiceError when a canary is on, or answers are not kept."""

@@ -14,14 +14,15 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
-from sentiment.addresses import is_loopback
 from sentiment.admin_token import read_admin_token
 from sentiment.errors import ServiceError
+from sentiment.hosts import is_loopback
 from sentiment.promotion import Move
 from sentiment.state import locate_state
 
 SERVICES_VARIABLE = "SENTIMENT_SERVICES"
 KEY_VARIABLE = "SENTIMENT_SERVICES_KEY_FILE"
+PLAIN_VARIABLE = "SENTIMENT_SERVICES_PLAIN_HTTP"
 SWITCH_SECONDS = 25.0
 PAUSE_SECONDS = 0.2
 BUSY = (httpx.codes.CONFLICT, httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
@@ -42,9 +43,33 @@ def choose_services(urls: Sequence[str]) -> list[str]:
 
 
 def check_services(urls: Sequence[str], key_file: str) -> None:
-    """Raise ServiceError before anything is moved when an address or the key file is none."""
-    choose_services(urls)
-    read_key(key_file)
+    """Raise ServiceError before anything is moved when an address or the key file is none, or one may not have it."""
+    key = read_key(key_file)
+    for url in choose_services(urls):
+        require_tls(url, key)
+
+
+def require_tls(url: str, key: str) -> None:
+    """Raise ServiceError when a key would go to another machine in the clear, unless the user says that it may."""
+    parts = urlsplit(url)
+    may = parts.scheme == "https" or is_loopback(parts.hostname or "") or os.environ.get(PLAIN_VARIABLE) == "true"
+    if key and not may:
+        raise ServiceError(
+            f"the key would go to {url} in the clear; wanted https://, or, where the network is yours alone,"
+            f" {PLAIN_VARIABLE}=true."
+        )
+
+
+def open_client(url: str, key: str, timeout: float) -> httpx.Client:
+    """Return a client of a service that presents a key and follows no redirect. Raises as `require_tls`.
+
+    Without a key it presents the token of this installation to a service on this machine.
+    """
+    require_tls(url, key)
+    if not key and is_loopback(urlsplit(url).hostname or ""):
+        key = read_admin_token(locate_state().admin_token)
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False, follow_redirects=False)
 
 
 def find_services(serving: Path) -> list[str]:
@@ -79,13 +104,6 @@ def read_key(key_file: str) -> str:
         raise ServiceError(f"the key file {name!r} cannot be read: {reason}; wanted one line with the key.") from error
 
 
-def authorize(url: str, key: str) -> dict[str, str]:
-    """Return the headers that present the key or, to a service on this machine, the token of this installation."""
-    if not key and is_loopback(urlsplit(url).hostname or ""):
-        key = read_admin_token(locate_state().admin_token)
-    return {"authorization": f"Bearer {key}"} if key else {}
-
-
 def switch_services(move: Move, urls: Sequence[str], key: str) -> None:
     """Return once every worker of every service answers from the model in production.
 
@@ -107,12 +125,13 @@ def _switch(url: str, key: str, move: Move) -> str:
     """Return what is wrong with one service in the end, or nothing."""
     started = time.monotonic()
     try:
-        headers = authorize(url, key)
-        with httpx.Client(base_url=url, headers=headers, timeout=SWITCH_SECONDS, trust_env=False) as client:
+        with open_client(url, key, SWITCH_SECONDS) as client:
             if refusal := _reload(client, move, started + SWITCH_SECONDS):
                 return f"{url} does not take it: {refusal}; {_say_served(client)}"
             if late := _await_workers(client, move.digest, started + SWITCH_SECONDS):
                 return f"{url} is late: {late}"
+    except ServiceError as error:
+        return str(error).rstrip(".")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return f"{url} cannot be reached ({error or type(error).__name__}); what it answers from is not known"
     logger.info("%s answers from %s in every worker, after %.1f s", url, move.name, time.monotonic() - started)

@@ -121,7 +121,7 @@ def _render(template: str, **values: object) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701  # Markdown, made of what this checkout measured
+        autoescape=False,  # noqa: S701 - Markdown, made of what this checkout measured
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

@@ -10,4 +10,4 @@ region=${region%.amazonaws.com}
 digest=${image##*@sha256:}
 aws ecr get-login-password --region "$region" | skopeo login --username AWS --password-stdin "$host"
 copied=$(.venv/bin/python -m deploy.registry mirror "$image" "$repository" "sha-${digest:0:12}")
-exec make --no-print-directory deploy-aws ENVIRONMENT="$environment" IMAGE="$copied" YES=1
+exec .venv/bin/python -m deploy.aws --environment "$environment" --yes deploy --image "$copied"

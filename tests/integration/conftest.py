@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from deploy.engines import Engine, find_engine
-from deploy.image import BASE_IMAGE
+from deploy.image import BASE_TAG
 from sentiment.errors import DeployError
 from sentiment.state import CHECKOUT
 from tests.integration.serving import TAG, make_store
@@ -27,7 +27,7 @@ def engine() -> Engine:
     """The engine that runs containers here, or a skip that says why there is none."""
     try:
         found = find_engine(among=("docker", "podman"))
-        found.fetch_image(BASE_IMAGE)
+        found.fetch_image(BASE_TAG)
     except DeployError as error:
         pytest.skip(str(error))
     return found
@@ -59,6 +59,7 @@ def image(engine: Engine, bento_store: dict[str, str]) -> str:
 def build_image(environment: dict[str, str], *options: str, check: bool = False) -> "subprocess.CompletedProcess[str]":
     """Return what `make image` did with these options."""
     command = [sys.executable, "-m", "deploy.image", *options]
+    environment = {"BASE_IMAGE": BASE_TAG, **environment}  # the stand-in of a machine without a registry has no digest
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, done.stderr
     return done

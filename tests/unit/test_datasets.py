@@ -1,6 +1,7 @@
 """Datasets by name and by file, where they are looked for, and what their digest notices."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -197,6 +198,13 @@ def test_a_dataset_with_a_file_missing_is_nowhere(tmp_path, monkeypatch):
     write(tmp_path / "train.csv", CSV)
     with pytest.raises(DatasetError, match=r"put train\.csv, test\.csv into a folder"):
         load_dataset(DatasetSource("made", (Path("train.csv"), Path("test.csv"))))
+
+
+def test_a_dataset_of_the_hub_is_one_commit():
+    """A name there may be other rows tomorrow."""
+    hubs = [source.hub for source in NAMED.values() if source.hub]
+    assert len(hubs) == 2
+    assert all(re.fullmatch("[0-9a-f]{40}", revision) for _, revision, _, _ in hubs)
 
 
 @pytest.mark.slow

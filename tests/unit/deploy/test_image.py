@@ -1,8 +1,11 @@
 """What is said of an image, without building one."""
 
+import re
+
 import pytest
 
-from deploy.image import BuiltBento, find_mistake, list_labels, read_source
+from deploy.image import BASE_IMAGE, BuiltBento, find_mistake, list_labels, read_source
+from sentiment.state import CHECKOUT
 
 BENTO = BuiltBento("3-7dfa72db3c90", "3-7dfa72db3c90", "7dfa72db3c90" + "0" * 52, "c" * 40)
 
@@ -59,3 +62,14 @@ def test_the_first_mistake_of_a_build_is_its_reason():
 def test_a_build_that_only_stops_has_its_last_words():
     """Something is said in any case."""
     assert find_mistake("one\nkilled\n") == "killed"
+
+
+@pytest.mark.parametrize(
+    "name", ["Dockerfile", "mlflow/Dockerfile", "huggingface/templates/Dockerfile", "compose.yaml"], ids=str
+)
+def test_every_base_is_the_one_by_its_digest(name):
+    """A tag is moved by whoever may push it."""
+    text = (CHECKOUT / "deploy" / name).read_text(encoding="utf-8")
+    bases = re.findall(r"^(?:ARG BASE_IMAGE=|FROM (?!\$)| +BASE_IMAGE: \$\{BASE_IMAGE:-)([^\s}]+)", text, re.MULTILINE)
+    assert bases == [BASE_IMAGE]
+    assert re.search("@sha256:[0-9a-f]{64}$", BASE_IMAGE)

@@ -36,14 +36,18 @@ Documents = list[dict[str, Any]]
         "production with a canary",
         "staging on disks, canary",
         "production on disks",
+        "production, canary, migrates",
+        "staging on disks, migrates",
     ],
 )
 def rendered(request, tmp_path_factory) -> str:
-    """Each overlay as it may be deployed; `on disks` names the component spool-on-disk as the how-to says."""
-    overlay = request.param.split()[0]
+    """Each overlay as it may be deployed, with components named as the how-to says."""
+    overlay = request.param.split()[0].rstrip(",")
     folder = shutil.copytree(MANIFESTS, tmp_path_factory.mktemp("deploy") / "kubernetes")
     if "disks" in request.param:
         add_component(folder, overlay, "spool-on-disk")
+    if "migrates" in request.param:
+        add_component(folder, overlay, "migration")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "MANIFESTS", folder)
         return render_overlay(overlay, IMAGE, CANARY if "canary" in request.param else "")
@@ -124,13 +128,26 @@ def test_containers_have_no_rights(pods):
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] == pod["securityContext"]["fsGroup"] == 1034
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        for container in pod["containers"]:
+        for container in [*pod["containers"], *pod.get("initContainers", [])]:
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             }
         assert {kind for volume in pod["volumes"] for kind in volume} <= {"name", "emptyDir", "secret"}
+
+
+def test_only_the_migration_has_the_address_of_the_owner(pods):
+    """The container that strangers talk to does not see it; a canary changes no schema."""
+    owners = 0
+    for pod in pods:
+        service = pod["containers"][0]
+        assert "owner" not in {mount["name"] for mount in service["volumeMounts"]}
+        for migration in pod.get("initContainers", []):
+            assert migration["image"] == service["image"] == IMAGE
+            assert [mount["name"] for mount in migration["volumeMounts"]] == ["owner"]
+            owners += 1
+    assert owners == sum("owner" in {volume["name"] for volume in pod["volumes"]} for pod in pods) <= 1
 
 
 def test_the_namespace_refuses_pods_with_more_rights(documents):

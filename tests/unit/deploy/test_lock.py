@@ -7,9 +7,20 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from deploy.locks import TORCH_CPU, split_lock
+from sentiment.errors import DeployError
 from sentiment.state import CHECKOUT
 
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
+LOCKS = (
+    *("requirements.lock", "requirements.cpu.lock", "requirements.cuda.lock"),
+    *("service/requirements.lock", "deploy/requirements.lock", "deploy/mlflow/requirements.lock"),
+)
+INSTALLERS = (
+    *("Makefile", "deploy/Dockerfile", "deploy/mlflow/Dockerfile"),
+    *("deploy/huggingface/templates/Dockerfile", ".github/actions/setup/action.yml"),
+)
+PINS = ("cuda-toolkit==1", "nvidia-cublas==1", "nvidia-ml-py==1", "tbb==1", "torch==2.13.0", "triton==1")
 TOO_LARGE = {"torch", "transformers", "scikit-learn", "pandas", "mlflow-skinny", "zenml", "scipy"}
 
 
@@ -35,12 +46,62 @@ def test_the_image_has_the_versions_that_were_tested(locked):
     assert locked.items() <= read_pins("requirements.lock").items()
 
 
-def test_every_package_has_hashes():
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_package_has_hashes(name):
     """A file that is not the one that was locked is refused."""
-    text = (CHECKOUT / "service" / "requirements.lock").read_text(encoding="utf-8")
+    text = (CHECKOUT / name).read_text(encoding="utf-8")
     packages = re.split(r"\n(?=[a-z0-9])", text)[1:]
-    assert len(packages) == len(read_pins("service/requirements.lock"))
+    assert len(packages) == len(read_pins(name))
     assert [package for package in packages if not HASH.search(package)] == []
+
+
+@pytest.mark.parametrize("name", LOCKS[3:])
+def test_a_smaller_lock_has_the_versions_of_the_checkout(name):
+    """One version of a package is looked at, tested and scanned."""
+    ours = read_pins("requirements.lock")
+    assert {item for item in read_pins(name).items() if item[0] in ours} <= ours.items()
+
+
+def test_torch_is_taken_from_each_place_that_has_it():
+    """From PyPI with CUDA, whose packages have a lock of their own, and from PyTorch's index without."""
+    text = (CHECKOUT / "requirements.lock").read_text(encoding="utf-8")
+    (torch,) = (package for package in re.split(r"\n(?=[a-z0-9])", text) if package.startswith("torch=="))
+    version = read_pins("requirements.lock")["torch"].removeprefix("==")
+    assert [digest for digest in TORCH_CPU[version] if digest not in torch] == []
+    assert len(HASH.findall(torch)) > len(TORCH_CPU[version])
+    assert read_pins("requirements.lock").keys().isdisjoint(read_pins("requirements.cuda.lock"))
+    assert "nvidia-cublas" in read_pins("requirements.cuda.lock")
+
+
+def test_a_lock_is_split_by_what_wants_cuda_and_what_is_for_one_processor():
+    text = "".join(f"{pin} \\\n    --hash=sha256:{'0' * 64}\n" for pin in PINS)
+    ours, cpu, cuda = split_lock(text)
+    assert re.findall("^[a-z].*", ours, re.MULTILINE) == [
+        "nvidia-ml-py==1 \\",
+        "tbb==1 ; platform_machine == 'x86_64' \\",
+        "torch==2.13.0 \\",
+    ]
+    assert re.findall("^torch.*", cpu, re.MULTILINE) == ["torch==2.13.0+cpu \\"]
+    assert [digest for digest in TORCH_CPU["2.13.0"] if digest not in cpu] == []
+    assert ours.count("--hash=") == 3 + len(TORCH_CPU["2.13.0"])
+    assert re.findall("^[a-z][^=]*", cuda, re.MULTILINE) == ["cuda-toolkit", "nvidia-cublas", "triton"]
+
+
+def test_a_torch_whose_wheels_nobody_named_is_told():
+    with pytest.raises(DeployError, match="torch 9 is new: add the digests of its wheels without CUDA"):
+        split_lock(f"torch==9 \\\n    --hash=sha256:{'0' * 64}\n")
+
+
+def test_setup_takes_wheels_by_hash_alone():
+    """Nothing of a package runs while it is installed, here, in the images and where tokens are at hand."""
+    wanted = ("--no-deps", "--only-binary :all:", "--require-hashes")
+    said = {name: (CHECKOUT / name).read_text(encoding="utf-8") for name in INSTALLERS}
+    for name, text in said.items():
+        installs = [
+            line for line in text.replace("\\\n", " ").splitlines() if re.search(r"pip\S* (\S+ )*install\b", line)
+        ]
+        assert installs, name
+        assert [line for line in installs if not all(option in line for option in wanted)] == [], name
 
 
 def test_the_image_needs_no_training_library(locked):

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from deploy.smoke import main
+from sentiment.errors import ServiceError
 from sentiment.state import CHECKOUT
+from steps.services import require_tls
 from tests.unit.deploy.stand_in import (
     DIGEST,
     EMPTY,
@@ -354,6 +356,15 @@ def test_a_proxy_of_the_environment_never_sees_what_goes_to_this_machine(host, m
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with serve(Server()) as server:
         assert run(f"http://{host}:{server.port}") == 0
+
+
+@pytest.mark.parametrize("host", ["10.0.0.7", "0.0.0.0", "127.0.0.1.example.org", "[fd00::2]", "localhost.example.org"])
+def test_what_is_beside_this_machine_is_another_one(host, key_file, capsys):
+    """As for every other command that presents a key."""
+    assert run(f"http://{host}:3000", "--key-file", key_file) == 1
+    assert f"the key would go to http://{host}:3000 in the clear" in capsys.readouterr().err
+    with pytest.raises(ServiceError, match="in the clear"):
+        require_tls(f"http://{host}:3000", "sg_any")
 
 
 def test_a_key_goes_to_another_machine_in_the_clear_only_when_told(key_file, capsys):

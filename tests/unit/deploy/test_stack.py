@@ -8,7 +8,7 @@ import click
 import pytest
 import yaml
 
-from deploy.compose import FILE, PROFILES, _read_port
+from deploy.compose import FILE, MIGRATION, PROFILES, _read_port
 from deploy.stack import check_port, read_profiles
 from deploy.stack_secrets import DATABASE, KEYS, OPERATOR_KEY, TLS, check_readable, make_missing
 from sentiment.errors import DeployError
@@ -64,10 +64,12 @@ def test_the_keys_open_what_they_are_for(folder):
     assert (operator.scopes, prometheus.scopes) == ({"predict", "admin"}, {"predict"})
 
 
-def test_the_address_of_the_database_holds_the_password_of_its_role(folder):
+@pytest.mark.parametrize(("file", "role"), [("database_url", "sentigate"), ("owner_url", "sentigate_owner")])
+def test_an_address_of_the_database_holds_the_password_of_its_role(folder, file, role):
+    """In the clear by its own words: the network is one machine's, and nothing else is in it."""
     make_missing(folder, with_tls=False, has_database=False)
-    password = (folder / "sentigate_password").read_text()
-    assert (folder / "database_url").read_text() == f"postgresql://sentigate:{password}@postgres:5432/sentigate"
+    password = (folder / f"{role}_password").read_text()
+    assert (folder / file).read_text() == f"postgresql://{role}:{password}@postgres:5432/sentigate?sslmode=disable"
 
 
 @pytest.mark.parametrize("gone", [DATABASE[0], KEYS[1], TLS[1]])
@@ -126,15 +128,15 @@ def test_the_smallest_set_is_the_service_and_its_database(described):
     smallest = [name for name, entry in described["services"].items() if "profiles" not in entry]
     assert smallest == ["service", "postgres"]
     profiles = {profile for entry in described["services"].values() for profile in entry.get("profiles", [])}
-    assert profiles == set(PROFILES)
+    assert profiles == {*PROFILES, MIGRATION}
 
 
 def test_every_container_is_held_in(described):
     """Restarted, checked, limited, without capabilities, on a disk that it cannot write, with logs that rotate."""
     for name, entry in described["services"].items():
-        assert (entry["restart"], entry["read_only"], entry["cap_drop"]) == ("unless-stopped", True, ["ALL"]), name
+        assert (entry["read_only"], entry["cap_drop"]) == (True, ["ALL"]), name
         assert set(entry["deploy"]["resources"]["limits"]) == {"memory", "pids"}, name
-        assert entry["healthcheck"]["test"][0] == "CMD", name
+        assert name == MIGRATION or (entry["restart"], entry["healthcheck"]["test"][0]) == ("unless-stopped", "CMD")
         assert set(entry["logging"]["options"]) == {"max-size", "max-file"}, name
 
 
@@ -142,8 +144,22 @@ def test_only_nginx_is_published_beyond_this_machine(described):
     for name, entry in described["services"].items():
         for port in entry.get("ports", []):
             assert name == "nginx" or port.startswith("127.0.0.1:"), (name, port)
-    assert described["services"]["postgres"]["networks"] == ["database"]
-    assert described["networks"]["database"]["internal"] is True
+
+
+def test_the_service_and_mlflow_share_no_network(described):
+    """Each reaches PostgreSQL over a network that leads nowhere else, and neither the other."""
+    services, networks = described["services"], described["networks"]
+    assert set(services["service"]["networks"]).isdisjoint(services["mlflow"]["networks"])
+    assert services["postgres"]["networks"] == ["database", "mlflow_database"]
+    assert all(networks[name]["internal"] for name in services["postgres"]["networks"])
+    assert services[MIGRATION]["networks"] == ["database"]
+
+
+def test_only_the_migration_and_postgresql_have_the_password_of_the_owner(described):
+    """The service, which strangers talk to, could not change a schema if it were taken over."""
+    owners = ("owner_url", "sentigate_owner_password", "postgres_password")
+    holders = {name for name, entry in described["services"].items() if set(owners) & set(entry.get("secrets", []))}
+    assert holders == {MIGRATION, "postgres"}
 
 
 def test_what_is_pulled_is_pinned_by_digest(described):

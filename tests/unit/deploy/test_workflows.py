@@ -7,12 +7,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.utils import canonicalize_name
 
+from deploy.attestations import MAKERS_OF_IMAGES, MAKERS_OF_STATES
 from sentiment.state import CHECKOUT
 
 WORKFLOWS = sorted((CHECKOUT / ".github" / "workflows").glob("*.yml"))
@@ -143,19 +146,71 @@ def test_a_workflow_may_nothing_and_a_job_what_it_names(path):
 
 def test_only_jobs_that_need_it_may_write():
     writers = {place: sorted(k for k, v in job["permissions"].items() if v == "write") for place, job in JOBS.items()}
-    deploys = ["id-token", "packages"]
+    deploys, signs = ["id-token", "packages"], ["attestations", "id-token"]
     assert {place: scopes for place, scopes in writers.items() if scopes} == {
         "deploy.deploy": deploys,
         "record.record": ["packages"],
-        "release.image": ["attestations", "id-token", "packages"],
+        "record.attest": signs,
+        "release.image": ["packages"],
+        "release.attest": signs,
         "release.staging": deploys,
         "release.production": deploys,
-        "release.record": ["packages"],
+        "release.record": [*signs, "packages"],
         "retrain.train": ["packages"],
-        "retrain.release": ["attestations", "id-token", "packages"],
+        "retrain.attest": signs,
+        "retrain.release": [*signs, "packages"],
         "rollback.production": deploys,
-        "rollback.record": ["packages"],
+        "rollback.record": [*signs, "packages"],
     }
+
+
+def test_a_job_that_mints_tokens_installs_little_or_nothing():
+    """A package of hundreds that was taken over must not find a way to sign, or to the cloud."""
+    minting = {
+        place: [step for step in job["steps"] if step.get("uses") == "./.github/actions/setup"]
+        for place, job in JOBS.items()
+        if "steps" in job and job["permissions"].get("id-token") == "write"
+    }
+    assert sorted(minting) == ["deploy.deploy", "record.attest", "release.attest", "retrain.attest"]
+    for place, setups in minting.items():
+        assert all(setup["with"]["deployment"] == "true" for setup in setups), place
+        assert len(setups) == (place == "deploy.deploy"), place
+
+
+def test_what_is_installed_with_tokens_is_all_that_deployments_import():
+    """Nothing but the packages of deploy/requirements.lock, with every module of theirs that a job calls."""
+    lock = (CHECKOUT / "deploy" / "requirements.lock").read_text(encoding="utf-8")
+    allowed = {canonicalize_name(name) for name in re.findall(r"^([a-z0-9._-]+)==", lock, re.MULTILINE)}
+    modules = ("deploy.delivery", "deploy.cluster", "deploy.aws", "deploy.registry", "deploy.attestations")
+    program = f"import {', '.join(modules)}, sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    owners = packages_distributions()
+    imported = {canonicalize_name(one) for name in done.stdout.split() for one in owners.get(name, [])}
+    chosen = {"certifi", "setuptools"}  # botocore takes it where it is; every environment imports it at its start
+    assert {"boto3", "click"} <= imported - chosen <= allowed
+
+
+def test_only_main_writes_the_state_and_in_its_environment():
+    for place, script in SCRIPTS.items():
+        if "deploy.state save" in script:
+            job = JOBS[place.partition("[")[0]]
+            assert job["environment"] == "state"
+            assert job["if"].startswith("github.ref == 'refs/heads/main'")
+
+
+def test_what_was_saved_or_built_is_signed_and_looked_at_before_it_is_used():
+    """Each state that is restored, each image that is deployed, and each that is gone back to."""
+    restores = [script for script in SCRIPTS.values() if "deploy.state restore" in script]
+    assert len(restores) == 3
+    assert all('--attested-by "$ATTESTED_BY"' in script for script in restores)
+    (deliver,) = (script for script in SCRIPTS.values() if "deploy.delivery deliver" in script)
+    assert '--attested-by "$ATTESTED_BY"' in deliver
+    names = [step.get("name") for step in JOBS["deploy.deploy"]["steps"]]
+    assert names.index("Verify where the image was built") < names.index("Get credentials of AWS")
+    for workflow in (*MAKERS_OF_STATES, *MAKERS_OF_IMAGES):
+        attest = JOBS[f"{workflow.removesuffix('.yml')}.attest"]
+        assert attest["steps"][0]["with"]["subject-digest"].startswith("${{ needs.")
+        assert len(attest["steps"]) == 1
 
 
 @pytest.mark.parametrize("place", [place for place, job in JOBS.items() if "steps" in job])

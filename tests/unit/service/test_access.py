@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime
 import pytest
 from pydantic import SecretStr
 
-from sentiment.addresses import is_loopback
 from sentiment.errors import ConfigError
+from sentiment.hosts import is_loopback
 from service.access import Access, open_access, read_presented, say_exposed
 from service.api.routes import SCOPES, RouteTable, Scope
 from service.keys import KeyRing, make_key, write_key

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from sentiment.errors import DatabaseError
 from service import ticking
 from service.ticking import Ticker
 
@@ -179,6 +180,13 @@ def test_a_failure_is_said_without_what_it_says(caplog):
 
     assert caplog.messages == ["counting sheep failed (ValueError); tried again"]
     assert "marmalade" not in caplog.text
+
+
+def test_what_keeps_the_database_away_is_said_in_its_sentence(caplog):
+    """A certificate or a right that is missing is for the operator to mend, and holds nothing of a user."""
+    list_pauses(DatabaseError("the role may not change it; run `make migrate`."), seconds=0.0)
+
+    assert caplog.messages == ["counting sheep failed (the role may not change it; run `make migrate`); tried again"]
 
 
 def test_an_action_that_goes_well_says_nothing(caplog):

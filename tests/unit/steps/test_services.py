@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -15,7 +16,16 @@ import pytest
 from sentiment.errors import ServiceError
 from sentiment.promotion import Move
 from steps.bento import find_free_port
-from steps.services import choose_services, find_services, read_key, switch_services
+from steps.canary_service import choose_service
+from steps.services import (
+    PLAIN_VARIABLE,
+    check_services,
+    choose_services,
+    find_services,
+    read_key,
+    require_tls,
+    switch_services,
+)
 
 OLD, NEW = "old", "new"
 MOVE = Move(
@@ -41,7 +51,7 @@ class Stand:
     def __init__(
         self, *, knows: tuple[str, ...] = ("7-new",), busy: int = 0, late: int = 0, key: str = "", refusal: Any = None
     ) -> None:
-        self.digest, self.asked = OLD, []
+        self.digest, self.asked, self.location = OLD, [], ""
         self._knows, self._busy, self._late, self._key, self._refusal = knows, busy, late, key, refusal or (422, BAD)
         stand = self
 
@@ -79,11 +89,11 @@ class Stand:
         self.digest = NEW
         return 200, {}
 
-    @staticmethod
-    def answer(handler: BaseHTTPRequestHandler, status: int, body: Any) -> None:
+    def answer(self, handler: BaseHTTPRequestHandler, status: int, body: Any) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         handler.send_response(status)
         handler.send_header("content-length", str(len(content)))
+        handler.send_header("location", self.location)
         handler.end_headers()
         handler.wfile.write(content)
 
@@ -212,6 +222,48 @@ def test_a_key_file_that_is_missing_is_told(tmp_path):
     )
     (tmp_path / "key").write_text(f"{KEY}\n")
     assert read_key(str(tmp_path / "key")) == KEY
+
+
+@pytest.mark.parametrize("host", ["10.0.0.7", "sentiment.example.org", "127.0.0.1.example.org", "[fd00::2]", "0.0.0.0"])
+@pytest.mark.parametrize("ask", ["promote", "tell", "canary"])
+def test_a_key_goes_to_another_machine_in_the_clear_only_when_told(tmp_path, monkeypatch, host, ask):
+    """Whatever presents a key refuses before anything is sent, with the way out."""
+    (tmp_path / "key").write_text(KEY)
+    url = f"http://{host}:3000"
+    asks = {
+        "promote": lambda: check_services([url], str(tmp_path / "key")),
+        "tell": lambda: switch_services(MOVE, [url], KEY),
+        "canary": lambda: choose_service(url, str(tmp_path / "key")),
+    }
+    with pytest.raises(ServiceError) as raised:
+        asks[ask]()
+    assert f"the key would go to {url} in the clear; wanted https://" in str(raised.value)
+    assert KEY not in str(raised.value)
+    monkeypatch.setenv(PLAIN_VARIABLE, "true")
+    require_tls(url, KEY)
+
+
+def test_one_that_may_not_have_the_key_keeps_no_other_from_being_told(stands):
+    """The model has moved by then: each service that can be told is, and the sentence says what is left to do."""
+    stands.append(Stand(key=KEY))
+    said = refuse("http://10.0.0.7:3000", stands[0].url, key=KEY)
+    assert said.startswith("version 7 is in production, but the key would go to http://10.0.0.7:3000 in the clear")
+    assert said.endswith("Tell it again: make promote VERSION=7")
+    assert stands[0].digest == NEW
+
+
+@pytest.mark.parametrize("url", ["https://10.0.0.7", "http://127.0.0.1:1", "http://[::1]:1", "http://localhost"])
+def test_a_key_goes_by_tls_and_to_this_machine(url):
+    require_tls(url, KEY)
+    require_tls("http://10.0.0.7", "")
+
+
+def test_a_redirect_carries_no_key_elsewhere(stands):
+    """What a service points at is not asked, and a promotion says what the service answered."""
+    stands += [Stand(), Stand(refusal=(307, b""))]
+    stands[1].location = f"{stands[0].url}/reload"
+    assert "it answered 307" in refuse(stands[1].url, key=KEY, move=replace(MOVE, name="7-unknown"))
+    assert stands[0].asked == []
 
 
 def test_folders_of_servers_that_ended_are_passed_over(tmp_path):

@@ -74,7 +74,7 @@ def upgrade() -> None:
                 sum(case when uncertain then 1 else 0 end),
                 sum(case when truncated then 1 else 0 end), sum(confidence)
             from predictions where at >= :since group by 1, 2, 3, 4, 5
-        """  # noqa: S608
+        """  # noqa: S608 - names of columns of ours
         connection.execute(sa.text(fill).bindparams(sa.bindparam("since", since[period], sa.DateTime(timezone=True))))
     if connection.dialect.name == "postgresql":
         op.execute("analyze feedback, activity")

@@ -1,4 +1,4 @@
-"""Which addresses are of this machine alone."""
+"""Hosts by name or address: which of them are this machine itself."""
 
 from ipaddress import ip_address
 
