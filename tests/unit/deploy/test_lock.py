@@ -4,12 +4,14 @@ import re
 
 import pytest
 import yaml
+from limits import parse_many
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deploy.locks import TORCH_CPU, split_lock
 from sentiment.errors import DeployError
 from sentiment.state import CHECKOUT
+from service.settings import ServiceSettings
 
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 LOCKS = (
@@ -20,6 +22,7 @@ INSTALLERS = (
     *("Makefile", "deploy/Dockerfile", "deploy/mlflow/Dockerfile"),
     *("deploy/huggingface/templates/Dockerfile", ".github/actions/setup/action.yml"),
 )
+TARGETS = ("deploy/Dockerfile", "deploy/huggingface/templates/Dockerfile", "deploy/bentocloud.yaml")
 PINS = ("cuda-toolkit==1", "nvidia-cublas==1", "nvidia-ml-py==1", "tbb==1", "torch==2.13.0", "triton==1")
 TOO_LARGE = {"torch", "transformers", "scikit-learn", "pandas", "mlflow-skinny", "zenml", "scipy"}
 
@@ -109,20 +112,24 @@ def test_the_image_needs_no_training_library(locked):
     assert TOO_LARGE & set(locked) == set()
 
 
-@pytest.mark.parametrize(
-    "name", ["deploy/Dockerfile", "deploy/huggingface/templates/Dockerfile", "deploy/bentocloud.yaml"]
-)
+@pytest.mark.parametrize("name", TARGETS)
 def test_every_deploy_target_opens_signed_models_alone(name):
     """Compose, Kubernetes and AWS run the image of the first, whose variable none of them takes back."""
     text = (CHECKOUT / name).read_text(encoding="utf-8")
     assert re.search(r'SENTIMENT_REQUIRE_SIGNATURE(=|\n +value: ")true', text)
     files = [path for path in (CHECKOUT / "deploy").rglob("*") if path.is_file() and path.suffix != ".pyc"]
     named = {str(path.relative_to(CHECKOUT)) for path in files if b"REQUIRE_SIGNATURE" in path.read_bytes()}
-    assert named == {
-        "deploy/Dockerfile",
-        "deploy/bentocloud.yaml",
-        "deploy/huggingface/templates/Dockerfile",
-    }
+    assert named == {*TARGETS}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_deploy_target_has_a_rate(name):
+    """A key that nobody watches cannot have all of the machine, nor fill the database in a day."""
+    text = (CHECKOUT / name).read_text(encoding="utf-8")
+    (rates,) = re.findall(r"SENTIMENT_RATE_LIMIT(?:=|\n +value: )(\S+)", text)
+
+    ServiceSettings(rate_limit=rates)
+    assert {rate.GRANULARITY.name for rate in parse_many(rates)} == {"minute", "day"}
 
 
 def test_the_bento_has_the_lock_and_the_dockerfile():

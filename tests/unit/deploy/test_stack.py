@@ -61,7 +61,7 @@ def test_the_keys_open_what_they_are_for(folder):
     keys = read_keys((folder / "api_keys").read_text().splitlines(), "api_keys")
     operator = find_key(keys, (folder / OPERATOR_KEY).read_text())
     prometheus = find_key(keys, (folder / "metrics_key").read_text())
-    assert (operator.scopes, prometheus.scopes) == ({"predict", "admin"}, {"predict"})
+    assert (operator.scopes, prometheus.scopes) == ({"predict", "feedback", "admin"}, {"read"})
 
 
 @pytest.mark.parametrize(("file", "role"), [("database_url", "sentigate"), ("owner_url", "sentigate_owner")])
