@@ -213,7 +213,10 @@ def _write_head(ledger: Path, number: int, line: bytes) -> None:
     path = ledger.parent / SIGNING / HEAD_FILE
     path.parent.mkdir(exist_ok=True, mode=0o700)
     scratch = path.with_suffix(".part")
-    scratch.write_text(json.dumps({"line": number, "digest": sha256(line).hexdigest()}) + "\n", encoding="utf-8")
+    with scratch.open("w", encoding="utf-8") as file:
+        file.write(json.dumps({"line": number, "digest": sha256(line).hexdigest()}) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     scratch.replace(path)
 
 

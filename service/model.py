@@ -42,16 +42,11 @@ def find_admitted_tag(*, signed: bool = False) -> str:
     Where it is to be `signed`, a trusted key signed it. Raises BentoMLException when nothing is in production, or its
     files may not be served.
     """
-    tag = _find_named() or admit_production()
+    tag = find_model_tag()
+    if not _find_named():
+        _check_stored(tag, admit_bundle)
     if signed:
         _check_stored(tag, lambda folder: check_signed(open_bundle(folder)))
-    return tag
-
-
-def admit_production() -> str:
-    """Return the tag that the state folder points to, whose files passed the gate. Raises BentoMLException."""
-    tag = read_production_tag()
-    _check_stored(tag, admit_bundle)
     return tag
 
 
@@ -102,10 +97,12 @@ def fetch_model(wanted: ReloadRequest, folder: Path, patience: Patience, sources
     """
     if wanted.folder is None and wanted.uri is None:
         try:
-            tag = admit_production() if wanted.version is None else find_version_tag(wanted.version)
+            tag = read_production_tag() if wanted.version is None else find_version_tag(wanted.version)
             version = tag.partition(":")[2]
             if not version:
                 raise BundleError(f"{tag!r} names no version; train again with `make train`.")
+            if wanted.version is None:
+                _check_stored(tag, admit_bundle)
             return Path(bentoml.models.get(tag).path), version
         except BentoMLException as error:
             raise BundleError(str(error)) from error

@@ -346,23 +346,25 @@ def test_a_registry_writer_gets_nothing_into_production(place: Place, name: str)
     assert place.state.production.read_bytes() == pointer
 
 
-def forge_line(place: Place, event: str, **details: object) -> bytes:
-    """Return a line on the bundle that never passed which follows the last one, with the key and signature of that."""
-    last = place.state.ledger.read_bytes().splitlines()[-1]
-    details |= {"outcome": "pass", "digest": place.evil.card.digest, "champion_version": "2", "replaced": "2"}
-    previous = {"previous": sha256(last).hexdigest()}
-    return json.dumps(json.loads(last) | {"event": event, "version": EVIL, "details": details} | previous).encode()
+def forge_line(place: Place, after: bytes, event: str) -> bytes:
+    """Return a line on the bundle that never passed which follows another, with the key and a signature of that."""
+    details = {"outcome": "pass", "digest": place.evil.card.digest, "champion_version": "2", "replaced": "2"}
+    copied = json.loads(place.state.ledger.read_bytes().splitlines()[-1])
+    forged = {"event": event, "version": EVIL, "details": details}
+    return json.dumps(copied | forged | {"previous": sha256(after).hexdigest() if after else ""}).encode()
 
 
 def add_forged_lines(place: Place) -> bytes:
-    """Say that it passed, and went into production."""
-    return place.state.ledger.read_bytes() + forge_line(place, "decision") + b"\n" + forge_line(place, "promotion")
+    """Say that it passed, and went into production, in lines that chain."""
+    ledger = place.state.ledger.read_bytes()
+    decision = forge_line(place, ledger.splitlines()[-1], "decision")
+    return ledger + decision + b"\n" + forge_line(place, decision, "promotion") + b"\n"
 
 
 def add_lines_of_another_key(place: Place) -> bytes:
     """Say so in a line that holds, signed with a key of one's own."""
     key = make_signing_key(place.state.folder / "mine")
-    line = json.loads(forge_line(place, "decision")) | {"key": key.id}
+    line = json.loads(forge_line(place, place.state.ledger.read_bytes().splitlines()[-1], "decision")) | {"key": key.id}
     del line["signature"]
     line["signature"] = key.sign(LINE, line)
     return place.state.ledger.read_bytes() + json.dumps(line).encode()
@@ -374,8 +376,8 @@ def edit_digest(place: Place) -> bytes:
 
 
 def write_anew(place: Place) -> bytes:
-    """Write a whole ledger that chains, of which each line has a signature of another line."""
-    return forge_line(place, "decision") + b"\n"
+    """Write a whole ledger of one's own."""
+    return forge_line(place, b"", "decision") + b"\n"
 
 
 FORGERIES = (add_forged_lines, add_lines_of_another_key, edit_digest, write_anew)

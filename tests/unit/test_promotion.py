@@ -6,12 +6,15 @@ from sentiment.errors import PromotionError
 from sentiment.ledger import LedgerEntry
 from sentiment.promotion import (
     Move,
+    check_production,
     check_promotion,
     choose_return,
     choose_waiting,
     find_previous,
+    find_promoted,
     list_objections,
     read_stack,
+    require_decision,
 )
 
 DAY = "2026-01-02"
@@ -203,3 +206,62 @@ def test_a_move_says_what_was_replaced():
     assert make_move().summary == "version 7 is in production, after version 5."
     assert make_move(replaced=None).summary == "version 7 is in production, the first."
     assert make_move(event="rollback").summary == "version 7 is in production again, instead of version 5."
+
+
+MOVED = [enter("promotion", "1", digest="a"), enter("promotion", "2", digest="b"), enter("rollback", "1", digest="c")]
+
+
+def test_a_number_is_known_by_the_digest_that_went_into_production_under_it_last():
+    """A number of the registry may be given to other files; what the ledger has of it counts."""
+    assert [find_promoted(MOVED, number) for number in ("1", "2", "3")] == ["c", "b", None]
+
+
+@pytest.mark.parametrize(
+    ("version", "digest", "sentence"),
+    [
+        ("2", "b", "is at version 2, the ledger put version 1 there: .* put it back: make rollback VERSION=1 REASON"),
+        (None, None, "points nowhere, the ledger put version 1 there"),
+        ("1", "a", "version 1 is the model a in the registry, and c went into production under that number"),
+        ("1", None, "version 1 is the model None in the registry"),
+    ],
+)
+def test_production_is_what_the_ledger_put_there(version, digest, sentence):
+    """An alias or a tag that somebody moved is told with both, and the way back."""
+    check_production(MOVED, "1", "c")
+    with pytest.raises(PromotionError, match=sentence):
+        check_production(MOVED, version, digest)
+
+
+def test_an_alias_that_no_promotion_set_is_told():
+    """Before the first promotion nothing is in production."""
+    check_production([], None, None)
+    with pytest.raises(PromotionError, match=r"the ledger put no version there: .*: take the alias away in MLflow"):
+        check_production([], "1", "a")
+
+
+@pytest.mark.parametrize("outcome", ["pass", "forced", "blocked", "hold", "passed", None])
+def test_only_what_passed_or_was_forced_is_decided(outcome):
+    """Whatever else a gate said is no leave."""
+    decision = decide("a", None, outcome=outcome)
+    if outcome in {"pass", "forced"}:
+        assert require_decision([decision], "a") == decision
+        return
+    with pytest.raises(PromotionError, match="the model a never passed the gate, by the ledger of this installation"):
+        require_decision([decision, decide("b", None)], "a")
+
+
+def test_what_is_forced_speaks_against_a_rejection():
+    """A reason on the record, after a no, is the last word; before it, it is not."""
+    rejected, forced = enter("rejection", "2", by="ann", reason="it is rude"), decide("b", None, outcome="forced")
+    assert list_objections([decide("b", None), rejected, forced], "2", "b", None) == ()
+    assert list_objections([decide("b", None), forced, rejected], "2", "b", None) == (
+        f"ann rejected it on {DAY} because it is rude",
+    )
+    assert list_objections([decide("b", None), rejected, decide("c", None, outcome="forced")], "2", "b", None)
+
+
+def test_objections_come_back_where_they_are_forced():
+    """Who forces hears what spoke against it, for the record."""
+    reason = "the law asks for it"
+    assert check_promotion([], "4", "d", None, reason) == ("it never passed the gate",)
+    assert check_promotion([decide("d", None)], "4", "d", None, reason) == ()
