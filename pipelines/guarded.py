@@ -15,7 +15,7 @@ from zenml.pipelines.pipeline_definition import Pipeline
 
 from pipelines.tracking import follow_tracking
 from sentiment.errors import BusyError, SentimentError
-from sentiment.state import STATE_VARIABLE, locate_state
+from sentiment.state import STATE_VARIABLE, locate_state, make_private_folder
 
 TRACEBACK_LOGGERS = ("zenml.orchestrators.local.local_orchestrator", "zenml.orchestrators.step_runner")
 CHATTY_LOGGERS = (
@@ -89,7 +89,7 @@ def _drop_traceback(record: logging.LogRecord) -> bool:
 def hold_run_lock() -> Iterator[None]:
     """Hold the lock of this checkout and clear its scratch. Raises BusyError when another run has it."""
     path = locate_state().run_lock
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     try:
         with FileLock(path, timeout=0):
             try:

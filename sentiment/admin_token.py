@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from sentiment.errors import ConfigError
+from sentiment.state import make_private_folder
 
 TOKEN_BYTES = 32
 SHORTEST_TOKEN = 32
@@ -20,7 +21,7 @@ def make_admin_token(file: Path) -> str:
     """
     if not file.exists():
         with suppress(OSError):
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(file.parent)
             with NamedTemporaryFile("w", dir=file.parent, encoding="ascii") as whole:
                 whole.write(f"{secrets.token_urlsafe(TOKEN_BYTES)}\n")
                 whole.flush()

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from sentiment.errors import LedgerError, PromotionError
 from sentiment.signatures import LINE, PublicKeys, is_signed, load_public_keys, load_signing_key
+from sentiment.state import make_private_folder
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Line:
 
 def append_entry(ledger: Path, entry: LedgerEntry) -> None:
     """Append one entry and return when it is on the disk. Raises LedgerError where the ledger is not sound."""
-    ledger.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(ledger.parent)
     with ledger.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         lines = check_lines(ledger)

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sentiment.bundle import SIGNATURE_FILE as SIGNATURE_FILE  # noqa: PLC0414 - offered with the rest
 from sentiment.errors import ConfigError, SignatureError
-from sentiment.state import CHECKOUT, locate_state
+from sentiment.state import CHECKOUT, locate_state, make_private_folder
 
 SIGNING_KEY_VARIABLE = "SENTIMENT_SIGNING_KEY"
 PUBLIC_KEYS_VARIABLE = "SENTIMENT_PUBLIC_KEYS"
@@ -210,7 +210,7 @@ def rotate_signing_key() -> SigningKey:
 
 def make_signing_key(folder: Path) -> SigningKey:
     """Make a new key that signs from now on; what older ones signed stays trusted."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     folder.chmod(0o700)
     (folder / PUBLIC_FOLDER).mkdir(exist_ok=True)
     private = Ed25519PrivateKey.generate()

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from sentiment.state import locate_state
+from sentiment.state import locate_state, make_private_folder
 from service.locks import lock_file
 from service.requests import CURRENT
 from service.schemas import ReloadRequest
@@ -85,7 +85,7 @@ class AuditLog:
         return line
 
     def _append(self, path: Path, data: bytes, *, sync: bool) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._folder)
         with suppress(FileNotFoundError):
             if path.stat().st_size + len(data) > self._max_bytes:
                 self._put_aside(path)

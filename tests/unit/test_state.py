@@ -2,13 +2,17 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from sentiment.admin_token import make_admin_token
+from sentiment.database.connection import create_engine
 from sentiment.errors import ConfigError
+from sentiment.ledger import LedgerEntry, append_entry
+from sentiment.signatures import make_signing_key
 from sentiment.state import (
     CHECKOUT,
     DATABASE_FILE_VARIABLE,
@@ -22,6 +26,10 @@ from sentiment.state import (
     make_scratch_folder,
     protect_state,
 )
+from service.audit import AuditLog
+from service.prediction_log.pseudonyms import open_key
+from service.prediction_log.spool import Spool
+from service.requests import CURRENT, RequestContext
 
 PATHS = sorted(name for name, value in vars(State).items() if isinstance(value, property) and not name.endswith("_uri"))
 
@@ -217,6 +225,31 @@ def test_the_state_is_its_owners_alone(monkeypatch, tmp_path, there):
         (tmp_path / "state").mkdir()
 
     assert stat.S_IMODE(protect_state().folder.stat().st_mode) == 0o700
+
+
+MAKERS: dict[str, Callable[[State], object]] = {
+    "token": lambda state: make_admin_token(state.folder / "admin_token"),
+    "ledger": lambda state: append_entry(state.ledger, LedgerEntry("2026-01-02T03:04:05Z", "canary", "", None, "one")),
+    "signing key": lambda state: make_signing_key(state.signing),
+    "key of digests": lambda state: open_key(state.hash_key),
+    "audit": lambda state: AuditLog(state.folder).record("reload", "asked"),
+    "spool": lambda state: Spool(state.spool, max_bytes=1),
+    "database": lambda state: create_engine(state.database_uri).dispose(),
+}
+
+
+@pytest.mark.usefixtures("open_umask")
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_whoever_makes_the_state_folder_closes_it(monkeypatch, tmp_path, make):
+    """What is first in an empty state folder makes it for its owner alone, whichever it is."""
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
+    request = CURRENT.set(RequestContext("r-1"))
+    try:
+        make(locate_state())
+    finally:
+        CURRENT.reset(request)
+
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
