@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -163,17 +164,17 @@ class ModelSwitch:
         # In this order: a candidate that has just gone is what is served by now, or was withdrawn.
         candidate = self._read_candidate()
         served = read_choice(self._folder / SERVED_FILE)
-        is_served = served is not None and served != self._choice
-        wanted = served if is_served else candidate
-        if wanted is None or wanted == self._choice:
+        # A candidate goes before what is served and cannot be opened here: it may be what takes its place.
+        wanted = next((one for one in (candidate, served) if one is not None and one != self._choice), None)
+        if wanted is None:
             self._opening = None
         else:
             if self._opening is None or self._opening.choice != wanted:
-                open_it = self._open_tried if is_served else self._open_all
-                self._opening = Opening(wanted, open_it)
+                tried = "" if wanted == served else (wanted.canary or wanted).id
+                self._opening = Opening(wanted, partial(self._open_tried, tried))
                 self._opening.wait(GRACE_SECONDS)
             if self._opening.is_done:
-                self._conclude(self._opening, is_served=is_served)
+                self._conclude(self._opening, is_served=wanted == served)
         if self._canary is not None and self._canary.choice.is_over:
             logger.info("%s", self._canary.choice.say_ended())
             self._canary = None
@@ -271,11 +272,12 @@ class ModelSwitch:
             self.give_up_canary(canary, f"a worker could not open it again ({type(error).__name__})")
             return None
 
-    def _open_tried(self, choice: Choice) -> Models:
-        """Return the models of a choice that this worker was not asked to prepare, once they were tried."""
+    def _open_tried(self, tried: str, choice: Choice) -> Models:
+        """Return the models of a choice; what is not open here, and was not `tried` by who asked, is tried first."""
         patience = Patience(time.monotonic() + TRIAL_SECONDS)
+        known = {tried, self._choice.id, self._choice.canary.id if self._choice.canary else tried}
         for one in (choice, choice.canary):
-            if one is not None and one.id not in {self._choice.id, self._choice.canary and self._choice.canary.id}:
+            if one is not None and one.id not in known:
                 self._try(Path(one.folder), patience)
         return self._open_all(choice)
 

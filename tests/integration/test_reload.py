@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sentiment.bundle import MODEL_FILE, open_bundle, seal_bundle
 from sentiment.predictor import open_predictor
 from sentiment.trial import try_bundle
-from service.choices import CANDIDATE_FILE, Choice, write_choice
+from service.choices import CANDIDATE_FILE, SERVED_FILE, Choice, write_choice
 from service.switching import ModelSwitch
 from service.workers import list_workers
 from tests.conftest import make_card, make_tiny_bundle
@@ -513,6 +513,22 @@ def test_a_request_to_open_that_nobody_made_is_ignored(service, bundles, tmp_pat
     wait_until(lambda: not (home / CANDIDATE_FILE).exists())
 
     assert reload(service, folder=bundles / "second").json()["workers"] == 2
+    assert service.find_workers() == workers
+
+
+def test_a_choice_that_kills_is_taken_up_by_no_worker(service, bundles, tmp_path):
+    """Where what is served kills, those that answer go on, and one that starts answers from the model of the start."""
+    (home,) = (path.parent for path in (service.state / "serving").glob("*/models"))
+    starts = service.log.count("Service sentigate initialized")
+    write_choice(home / SERVED_FILE, Choice("evil", str(make_killing_bundle(tmp_path / "kills")), "9"))
+    service.find_workers()[0].kill()
+    service.wait_for_workers(starts + 1)
+    wait_until(lambda: service.log.count("following a reload failed (SwitchError)") >= 1)
+    workers = service.find_workers()
+
+    assert name_model(bundles / "first") in ask_all(service)
+    assert reload(service, folder=bundles / "second").json()["workers"] == 2
+    wait_until(lambda: ask_all(service) == {name_model(bundles / "second")})
     assert service.find_workers() == workers
 
 

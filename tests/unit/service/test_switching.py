@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 from sentiment.errors import BundleError
 from sentiment.trial import Patience
 from service import switching as module
-from service.choices import CANDIDATE_FILE, SERVED_FILE, Choice, write_choice
+from service.choices import CANDIDATE_FILE, SERVED_FILE, CanaryChoice, Choice, write_choice
 from service.locks import lock_file
 from service.opening import Served, TryBundle
 from service.switching import LOCK_FILE, ModelSwitch, SwitchBusyError, SwitchError
@@ -225,6 +226,7 @@ def test_workers_that_serve_what_was_chosen_last_are_counted(make_switch, folder
     offer(folder, Choice("a", str(BAD), "2"))
     switch.poll()
     assert switch.count_workers() == Workers(living=1, current=1)
+    (folder / CANDIDATE_FILE).unlink()
     offer(folder, Choice("b", str(GOOD), "3"), SERVED_FILE)
     assert switch.count_workers() == Workers(living=1, current=0)
     switch.poll()
@@ -716,6 +718,25 @@ def test_a_model_that_is_being_opened_holds_up_no_order(make_switch, folder):
 
     assert (switch.current.version, opener.opened) == ("4", ["initial", "slow", "good", "other"])
     assert seconds < 2
+
+
+def test_a_choice_that_cannot_be_opened_stands_in_the_way_of_no_other(make_switch, folder):
+    """Where what is served kills, the next reload is served, and a canary beside it does not bring it in untried."""
+    opener, trial = Opener(), Trial("bad")
+    switch = make_switch(opener, follows=False, try_bundle=trial)
+    evil = Choice("evil", str(BAD), "9")
+    offer(folder, evil, SERVED_FILE)
+    with pytest.raises(SwitchError, match="SIGSEGV"):
+        switch.poll()
+    offer(folder, replace(evil, canary=CanaryChoice("c", str(OTHER), "4", 0.5, time.monotonic() + 60)))
+    switch.poll()
+    refused = read(folder / f"{os.getpid()}.status")
+    offer(folder, Choice("b", str(GOOD), "3"))
+    switch.poll()
+
+    assert (refused["id"], refused["progress"]) == ("evil+c", "failed")
+    assert read(folder / f"{os.getpid()}.status")["progress"] == "ready"
+    assert opener.opened == ["initial", "good"]
 
 
 class PanicError(BaseException):
