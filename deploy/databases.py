@@ -42,7 +42,9 @@ def prepare(compose: Compose) -> None:
     _ask(compose, "sh", SCRIPT)
     done = compose.run("run", "--rm", "--no-deps", MIGRATION, profiles=[MIGRATION], capture_output=True, text=True)
     if done.returncode:
-        raise DeployError(f"the database was not migrated: {find_last_words(done.stderr)}.")
+        own = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]  # engines say more after it
+        said = find_last_words("\n".join(own) or done.stderr).removeprefix("Error: ")
+        raise DeployError(f"the database was not migrated: {said}.")
 
 
 def back_up(compose: Compose, folder: Path) -> list[Path]:

@@ -238,14 +238,14 @@ def test_a_tag_that_moves_after_the_look_changes_nothing(registry, state, tmp_pa
     """What was looked up is what is restored."""
     name = f"{registry.host}/state:moving"
     first = save_state(state, name, "")
-    with state.ledger.open("a") as ledger:
-        ledger.write('{"event": "forged"}\n')
+    pointer = state.production.read_text()
+    state.production.write_text('{"tag": "sentiment:6"}')
     monkeypatch.setattr("deploy.state.find_digest", lambda _: first)
     save_state(state, name, first)
     assert find_digest(name) != first
     move(state, tmp_path / "away")
     assert restore_state(state, name, first=False) == first
-    assert "forged" not in state.ledger.read_text()
+    assert state.production.read_text() == pointer
 
 
 def test_a_registry_of_a_checkout_is_not_written_over(registry, state):
