@@ -236,7 +236,7 @@ def test_a_canary_that_fails_backs_out_by_itself(service, bundles):
 
 def test_a_canary_that_is_slow_backs_out_by_itself(service, bundles, tmp_path, record_property):
     """Who waits for a canary for over two seconds is answered by the champion; soon nobody has to wait."""
-    slow = make_slow_bundle(tmp_path / "slow", find_trips(tmp_path, seconds=4))
+    slow = make_slow_bundle(tmp_path / "slow", find_trips(tmp_path, seconds=2.5))
     start(service, slow, share=0.5).raise_for_status()
 
     with Load(service, clients=4) as load:

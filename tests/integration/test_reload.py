@@ -64,7 +64,7 @@ class Load:
 
     def wait_for_more(self, answers: int = ANSWERS) -> None:
         wanted = len(self.answers) + answers
-        wait_until(lambda: len(self.answers) >= wanted)
+        wait_until(lambda: len(self.answers) >= wanted, seconds=90)
 
     def list_failures(self) -> list[object]:
         return [one for _, one in self.answers if isinstance(one, str) or one.status_code != 200]
