@@ -246,7 +246,7 @@ TARGETS = {
     b"POST /\xff": {400},
     b"POST /predict?%ff=%00": {200},
     b"POST /%ff%0aforged%20line": {404},
-    b"POST /predict/": {307},
+    b"POST /predict/": {404},
     b"POST //predict": {404},
     b"POST /../predict": {404},
     b"GET /static_content/..%2f..%2fetc/passwd": {404},

@@ -470,7 +470,7 @@ def test_who_changed_what_is_in_the_audit_log(service, bundles):
     first, second = (name_model(bundles / name)[0] for name in ("first", "second"))
     reload(service, {"x-request-id": "good"}, folder=bundles / "second")
     reload(service, {"x-request-id": "bad"}, uri="https://ann:marmalade@elsewhere/a?key=marmalade")
-    service.request("DELETE", "/canary", headers={"x-request-id": "canary"})
+    service.request("DELETE", "/canary", headers={**service.operator, "x-request-id": "canary"})
     lines = path.read_text().splitlines()[known:]
 
     keys = ("request_id", "action", "outcome", "source", "before", "after", "code")
