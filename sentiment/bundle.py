@@ -72,7 +72,7 @@ class Card:
     holdout_digest: Word
     train_rows: Annotated[int, Field(ge=0, le=2**53)]
     created_at: Word
-    uncertain_below: Annotated[int | float, Field(ge=0, le=1)] = 0.0
+    uncertain_below: Annotated[int | float, Field(ge=0, le=2)] = 0.0  # above 1 no confidence reaches it
     model_digest: Digest = ""
     weights_digest: Digest | Literal[""] = ""
     tokenizer_digest: Digest = ""

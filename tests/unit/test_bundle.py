@@ -19,6 +19,7 @@ from sentiment.bundle import (
     read_card,
     seal_bundle,
 )
+from sentiment.calibration import OUT_OF_REACH
 from sentiment.errors import BundleError
 from tests.conftest import make_card, make_tiny_bundle
 
@@ -138,7 +139,7 @@ NO_VALUES: dict[str, list[object]] = {
     "labels": [None, "ab", {}, [], ["one"], [1, 2], ["a", "a"], ["", "b"], ["a", None], ["a", "b\0"], ["a", "x" * 501]],
     "max_tokens": [*NO_NUMBERS, 0, 1.5, 65_537],
     "texts_per_call": [*NO_NUMBERS, 0, 1.5],
-    "uncertain_below": [*NO_NUMBERS, 1.1],
+    "uncertain_below": [*NO_NUMBERS, 2.1],
     "train_rows": [*NO_NUMBERS, 0.5],
     "size_bytes": [*NO_NUMBERS, 0.5],
     **dict.fromkeys(
@@ -211,7 +212,7 @@ def test_a_card_from_before_there_were_thresholds_opens(tiny_bundle: Bundle):
     assert (card.uncertain_below, card.digest) == (0.0, tiny_bundle.card.digest)
 
 
-@pytest.mark.parametrize("threshold", [0.1 + 0.2, 1.0, 2**-40, 1], ids=str)
+@pytest.mark.parametrize("threshold", [0.1 + 0.2, 1.0, 2**-40, 1, OUT_OF_REACH], ids=str)
 def test_a_threshold_opens_as_it_was_sealed(tiny_bundle: Bundle, threshold: float):
     """JSON keeps every digit of it, so that the seal holds."""
     sealed = seal_bundle(tiny_bundle.folder, replace(tiny_bundle.card, uncertain_below=threshold))
