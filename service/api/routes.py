@@ -54,7 +54,7 @@ UNLOGGED = {507: "The answer cannot be kept in the prediction log."}
 NO_LOG = {409: "There is no prediction log."}
 UNRECORDED = {507: "What is asked for cannot be kept in the audit log."}
 BUSY = {409: "Another reload is under way.", **UNRECORDED}
-NO_FRESH_ANSWER = {
+QUERY_PROBLEMS = {
     **NO_LOG,
     422: "A parameter is not known or cannot be read.",
     503: "The database does not answer.",
@@ -266,7 +266,7 @@ ROUTES = (
             scope="read",
             is_guarded=True,
             query=query,
-            problems=NO_FRESH_ANSWER,
+            problems=QUERY_PROBLEMS,
         )
         for name, summary, query in (
             ("activity", "How much was answered per period, version and label", Window),
