@@ -2,9 +2,9 @@
 
 from pipelines.run import CONFIG
 from sentiment.config import read_config
-from sentiment.datasets import find_dataset, load_dataset
-from sentiment.splitting import Split, split_dataset
-from sentiment.validation import clean_dataset
+from sentiment.data.datasets import find_dataset, load_dataset
+from sentiment.data.splitting import Split, split_dataset
+from sentiment.data.validation import clean_dataset
 
 
 def split_named(dataset: str) -> Split:

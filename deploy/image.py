@@ -15,8 +15,8 @@ from bentoml.exceptions import BentoMLException
 
 from deploy.engines import ENGINES, Engine, find_engine, find_last_words
 from deploy.refusals import say_in_one_sentence
-from sentiment.admission import admit_bundle
 from sentiment.errors import DeployError
+from sentiment.governance.admission import admit_bundle
 from sentiment.state import locate_state
 from service.model import read_production_tag
 from steps.bento import BENTO, ask_git, carry_keys

@@ -7,9 +7,9 @@ from pathlib import Path
 import bentoml
 from bentoml.exceptions import BentoMLException
 
-from sentiment.admission import admit_bundle
-from sentiment.bundle import Bundle
+from sentiment.bundle.bundle import Bundle
 from sentiment.errors import DeployError
+from sentiment.governance.admission import admit_bundle
 from sentiment.state import locate_state
 from steps.bento import carry_keys
 

@@ -14,8 +14,8 @@ from mlflow.entities.model_registry import ModelVersion
 
 from deploy.refusals import say_in_one_sentence
 from sentiment.errors import DeployError
-from sentiment.ledger import LedgerEntry, read_entries
-from sentiment.promotion import check_production
+from sentiment.governance.ledger import LedgerEntry, read_entries
+from sentiment.governance.promotion_rules import check_production
 from sentiment.state import CHECKOUT, locate_state
 from steps.bento import BENTO, build_bento, smoke_test
 from steps.promotion import check_version, ensure_stored

@@ -25,8 +25,8 @@ from deploy.attestations import MAKERS_OF_STATES, require_attestation
 from deploy.refusals import say_in_one_sentence
 from deploy.registry import copy, find_digest
 from sentiment.errors import BusyError, DeployError
-from sentiment.ledger import HEAD_FILE, SIGNING, read_entries
-from sentiment.signatures import load_public_keys
+from sentiment.governance.ledger import HEAD_FILE, SIGNING, read_entries
+from sentiment.governance.signatures import load_public_keys
 from sentiment.state import STATE_VARIABLE, State, locate_state
 
 # Embeddings, encoders, fine-tuned weights and ZenML's store are made again; they hold gigabytes and rows of data.

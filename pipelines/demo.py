@@ -11,7 +11,7 @@ import httpx
 
 from pipelines.training import training_pipeline
 from sentiment.admin_token import read_admin_token
-from sentiment.ledger import read_entries
+from sentiment.governance.ledger import read_entries
 from sentiment.state import CHECKOUT, locate_state
 from service.start import MAX_PORT, require_free_port
 from steps.bento import wait_until_ready

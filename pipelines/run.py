@@ -12,8 +12,8 @@ import yaml
 
 from sentiment.config import CANARY_KEY, read_parameters, read_yaml
 from sentiment.errors import SentimentError
-from sentiment.ledger import read_entries, render_entry, select_entries
-from sentiment.promotion import require_reason
+from sentiment.governance.ledger import read_entries, render_entry, select_entries
+from sentiment.governance.promotion_rules import require_reason
 from sentiment.state import CHECKOUT, locate_state
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def seal_ledger(reason: str) -> None:
 def rotate_signing_key() -> None:
     """Sign with a new key from now on; what the old one signed stays trusted."""
     from pipelines.guarded import say_errors
-    from sentiment.signatures import rotate_signing_key
+    from sentiment.governance.signatures import rotate_signing_key
 
     with say_errors():
         key = rotate_signing_key()

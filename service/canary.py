@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
-from sentiment.predictor import Prediction
+from sentiment.bundle.predictor import Prediction
 from service.batching import MicroBatcher
 from service.choices import CanaryChoice
 from service.opening import Canary, Served

@@ -4,7 +4,7 @@ from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 
 from sentiment.errors import ConfigError
-from sentiment.signatures import PUBLIC_KEYS_VARIABLE, load_public_keys
+from sentiment.governance.signatures import PUBLIC_KEYS_VARIABLE, load_public_keys
 from sentiment.state import locate_database
 from service.access import open_access
 from service.prediction_log.pseudonyms import read_key

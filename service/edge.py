@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from sentiment.data.text_normalization import normalise_text
 from sentiment.hosts import is_loopback
-from sentiment.texts import normalise_text
 from service.access import Access, say_exposed
 from service.api.routes import Route, RouteTable
 from service.audit import open_audit

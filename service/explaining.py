@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from sentiment.explanation import keep_parts, list_orders, list_steps, split_parts, weigh_parts
+from sentiment.bundle.explanation import keep_parts, list_orders, list_steps, split_parts, weigh_parts
 from service.schemas import WordWeight
 
 TEXTS_PER_TURN = 8

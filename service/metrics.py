@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sentiment.bundle import Card
-from sentiment.predictor import Prediction
+from sentiment.bundle.bundle import Card
+from sentiment.bundle.predictor import Prediction
 from service.api.routes import Route
 from service.prediction_log.shipper import LogStatus
 from service.scores import EvaluationScores

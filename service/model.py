@@ -11,12 +11,12 @@ import bentoml
 import yaml
 from bentoml.exceptions import BentoMLException
 
-from sentiment.admission import admit_bundle
-from sentiment.bundle import Bundle, Card, open_bundle
+from sentiment.bundle.bundle import Bundle, Card, open_bundle
+from sentiment.bundle.trial import Patience, run_bounded
 from sentiment.errors import BundleError, ConfigError, SentimentError, SignatureError
-from sentiment.signatures import load_public_keys, verify_signature
+from sentiment.governance.admission import admit_bundle
+from sentiment.governance.signatures import load_public_keys, verify_signature
 from sentiment.state import MODEL_TAG_VARIABLE, locate_state
-from sentiment.trial import Patience, run_bounded
 from service.fetch.files import fetch_files, read_local
 from service.fetch.sources import SOURCES_VARIABLE, Location, Sources
 from service.schemas import ReloadRequest

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from sentiment.bundle import Card
+from sentiment.bundle.bundle import Card
 from service.api.routes import JSON, ROUTES, Route
 from service.schemas import BatchPredictRequest, PredictRequest, Problem
 from service.settings import ServiceSettings

@@ -1,6 +1,6 @@
 """The models of a choice once they are open: what answers, and which model may answer beside another.
 
-Whether a bundle is sound is in `sentiment/soundness.py`, where it comes from in `model.py`.
+Whether a bundle is sound is in `sentiment/bundle/verify.py`, where it comes from in `model.py`.
 """
 
 import threading
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from sentiment.bundle import read_card
+from sentiment.bundle.bundle import read_card
+from sentiment.bundle.predictor import Predictor
+from sentiment.bundle.trial import Patience
 from sentiment.errors import BundleError, SentimentError
-from sentiment.predictor import Predictor
-from sentiment.trial import Patience
 from service.choices import CanaryChoice, Choice
 
 OpenModel = Callable[[Path], Predictor]

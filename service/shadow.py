@@ -12,9 +12,9 @@ from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+from sentiment.bundle.trial import Patience, try_bundle
+from sentiment.bundle.verify import open_sound_model
 from sentiment.errors import BundleError, SentimentError
-from sentiment.soundness import open_sound_model
-from sentiment.trial import Patience, try_bundle
 from service.fetch.sources import WANTED, Sources, parse_location
 from service.model import fetch_model
 from service.opening import OpenModel, Served, TryBundle

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from sentiment.bundle import open_bundle
-from sentiment.predictor import Predictor
-from sentiment.soundness import open_sound_model
-from sentiment.trial import Patience, try_bundle
+from sentiment.bundle.bundle import open_bundle
+from sentiment.bundle.predictor import Predictor
+from sentiment.bundle.trial import Patience, try_bundle
+from sentiment.bundle.verify import open_sound_model
 from service.model import check_signed
 from service.opening import OpenModel, TryBundle
 from service.settings import ServiceSettings

@@ -16,12 +16,12 @@ import bentoml
 import httpx
 from bentoml.exceptions import NotFound
 
-from sentiment.bundle import Bundle, copy_bundle
+from sentiment.bundle.bundle import Bundle, copy_bundle
+from sentiment.bundle.trial import Patience, try_bundle
+from sentiment.bundle.verify import SMOKE_TEXT
 from sentiment.errors import BundleError, DeployError
-from sentiment.signatures import PUBLIC_FOLDER, write_public_keys
-from sentiment.soundness import SMOKE_TEXT
+from sentiment.governance.signatures import PUBLIC_FOLDER, write_public_keys
 from sentiment.state import CHECKOUT, MODEL_TAG_VARIABLE
-from sentiment.trial import Patience, try_bundle
 
 BENTO = "sentigate"
 READY_SECONDS = 60.0

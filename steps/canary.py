@@ -13,11 +13,11 @@ from mlflow.entities.model_registry import ModelVersion
 from zenml import step
 from zenml.exceptions import RunInterruptedException
 
-from sentiment.canary import CanaryRule, Figures, Verdict, judge_canary
 from sentiment.config import CanarySection
-from sentiment.database.canary import read_figures
+from sentiment.database.canary_figures import read_figures
 from sentiment.database.connection import open_database
 from sentiment.errors import CanaryError, DatabaseError, SentimentError, ServiceError
+from sentiment.governance.canary_rule import CanaryRule, Figures, Verdict, judge_canary
 from sentiment.state import locate_database
 from steps.canary_service import ANSWERS, FAILURES, CanaryService, choose_service
 from steps.materializers import RecordMaterializer

@@ -11,19 +11,19 @@ import mlflow
 from zenml import step
 from zenml.types import HTMLString
 
-from sentiment.behaviour import BehaviourReport, read_cases, run_cases
-from sentiment.bundle import Bundle
-from sentiment.comparison import Comparison, compare_answers
+from sentiment.bundle.bundle import Bundle
+from sentiment.bundle.predictor import Predictor
 from sentiment.config import DatasetSection, SplitSection
+from sentiment.data.datasets import Dataset, load_dataset
+from sentiment.data.splitting import sample_rows, split_dataset
+from sentiment.data.validation import clean_dataset
 from sentiment.database.evaluations import EvaluationRecord, append_evaluations
-from sentiment.datasets import Dataset, load_dataset
-from sentiment.evaluation import Answers, answer_rows
-from sentiment.ledger import stamp_time
-from sentiment.predictor import Predictor
-from sentiment.reports import Scored, render_evaluation, render_validation, score_model
-from sentiment.splitting import sample_rows, split_dataset
+from sentiment.evaluation.behaviour import BehaviourReport, read_cases, run_cases
+from sentiment.evaluation.comparison import Comparison, compare_answers
+from sentiment.evaluation.predictions import Answers, answer_rows
+from sentiment.governance.ledger import stamp_time
+from sentiment.reports.html import Scored, render_evaluation, render_validation, score_model
 from sentiment.state import locate_database
-from sentiment.validation import clean_dataset
 from steps.data import find_source
 from steps.materializers import AnswersMaterializer, BundleMaterializer, DatasetMaterializer, RecordMaterializer
 from steps.registry import find_bundle

@@ -16,8 +16,16 @@ from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
 
 from sentiment.errors import BusyError, PromotionError, RegistryError
-from sentiment.ledger import Event, LedgerEntry, append_entry, name_actor, read_entries, seal_ledger, stamp_time
-from sentiment.promotion import Move, find_promoted, read_stack, require_decision
+from sentiment.governance.ledger import (
+    Event,
+    LedgerEntry,
+    append_entry,
+    name_actor,
+    read_entries,
+    seal_ledger,
+    stamp_time,
+)
+from sentiment.governance.promotion_rules import Move, find_promoted, read_stack, require_decision
 from sentiment.state import locate_state
 from steps.bento import BENTO
 from steps.registry import (

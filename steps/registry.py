@@ -7,7 +7,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from sentiment.bundle import SIGNATURE_FILE, Bundle, open_bundle
+from sentiment.bundle.bundle import SIGNATURE_FILE, Bundle, open_bundle
 from sentiment.errors import RegistryError
 
 MODEL = "sentiment"

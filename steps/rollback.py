@@ -8,8 +8,8 @@ from typing import Annotated
 from zenml import step
 
 from sentiment.errors import BundleError, DeployError, PromotionError, RegistryError
-from sentiment.ledger import name_actor, read_entries, stamp_time
-from sentiment.promotion import Move, check_promoted, choose_return, find_previous, require_reason
+from sentiment.governance.ledger import name_actor, read_entries, stamp_time
+from sentiment.governance.promotion_rules import Move, check_promoted, choose_return, find_previous, require_reason
 from sentiment.state import locate_state
 from steps.bento import BENTO, build_bento, has_bento, try_model
 from steps.materializers import RecordMaterializer

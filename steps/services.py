@@ -16,8 +16,8 @@ import psutil
 
 from sentiment.admin_token import read_admin_token
 from sentiment.errors import ServiceError
+from sentiment.governance.promotion_rules import Move
 from sentiment.hosts import is_loopback
-from sentiment.promotion import Move
 from sentiment.state import locate_state
 
 SERVICES_VARIABLE = "SENTIMENT_SERVICES"

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from sentiment.bundle import seal_bundle
+from sentiment.bundle.bundle import seal_bundle
 from tests.conftest import make_card, make_tiny_bundle
 
 FOREVER = 2**60

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from sentiment.bundle import BUNDLE_FILES, CARD_FILE, MAX_CARD_BYTES, SIGNATURE_FILE, Card, read_card
+from sentiment.bundle.bundle import BUNDLE_FILES, CARD_FILE, MAX_CARD_BYTES, SIGNATURE_FILE, Card, read_card
 from sentiment.errors import BundleError
 from service.fetch.sources import Location, parse_location
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from sentiment.data.text_normalization import normalise_text
 from sentiment.database.persons import Trace, find_rows, remove_rows
 from sentiment.errors import BusyError
-from sentiment.texts import normalise_text
 from service.locks import hold_file
 from service.prediction_log.pseudonyms import digest_text
 from service.prediction_log.redaction import keep_text

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentiment.predictor import Prediction
+from sentiment.bundle.predictor import Prediction
 from service.prediction_log.entries import FeedbackEntry, PredictionEntry, ShadowEntry, make_id, write_line
 from service.prediction_log.pseudonyms import digest_subject
 from service.prediction_log.redaction import KeptText, keep_text

@@ -186,7 +186,7 @@ class Shipper:
         return True
 
     def _execute(self, kind: Kind, rows: Sequence[dict[str, Any]]) -> None:
-        from sentiment.database.records import add_feedback, add_predictions, add_shadow_predictions
+        from sentiment.database.predictions import add_feedback, add_predictions, add_shadow_predictions
 
         add = {"prediction": add_predictions, "feedback": add_feedback, "shadow": add_shadow_predictions}[kind]
         with self._open_engine().begin() as connection:
@@ -206,7 +206,7 @@ class Shipper:
         """Remove rows, and files of rejected ones, that are older than they may become, once an hour."""
         import sqlalchemy as sa
 
-        from sentiment.database.activity import remove_activity
+        from sentiment.database.rollup import remove_activity
         from sentiment.database.schema import FEEDBACK, PREDICTIONS, SHADOW_PREDICTIONS
 
         now = self._clock()

@@ -15,7 +15,7 @@ from pathlib import Path
 from mlflow.tracking import MlflowClient
 
 from benchmarks.copying import CheckoutCopy, copy_checkout
-from sentiment.ledger import LedgerEntry, read_entries
+from sentiment.governance.ledger import LedgerEntry, read_entries
 from sentiment.state import CHECKOUT
 from tests.integration.serving import Service, wait_until
 

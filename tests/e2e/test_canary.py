@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from benchmarks.copying import CheckoutCopy
-from sentiment.ledger import read_entries
+from sentiment.governance.ledger import read_entries
 from tests.e2e.moves import Load, act, copy_with_versions, read_last, read_version
 from tests.integration.serving import Service, wait_until
 

@@ -9,7 +9,7 @@ from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
 from benchmarks.copying import CheckoutCopy
-from sentiment.ledger import read_entries
+from sentiment.governance.ledger import read_entries
 from tests.e2e.moves import Load, act, copy_with_versions, read_last, read_version
 from tests.integration.serving import Service
 

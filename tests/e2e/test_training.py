@@ -11,9 +11,9 @@ import yaml
 from mlflow.tracking import MlflowClient
 
 from benchmarks.copying import CheckoutCopy, copy_checkout
-from sentiment.behaviour import KINDS
 from sentiment.database.evaluations import read_evaluations
-from sentiment.ledger import read_entries
+from sentiment.evaluation.behaviour import KINDS
+from sentiment.governance.ledger import read_entries
 from sentiment.state import State, locate_state
 from steps.bento import find_free_port, wait_until_ready
 

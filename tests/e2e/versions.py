@@ -11,7 +11,7 @@ from pathlib import Path
 
 import mlflow
 
-from sentiment.bundle import seal_bundle
+from sentiment.bundle.bundle import seal_bundle
 from steps.moves import enter_event
 from steps.promotion import stage_version
 from steps.registry import log_bundle, register_bundle

@@ -25,7 +25,7 @@ STORE = f"""
 import sys
 from pathlib import Path
 from dataclasses import replace
-from sentiment.bundle import seal_bundle
+from sentiment.bundle.bundle import seal_bundle
 from steps.bento import store_model
 from tests.conftest import make_tiny_bundle
 bundle = make_tiny_bundle(Path(sys.argv[1]))

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from deploy.bentocloud import CONFIG
-from sentiment.bundle import CARD_FILE, MODEL_FILE
+from sentiment.bundle.bundle import CARD_FILE, MODEL_FILE
 from sentiment.state import DATABASE_VARIABLE
 from tests.integration.bentocloud_server import TOKEN, run_cloud
 from tests.integration.production import make_checkout

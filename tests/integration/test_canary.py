@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from sentiment.bundle import open_bundle, seal_bundle
+from sentiment.bundle.bundle import open_bundle, seal_bundle
 from tests.conftest import make_tiny_bundle
 from tests.integration.serving import Service, make_store, run_service, wait_until
 from tests.integration.test_reload import Load, ask_all, find_trips, make_slow_bundle, name_model, reload, tell

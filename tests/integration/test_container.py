@@ -12,7 +12,7 @@ import pytest
 from deploy.engines import Engine
 from deploy.image import BASE_TAG
 from sentiment.errors import DeployError
-from sentiment.signatures import make_signing_key
+from sentiment.governance.signatures import make_signing_key
 from sentiment.state import CHECKOUT
 from service.keys import make_key, write_key
 from tests.integration.containers import HARDENED, Container, is_busy, run_container

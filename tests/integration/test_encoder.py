@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sentiment.embeddings import embed_reference, embed_texts
-from sentiment.encoder import Encoder, find_encoder, prepare_encoder
+from sentiment.bundle.onnx_session import TextGraph
+from sentiment.candidates.shared.embeddings import embed_reference, embed_texts
+from sentiment.candidates.shared.encoder import Encoder, find_encoder, prepare_encoder
 from sentiment.errors import EncoderError
 from sentiment.state import CHECKOUT
-from sentiment.text_graph import TextGraph
 from tests.conftest import ENCODER
 from tests.integration.hub_server import TOKEN, USER, Repository, run_hub
 
 FIND = """
 import logging
 import sys
-from sentiment.encoder import EncoderError, find_encoder
+from sentiment.candidates.shared.encoder import EncoderError, find_encoder
 logging.getLogger("sentiment").addHandler(logging.StreamHandler(sys.stdout))
 try:
     print(find_encoder(sys.argv[1]))

@@ -19,10 +19,10 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import f1_score
 from transformers import TrainingArguments
 
-from sentiment.candidates.checkpoints import BEST_FILE, DONE_FILE, find_checkpoint
-from sentiment.candidates.classifier import LoraSettings, TextClassifier, load_tokenizer
-from sentiment.candidates.finetuning import FineTuned, fine_tune
-from sentiment.candidates.trainer import AveragingTrainer, FineTuneSettings, LabelledTexts
+from sentiment.candidates.transformer.checkpoints import BEST_FILE, DONE_FILE, find_checkpoint
+from sentiment.candidates.transformer.classifier import LoraSettings, TextClassifier, load_tokenizer
+from sentiment.candidates.transformer.finetuning import FineTuned, fine_tune
+from sentiment.candidates.transformer.trainer import AveragingTrainer, FineTuneSettings, LabelledTexts
 from sentiment.errors import SentimentError, TrainingError
 from sentiment.state import CHECKOUT
 from tests.unit.candidates.conftest import make_rows, save_base

@@ -11,7 +11,7 @@ from deploy.huggingface.__main__ import main
 from deploy.huggingface.folders import README, write_model_folder
 from deploy.huggingface.hub import open_hub
 from deploy.production import Production
-from sentiment.bundle import Bundle, open_bundle
+from sentiment.bundle.bundle import Bundle, open_bundle
 from sentiment.errors import DeployError
 from tests.conftest import make_tiny_bundle
 from tests.integration.hub_server import TOKEN, USER, run_hub

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from deploy.compose import FILE
-from sentiment.bundle import seal_bundle
+from sentiment.bundle.bundle import seal_bundle
 from sentiment.database.evaluations import append_evaluations
 from sentiment.state import CHECKOUT
 from steps.bento import find_free_port

@@ -8,18 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sentiment.bundle import Bundle
-from sentiment.candidates.draft import Recipe, Sides
-from sentiment.candidates.svm import MAX_PARITY_GAP, measure_parity
-from sentiment.candidates.svm_model import SvmModel, SvmSettings, fit_svm
-from sentiment.candidates.training import train_candidate
+from sentiment.bundle.bundle import Bundle
+from sentiment.bundle.predictor import open_predictor
+from sentiment.candidates.contract import TrainingContext, TrainingSplits
+from sentiment.candidates.shared.embeddings import embed_reference, embed_texts
+from sentiment.candidates.shared.encoder import Encoder
+from sentiment.candidates.svm.candidate import MAX_PARITY_GAP, measure_parity
+from sentiment.candidates.svm.model import SvmModel, SvmSettings, fit_svm
+from sentiment.candidates.train import train_candidate
 from sentiment.config import read_config
-from sentiment.datasets import Dataset
-from sentiment.embeddings import embed_reference, embed_texts
-from sentiment.encoder import Encoder
+from sentiment.data.datasets import Dataset
 from sentiment.errors import EncoderError
-from sentiment.evaluation import answer_rows, encode_labels, score_answers
-from sentiment.predictor import open_predictor
+from sentiment.evaluation.predictions import answer_rows, encode_labels, score_answers
 from sentiment.state import CHECKOUT, State
 
 pytestmark = pytest.mark.slow
@@ -67,8 +67,8 @@ def train(
 ) -> Bundle:
     section = SHIPPED.encoder.model_copy(update={"precision": precision})
     folder.mkdir()
-    recipe = Recipe(section, SHIPPED.training, state, lambda metrics, at: None)
-    return train_candidate(candidate, Sides(*cut(comments, THREE), "d", "h"), recipe, folder)
+    recipe = TrainingContext(section, SHIPPED.training, state, lambda metrics, at: None)
+    return train_candidate(candidate, TrainingSplits(*cut(comments, THREE), "d", "h"), recipe, folder)
 
 
 @pytest.mark.parametrize("smote", [False, True], ids=["svm", "svm_smote"])

@@ -12,15 +12,15 @@ import pytest
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from sentiment.behaviour import KINDS, BehaviourReport
-from sentiment.bundle import Bundle, seal_bundle
+from sentiment.bundle.bundle import Bundle, seal_bundle
 from sentiment.config import GateSection, read_config
-from sentiment.datasets import Dataset
+from sentiment.data.datasets import Dataset
 from sentiment.errors import PromotionError, RegistryError
-from sentiment.gate import Decision
-from sentiment.ledger import LedgerEntry, append_entry, read_entries
-from sentiment.promotion import Move
-from sentiment.reports import Trial
+from sentiment.evaluation.behaviour import KINDS, BehaviourReport
+from sentiment.governance.gate import Decision
+from sentiment.governance.ledger import LedgerEntry, append_entry, read_entries
+from sentiment.governance.promotion_rules import Move
+from sentiment.reports.html import Trial
 from sentiment.state import CHECKOUT, STATE_VARIABLE, locate_state
 from steps.deployment import try_on_holdout
 from steps.moves import enter_event, make_move, settle_moves, write_pointer

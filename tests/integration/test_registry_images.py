@@ -17,7 +17,7 @@ from filelock import FileLock
 from deploy.registry import add_tag, copy, find_digest, mirror_image, push_image
 from deploy.state import restore_state, save_state, write_layout
 from sentiment.errors import BusyError, DeployError, LedgerError
-from sentiment.ledger import LedgerEntry, append_entry
+from sentiment.governance.ledger import LedgerEntry, append_entry
 from sentiment.state import CHECKOUT, State
 from steps.bento import find_free_port
 from tests.integration.registry import Registry, require_registry, run_closed_registry, run_registry

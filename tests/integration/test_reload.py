@@ -20,9 +20,9 @@ import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sentiment.bundle import MODEL_FILE, open_bundle, seal_bundle
-from sentiment.predictor import open_predictor
-from sentiment.trial import try_bundle
+from sentiment.bundle.bundle import MODEL_FILE, open_bundle, seal_bundle
+from sentiment.bundle.predictor import open_predictor
+from sentiment.bundle.trial import try_bundle
 from service.choices import CANDIDATE_FILE, SERVED_FILE, Choice, write_choice
 from service.switching import ModelSwitch
 from service.workers import list_workers

@@ -17,8 +17,8 @@ import psutil
 import pytest
 from bentoml.exceptions import UnprocessableEntity
 
-from sentiment.bundle import open_bundle
-from sentiment.predictor import open_predictor
+from sentiment.bundle.bundle import open_bundle
+from sentiment.bundle.predictor import open_predictor
 from sentiment.state import CHECKOUT
 from steps.bento import find_free_port, wait_until_ready
 from tests.integration.serving import STORE, TAG, WORD

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 import numpy as np, onnx
 from onnx import TensorProto, helper, numpy_helper
-from sentiment.bundle import TOKENIZER_FILE, seal_bundle
+from sentiment.bundle.bundle import TOKENIZER_FILE, seal_bundle
 from steps.bento import store_model
 from tests.conftest import ENCODER, LABELS, find_encoder, make_card
 from tokenizers import Tokenizer

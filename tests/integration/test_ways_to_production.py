@@ -23,13 +23,13 @@ from mlflow.tracking import MlflowClient
 from deploy.image import find_bento
 from deploy.production import find_production
 from deploy.release import prepare_release
-from sentiment.bundle import SIGNATURE_FILE, Bundle, seal_bundle
+from sentiment.bundle.bundle import SIGNATURE_FILE, Bundle, seal_bundle
+from sentiment.bundle.trial import Patience
 from sentiment.config import CANARY_KEY, CanarySection, read_yaml
 from sentiment.errors import SentimentError
-from sentiment.ledger import read_entries
-from sentiment.signatures import LINE, load_public_keys, load_signing_key, make_signing_key, verify_signature
+from sentiment.governance.ledger import read_entries
+from sentiment.governance.signatures import LINE, load_public_keys, load_signing_key, make_signing_key, verify_signature
 from sentiment.state import CHECKOUT, STATE_VARIABLE, State, list_environment
-from sentiment.trial import Patience
 from service.fetch.sources import Sources
 from service.model import fetch_model, find_admitted_tag
 from service.schemas import ReloadRequest

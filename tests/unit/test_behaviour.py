@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentiment.behaviour import (
+from sentiment.data.datasets import find_dataset, load_dataset
+from sentiment.data.text_normalization import normalise_text
+from sentiment.errors import DatasetError
+from sentiment.evaluation.behaviour import (
     KINDS,
     MAX_WRONG_WAY,
     BehaviourReport,
@@ -17,9 +20,6 @@ from sentiment.behaviour import (
     read_cases,
     run_cases,
 )
-from sentiment.datasets import find_dataset, load_dataset
-from sentiment.errors import DatasetError
-from sentiment.texts import normalise_text
 
 LABELS = ("negative", "neutral", "positive")
 HEADER = "kind,topic,text,other,expected"

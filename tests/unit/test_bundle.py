@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.bundle import (
+from sentiment.bundle.bundle import (
     BUNDLE_FILES,
     WEIGHTS_FILE,
     Bundle,
@@ -19,8 +19,8 @@ from sentiment.bundle import (
     read_card,
     seal_bundle,
 )
-from sentiment.calibration import OUT_OF_REACH
 from sentiment.errors import BundleError
+from sentiment.evaluation.calibration import OUT_OF_REACH
 from tests.conftest import make_card, make_tiny_bundle
 
 

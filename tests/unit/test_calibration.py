@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from sentiment.calibration import (
+from sentiment.evaluation.calibration import (
     BINS,
     MIN_THRESHOLD_ROWS,
     Calibrator,

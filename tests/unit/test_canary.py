@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sentiment.canary import CanaryRule, Figures, find_difference, find_reach, judge_canary
+from sentiment.governance.canary_rule import CanaryRule, Figures, find_difference, find_reach, judge_canary
 
 RULE = CanaryRule(
     min_answers=500,

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
-from sentiment.comparison import (
+from sentiment.evaluation.comparison import (
     Interval,
     compare_answers,
     count_cells,
@@ -15,7 +15,7 @@ from sentiment.comparison import (
     measure_interval,
     score_confusions,
 )
-from sentiment.evaluation import Answers, score_answers
+from sentiment.evaluation.predictions import Answers, score_answers
 
 LABELS = ("negative", "neutral", "positive")
 RESAMPLES = 4000

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sentiment.behaviour import BehaviourReport, BehaviourScore, Case
-from sentiment.bundle import Card
-from sentiment.comparison import compare_answers, measure_interval
-from sentiment.datasets import Dataset
-from sentiment.evaluation import Answers, score_answers
-from sentiment.gate import Decision, GateRule, Measured, decide_gate
-from sentiment.reports import LONGEST_TEXT, Scored, Trial, render_comparison, render_evaluation
+from sentiment.bundle.bundle import Card
+from sentiment.data.datasets import Dataset
+from sentiment.evaluation.behaviour import BehaviourReport, BehaviourScore, Case
+from sentiment.evaluation.comparison import compare_answers, measure_interval
+from sentiment.evaluation.predictions import Answers, score_answers
+from sentiment.governance.gate import Decision, GateRule, Measured, decide_gate
+from sentiment.reports.html import LONGEST_TEXT, Scored, Trial, render_comparison, render_evaluation
 from tests.conftest import make_card
 
 LABELS = ("negative", "neutral", "positive")

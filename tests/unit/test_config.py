@@ -7,7 +7,6 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from sentiment.behaviour import KINDS
 from sentiment.config import (
     CANDIDATES,
     EvaluationConfig,
@@ -17,8 +16,9 @@ from sentiment.config import (
     read_evaluation_config,
     read_yaml,
 )
-from sentiment.datasets import NAMED
+from sentiment.data.datasets import NAMED
 from sentiment.errors import ConfigError
+from sentiment.evaluation.behaviour import KINDS
 from sentiment.state import CHECKOUT
 
 SHIPPED = CHECKOUT / "zenml_config.yaml"

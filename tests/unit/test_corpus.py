@@ -5,9 +5,9 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from sentiment.datasets import NAMED, Dataset, load_dataset
-from sentiment.texts import normalise_text
-from sentiment.validation import clean_dataset
+from sentiment.data.datasets import NAMED, Dataset, load_dataset
+from sentiment.data.text_normalization import normalise_text
+from sentiment.data.validation import clean_dataset
 
 WORDS_IN_A_RUN = 5
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sentiment.datasets import DATA_VARIABLE, NAMED, Dataset, DatasetSource, find_dataset, load_dataset
+from sentiment.data.datasets import DATA_VARIABLE, NAMED, Dataset, DatasetSource, find_dataset, load_dataset
+from sentiment.data.validation import ValidationReport, clean_dataset
 from sentiment.errors import DatasetError
 from sentiment.state import CHECKOUT
-from sentiment.validation import ValidationReport, clean_dataset
 
 CSV = "text,label\ngood,positive\nbad,negative\n"
 REAL = ["youtube", "tweet_eval", "amazon", pytest.param("imdb", marks=pytest.mark.slow)]
@@ -210,7 +210,7 @@ def test_a_dataset_of_the_hub_is_one_commit():
 @pytest.mark.slow
 def test_a_hub_out_of_reach_says_what_to_do(tmp_path):
     """Without a network, a dataset from the hub names the files to put into the data folder."""
-    code = "from sentiment.datasets import *\ntry: load_dataset(NAMED['imdb'])\nexcept DatasetError as e: print(e)"
+    code = "from sentiment.data.datasets import *\ntry: load_dataset(NAMED['imdb'])\nexcept DatasetError as e: print(e)"
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": str(CHECKOUT), DATA_VARIABLE: ""}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | offline, capture_output=True, text=True, check=True

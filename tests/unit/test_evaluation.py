@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sentiment.bundle import Bundle
-from sentiment.datasets import Dataset
+from sentiment.bundle.bundle import Bundle
+from sentiment.bundle.predictor import Predictor
+from sentiment.data.datasets import Dataset
 from sentiment.errors import DatasetError
-from sentiment.evaluation import Answers, ClassScore, Evaluation, answer_rows, encode_labels, score_answers
-from sentiment.predictor import Predictor
+from sentiment.evaluation.predictions import Answers, ClassScore, Evaluation, answer_rows, encode_labels, score_answers
 
 LABELS = ("negative", "neutral", "positive")
 

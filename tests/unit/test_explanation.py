@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from sentiment.explanation import Part, keep_parts, list_orders, list_steps, split_parts, weigh_parts
+from sentiment.bundle.explanation import Part, keep_parts, list_orders, list_steps, split_parts, weigh_parts
 
 Score = Callable[[frozenset[int]], float]
 COUNTS = [1, 2, 3, 5, 8]

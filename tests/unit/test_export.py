@@ -11,9 +11,16 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from sentiment.bundle import WEIGHTS_FILE
-from sentiment.calibration import Calibrator
-from sentiment.export import OPSET, add_calibration, export_module, move_weights, quantise, quieten_libraries
+from sentiment.bundle.bundle import WEIGHTS_FILE
+from sentiment.candidates.shared.onnx_export import (
+    OPSET,
+    add_calibration,
+    export_module,
+    move_weights,
+    quantise,
+    quieten_libraries,
+)
+from sentiment.evaluation.calibration import Calibrator
 
 VOCABULARY = 50
 WIDTH = 64

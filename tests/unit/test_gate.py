@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentiment.behaviour import KINDS, BehaviourReport, BehaviourScore
-from sentiment.evaluation import Answers, score_answers
-from sentiment.gate import Check, Decision, GateRule, Measured, decide_gate, write_decision
+from sentiment.evaluation.behaviour import KINDS, BehaviourReport, BehaviourScore
+from sentiment.evaluation.predictions import Answers, score_answers
+from sentiment.governance.gate import Check, Decision, GateRule, Measured, decide_gate, write_decision
 
 # Exact binary fractions, so that an edge is an edge.
 STEP = 2**-20

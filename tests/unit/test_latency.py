@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from sentiment.bundle import Bundle
-from sentiment.latency import measure_latency
-from sentiment.predictor import Predictor
+from sentiment.bundle.bundle import Bundle
+from sentiment.bundle.latency import measure_latency
+from sentiment.bundle.predictor import Predictor
 
 
 class RecordingPredictor:

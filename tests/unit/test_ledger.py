@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from sentiment.errors import ConfigError, LedgerError, PromotionError
-from sentiment.ledger import (
+from sentiment.governance.ledger import (
     LedgerEntry,
     append_entry,
     name_actor,
@@ -18,7 +18,7 @@ from sentiment.ledger import (
     select_entries,
     stamp_time,
 )
-from sentiment.signatures import load_public_keys, load_signing_key, make_signing_key
+from sentiment.governance.signatures import load_public_keys, load_signing_key, make_signing_key
 
 
 def make_entry(summary="the gate passed", **changes) -> LedgerEntry:

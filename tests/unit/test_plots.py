@@ -7,10 +7,11 @@ import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from sentiment.comparison import Interval
-from sentiment.evaluation import Evaluation, score_answers
-from sentiment.gate import Decision
-from sentiment.plots import (
+from sentiment.data.validation import LENGTH_BINS, ValidationReport
+from sentiment.evaluation.comparison import Interval
+from sentiment.evaluation.predictions import Evaluation, score_answers
+from sentiment.governance.gate import Decision
+from sentiment.reports.plots import (
     plot_confusion,
     plot_confusions,
     plot_dataset,
@@ -18,7 +19,6 @@ from sentiment.plots import (
     plot_intervals,
     plot_reliability,
 )
-from sentiment.validation import LENGTH_BINS, ValidationReport
 from tests.unit.test_evaluation import make_answers
 from tests.unit.test_gate import answer, decide, decide_against, measure, spread
 

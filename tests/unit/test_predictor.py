@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentiment.bundle import Bundle, seal_bundle
+from sentiment.bundle.bundle import Bundle, seal_bundle
+from sentiment.bundle.predictor import Predictor, open_predictor
 from sentiment.errors import BundleError
-from sentiment.predictor import Predictor, open_predictor
 from tests.conftest import make_tiny_bundle
 
 MIXED = [" ".join(["good"] * random.Random(seed).randint(0, 30)) for seed in range(50)]

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from sentiment.progress import Progress
+from sentiment.candidates.shared.progress import Progress
 
 LOGGER = logging.getLogger("progress under test")
 

@@ -3,8 +3,8 @@
 import pytest
 
 from sentiment.errors import PromotionError
-from sentiment.ledger import LedgerEntry
-from sentiment.promotion import (
+from sentiment.governance.ledger import LedgerEntry
+from sentiment.governance.promotion_rules import (
     Move,
     check_production,
     check_promotion,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from sentiment.data.table_reader import read_table
 from sentiment.errors import DatasetError
-from sentiment.reading import read_table
 
 CSV = b"text,label\ngood,positive\nbad,negative\n"
 ROWS = [("good", "positive"), ("bad", "negative")]

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from sentiment.reports import render_validation
-from sentiment.validation import LENGTH_BINS, DroppedRows, ValidationReport
+from sentiment.data.validation import LENGTH_BINS, DroppedRows, ValidationReport
+from sentiment.reports.html import render_validation
 
 HOSTILE = "positive: <script>alert('x')</script><img src=//evil.example/p.png onerror=\"run()\">"
 REPORT = ValidationReport(

@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pipelines.run import main
-from sentiment.ledger import read_entries
-from sentiment.signatures import load_public_keys, load_signing_key
+from sentiment.governance.ledger import read_entries
+from sentiment.governance.signatures import load_public_keys, load_signing_key
 from sentiment.state import STATE_VARIABLE, State
 from tests.conftest import enter_decision
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sentiment.errors import BundleError, ConfigError, SignatureError
-from sentiment.signatures import (
+from sentiment.governance.signatures import (
     PUBLIC_KEYS_VARIABLE,
     SIGNATURE_FILE,
     SIGNING_KEY_VARIABLE,

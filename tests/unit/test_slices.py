@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from sentiment.evaluation import Answers
-from sentiment.slices import Change, Mistake, find_changes, find_mistakes, score_slices, slice_texts
+from sentiment.evaluation.predictions import Answers
+from sentiment.evaluation.slices import Change, Mistake, find_changes, find_mistakes, score_slices, slice_texts
 
 LABELS = ("negative", "neutral", "positive")
 SLICES = ["1-4 words", "5-15 words", "16-50 words", "51 words or more", "negation", "emoji", "question", "all caps"]

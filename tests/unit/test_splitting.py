@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from sentiment.datasets import Dataset
-from sentiment.splitting import Split, split_dataset
+from sentiment.data.datasets import Dataset
+from sentiment.data.splitting import Split, split_dataset
 
 ROWS = [(f"comment number {number}", ("negative", "positive")[number % 2]) for number in range(2000)]
 

@@ -11,8 +11,8 @@ import pytest
 from sentiment.admin_token import make_admin_token
 from sentiment.database.connection import create_engine
 from sentiment.errors import ConfigError
-from sentiment.ledger import LedgerEntry, append_entry
-from sentiment.signatures import make_signing_key
+from sentiment.governance.ledger import LedgerEntry, append_entry
+from sentiment.governance.signatures import make_signing_key
 from sentiment.state import (
     CHECKOUT,
     DATABASE_FILE_VARIABLE,

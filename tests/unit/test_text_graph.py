@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from sentiment.bundle import Bundle
+from sentiment.bundle.bundle import Bundle
+from sentiment.bundle.onnx_session import TextGraph, plan_calls
 from sentiment.state import CHECKOUT
-from sentiment.text_graph import TextGraph, plan_calls
 
 LENGTHS = {
     "mixed": [random.Random(7).randint(2, 256) for _ in range(500)],
@@ -126,6 +126,6 @@ def test_the_engine_reports_to_nobody(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name not in told}
     environment.update(HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path), PYTHONPATH=str(CHECKOUT))
 
-    subprocess.run([sys.executable, "-c", "import sentiment.text_graph"], env=environment, check=True)
+    subprocess.run([sys.executable, "-c", "import sentiment.bundle.onnx_session"], env=environment, check=True)
 
     assert list(tmp_path.iterdir()) == []

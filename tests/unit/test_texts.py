@@ -2,7 +2,7 @@
 
 import pytest
 
-from sentiment.texts import digest_rows, normalise_text, place_text
+from sentiment.data.text_normalization import digest_rows, normalise_text, place_text
 
 
 @pytest.mark.parametrize(

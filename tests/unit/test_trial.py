@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sentiment import trial
+from sentiment.bundle import trial
+from sentiment.bundle.trial import Patience, read_free_memory, try_bundle
 from sentiment.errors import BundleError
-from sentiment.trial import Patience, read_free_memory, try_bundle
 from tests.hostile import (
     make_growing_bundle,
     make_hanging_bundle,

@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from sentiment.datasets import Dataset, DatasetSource
+from sentiment.data.datasets import Dataset, DatasetSource
+from sentiment.data.validation import DroppedRows, clean_dataset, order_labels
 from sentiment.errors import DatasetError
-from sentiment.validation import DroppedRows, clean_dataset, order_labels
 
 GOOD = ("good", "positive")
 BAD = ("bad", "negative")

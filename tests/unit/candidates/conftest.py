@@ -19,12 +19,12 @@ from transformers import (
     RobertaConfig,
 )
 
-from sentiment.candidates.classifier import quieten_transformers
-from sentiment.candidates.draft import Recipe, Sides
-from sentiment.candidates.trainer import LabelledTexts
+from sentiment.candidates.contract import TrainingContext, TrainingSplits
+from sentiment.candidates.shared.encoder import find_encoder
+from sentiment.candidates.transformer.classifier import quieten_transformers
+from sentiment.candidates.transformer.trainer import LabelledTexts
 from sentiment.config import read_config
-from sentiment.datasets import Dataset
-from sentiment.encoder import find_encoder
+from sentiment.data.datasets import Dataset
 from sentiment.state import CHECKOUT, State
 from tests.conftest import ENCODER, LABELS
 
@@ -80,14 +80,16 @@ def make_rows(count: int, *, seed: int, classes: int = 3) -> LabelledTexts:
     return LabelledTexts([" ".join(random.choices(some, k=random.randint(2, 9))) for some in words], targets)
 
 
-def make_sides(train: LabelledTexts, validation: LabelledTexts, labels: Sequence[str] = LABELS) -> Sides:
+def make_sides(train: LabelledTexts, validation: LabelledTexts, labels: Sequence[str] = LABELS) -> TrainingSplits:
     def name(rows: LabelledTexts) -> Dataset:
         return Dataset("made", pd.DataFrame({"text": rows.texts, "label": [labels[target] for target in rows.targets]}))
 
-    return Sides(name(train), name(validation), dataset_digest="d" * 64, holdout_digest="h" * 64)
+    return TrainingSplits(name(train), name(validation), dataset_digest="d" * 64, holdout_digest="h" * 64)
 
 
-def make_recipe(source: Path | str, state: Path, *, precision: str = "fp32", **changes: dict[str, Any]) -> Recipe:
+def make_recipe(
+    source: Path | str, state: Path, *, precision: str = "fp32", **changes: dict[str, Any]
+) -> TrainingContext:
     """Return the project's own recipe on a small model for a short training; `changes` per section of it."""
     config = read_config(CHECKOUT / "zenml_config.yaml")
     short = {
@@ -105,7 +107,9 @@ def make_recipe(source: Path | str, state: Path, *, precision: str = "fp32", **c
     training = config.training.model_copy(
         update={name: getattr(config.training, name).model_copy(update=values) for name, values in sections.items()}
     )
-    return Recipe(config.encoder.model_copy(update=encoder), training, State(state), lambda metrics, step: None)
+    return TrainingContext(
+        config.encoder.model_copy(update=encoder), training, State(state), lambda metrics, step: None
+    )
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE
-from sentiment.candidates.cascade import choose_cascade_threshold, draft_cascade, join_stages
-from sentiment.text_graph import TextGraph
+from sentiment.bundle.bundle import MODEL_FILE, TOKENIZER_FILE
+from sentiment.bundle.onnx_session import TextGraph
+from sentiment.candidates.cascade.candidate import choose_cascade_threshold, draft_cascade, join_stages
 from tests.conftest import LABELS
 from tests.unit.candidates.conftest import make_recipe, make_rows, make_sides
 

@@ -10,7 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
 
-from sentiment.candidates.classifier import LoraSettings, TextClassifier, load_tokenizer, quieten_transformers
+from sentiment.candidates.transformer.classifier import (
+    LoraSettings,
+    TextClassifier,
+    load_tokenizer,
+    quieten_transformers,
+)
 from sentiment.errors import EncoderError
 from tests.unit.candidates.conftest import KINDS, PIECES
 

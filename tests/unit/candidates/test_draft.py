@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 import pytest
 
-from sentiment.candidates.draft import Sides, choose_precision
-from sentiment.datasets import Dataset
+from sentiment.candidates.contract import TrainingSplits, choose_precision
+from sentiment.data.datasets import Dataset
 from sentiment.errors import DatasetError
 
 
@@ -15,8 +15,8 @@ def make_side(labels: Sequence[str], name: str = "made") -> Dataset:
     return Dataset(name, pd.DataFrame({"text": texts, "label": list(labels)}))
 
 
-def make_sides(train: Sequence[str], validation: Sequence[str]) -> Sides:
-    return Sides(make_side(train), make_side(validation), "d" * 64, "h" * 64)
+def make_sides(train: Sequence[str], validation: Sequence[str]) -> TrainingSplits:
+    return TrainingSplits(make_side(train), make_side(validation), "d" * 64, "h" * 64)
 
 
 @pytest.mark.parametrize(

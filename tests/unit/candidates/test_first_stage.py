@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
-from sentiment.candidates.first_stage import (
+from sentiment.candidates.cascade.first_stage import (
     BATCH_SIZE,
     FirstStage,
     FirstStageSettings,
@@ -15,8 +15,8 @@ from sentiment.candidates.first_stage import (
     pad,
     shuffle_batches,
 )
+from sentiment.candidates.shared.onnx_export import export_module
 from sentiment.errors import TrainingError
-from sentiment.export import export_module
 
 VOCABULARY = 50
 SETTINGS = FirstStageSettings(epochs=4, width=8, channels=8, learning_rate=1e-2, seed=5)

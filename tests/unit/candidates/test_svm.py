@@ -6,14 +6,14 @@ import numpy as np
 import onnx
 import pytest
 
-from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE
-from sentiment.candidates.draft import Draft, Recipe, Sides
-from sentiment.candidates.svm import MAX_PARITY_GAP, draft_svm
+from sentiment.bundle.bundle import MODEL_FILE, TOKENIZER_FILE
+from sentiment.bundle.onnx_session import TextGraph
+from sentiment.candidates.contract import TrainedCandidate, TrainingContext, TrainingSplits
+from sentiment.candidates.shared.encoder import Encoder
+from sentiment.candidates.svm.candidate import MAX_PARITY_GAP, draft_svm
 from sentiment.config import read_config
-from sentiment.encoder import Encoder
 from sentiment.errors import DatasetError
 from sentiment.state import CHECKOUT, State
-from sentiment.text_graph import TextGraph
 from tests.unit.candidates.test_training import make_side
 
 pytestmark = pytest.mark.slow
@@ -29,10 +29,12 @@ def state(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> State:
     return state
 
 
-def draft(state: State, folder: Path, candidate: str = "svm", **section: object) -> Draft:
+def draft(state: State, folder: Path, candidate: str = "svm", **section: object) -> TrainedCandidate:
     config = read_config(CHECKOUT / "zenml_config.yaml")
-    recipe = Recipe(config.encoder.model_copy(update=section), config.training, state, lambda metrics, at: None)
-    return draft_svm(candidate, Sides(TRAIN, VALIDATION, "d", "h"), recipe, folder)
+    recipe = TrainingContext(
+        config.encoder.model_copy(update=section), config.training, state, lambda metrics, at: None
+    )
+    return draft_svm(candidate, TrainingSplits(TRAIN, VALIDATION, "d", "h"), recipe, folder)
 
 
 @pytest.mark.parametrize(("precision", "texts_per_call"), [("int8", 1), ("fp32", 8)])
@@ -75,8 +77,10 @@ def test_smote_fills_up_in_the_candidate_of_that_name_alone(state, tmp_path):
     """With twenty rows of each class and twenty neighbours asked, only svm_smote is refused."""
     config = read_config(CHECKOUT / "zenml_config.yaml")
     greedy = config.training.svm.model_copy(update={"smote_neighbours": 20})
-    recipe = Recipe(config.encoder, config.training.model_copy(update={"svm": greedy}), state, lambda metrics, at: None)
-    sides = Sides(TRAIN, VALIDATION, "d", "h")
+    recipe = TrainingContext(
+        config.encoder, config.training.model_copy(update={"svm": greedy}), state, lambda metrics, at: None
+    )
+    sides = TrainingSplits(TRAIN, VALIDATION, "d", "h")
     assert draft_svm("svm", sides, recipe, tmp_path).base == "all-MiniLM-L6-v2"
     with pytest.raises(DatasetError, match=r"svm_smote needs more than 20 training rows of each class"):
         draft_svm("svm_smote", sides, recipe, tmp_path)

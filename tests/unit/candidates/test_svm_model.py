@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 from sklearn.svm import SVC
 
-from sentiment.candidates.svm_model import ROWS_PER_CHUNK, SvmModel, SvmSettings, fit_svm, load_svc, read_machine
+from sentiment.candidates.svm.model import ROWS_PER_CHUNK, SvmModel, SvmSettings, fit_svm, load_svc, read_machine
 from sentiment.errors import DatasetError
 
 SETTINGS = SvmSettings(c=1.0, gamma="scale", smote_neighbours=5, seed=0)

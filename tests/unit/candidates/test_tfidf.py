@@ -14,7 +14,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE, WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE
+from sentiment.bundle.bundle import MODEL_FILE, TOKENIZER_FILE
+from sentiment.bundle.onnx_session import TextGraph
+from sentiment.candidates.shared.encoder import find_encoder
 from sentiment.candidates.tfidf import (
     BUCKETS,
     PAIR_MULTIPLIER,
@@ -27,10 +29,8 @@ from sentiment.candidates.tfidf import (
     scale_block,
     spell_pieces,
 )
-from sentiment.candidates.trainer import LabelledTexts
-from sentiment.encoder import find_encoder
+from sentiment.candidates.transformer.trainer import LabelledTexts
 from sentiment.errors import EncoderError
-from sentiment.text_graph import TextGraph
 from tests.conftest import ENCODER, LABELS
 from tests.unit.candidates.conftest import PIECES, make_recipe, make_rows, make_sides
 

@@ -1,19 +1,18 @@
 """From a candidate's name to a sealed bundle: every name has its maker, and the card says what was made."""
 
-from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from sentiment.bundle import BUNDLE_FILES, WEIGHTS_FILE, Bundle, open_bundle
-from sentiment.calibration import OUT_OF_REACH
-from sentiment.candidates.draft import Recipe, Sides
-from sentiment.candidates.training import MAKERS, VERSIONED, train_candidate
+from sentiment.bundle.bundle import BUNDLE_FILES, WEIGHTS_FILE, Bundle, open_bundle
+from sentiment.bundle.predictor import Predictor
+from sentiment.candidates.contract import TrainingContext, TrainingSplits
+from sentiment.candidates.train import MAKERS, VERSIONED, train_candidate
 from sentiment.config import CANDIDATES, read_config
-from sentiment.datasets import Dataset
+from sentiment.data.datasets import Dataset
 from sentiment.errors import DatasetError
-from sentiment.predictor import Predictor
+from sentiment.evaluation.calibration import OUT_OF_REACH
 from sentiment.state import CHECKOUT, State
 
 WORDS = {"negative": ("bad", "awful", "broken"), "positive": ("good", "lovely", "great")}
@@ -30,15 +29,15 @@ def make_side(rows: int, wrong: int = 0) -> Dataset:
 VALIDATION = make_side(40, wrong=4)
 
 
-def make_recipe(folder: Path, uncertain_precision: float = 0.9) -> Recipe:
+def make_recipe(folder: Path, uncertain_precision: float = 0.9) -> TrainingContext:
     config = read_config(CHECKOUT / "zenml_config.yaml")
     training = config.training.model_copy(update={"uncertain_precision": uncertain_precision})
-    return Recipe(config.encoder, training, State(folder / "state"), lambda metrics, at: None)
+    return TrainingContext(config.encoder, training, State(folder / "state"), lambda metrics, at: None)
 
 
 def train(folder: Path, validation: Dataset = VALIDATION, uncertain_precision: float = 0.9) -> Bundle:
     (folder / "bundle").mkdir()
-    sides = Sides(make_side(60), validation, "d" * 64, "h" * 64)
+    sides = TrainingSplits(make_side(60), validation, "d" * 64, "h" * 64)
     return train_candidate("tfidf", sides, make_recipe(folder, uncertain_precision), folder / "bundle")
 
 
@@ -49,10 +48,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def test_every_candidate_has_a_maker():
-    """Each name that the configuration accepts leads to a function that is there."""
+    """Each name that the configuration accepts has a function that trains it."""
     assert tuple(MAKERS) == CANDIDATES
-    for module, name in MAKERS.values():
-        assert callable(getattr(import_module(f"sentiment.candidates.{module}"), name))
 
 
 def test_a_trained_bundle_is_sealed_and_lies_alone(trained: Bundle):
@@ -122,7 +119,7 @@ def test_training_twice_gives_the_same_model(trained: Bundle, tmp_path: Path):
 def test_a_refused_side_leaves_no_files(tmp_path: Path, candidate):
     """The classes are checked before any work, whatever the candidate."""
     one_class = Dataset("made", pd.DataFrame({"text": ["good"], "label": ["positive"]}))
-    sides = Sides(make_side(6), one_class, "d" * 64, "h" * 64)
+    sides = TrainingSplits(make_side(6), one_class, "d" * 64, "h" * 64)
     with pytest.raises(DatasetError, match="the validation side of dataset 'made' has no row of the class 'negative'"):
         train_candidate(candidate, sides, make_recipe(tmp_path), tmp_path)
     assert list(tmp_path.iterdir()) == []

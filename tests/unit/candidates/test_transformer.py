@@ -11,14 +11,14 @@ import torch
 from onnx import numpy_helper
 from tokenizers import Tokenizer
 
-from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE
-from sentiment.candidates.classifier import LoraSettings, TextClassifier, load_tokenizer
-from sentiment.candidates.draft import Draft, Recipe, Sides
-from sentiment.candidates.transformer import draft_transformer, measure_parity, tune_and_export
-from sentiment.encoder import TEXTS_PER_CALL, find_encoder
+from sentiment.bundle.bundle import MODEL_FILE, TOKENIZER_FILE
+from sentiment.bundle.onnx_session import TextGraph
+from sentiment.candidates.contract import TrainedCandidate, TrainingContext, TrainingSplits
+from sentiment.candidates.shared.encoder import TEXTS_PER_CALL, find_encoder
+from sentiment.candidates.shared.onnx_export import export_module
+from sentiment.candidates.transformer.candidate import draft_transformer, measure_parity, tune_and_export
+from sentiment.candidates.transformer.classifier import LoraSettings, TextClassifier, load_tokenizer
 from sentiment.errors import EncoderError, SentimentError
-from sentiment.export import export_module
-from sentiment.text_graph import TextGraph
 from tests.conftest import LABELS
 from tests.unit.candidates.conftest import KINDS, make_recipe, make_rows, make_sides
 
@@ -42,11 +42,11 @@ def export(origin: Path, folder: Path, lora: LoraSettings | None = None) -> tupl
     return model, folder / "graph.onnx", folder / TOKENIZER_FILE
 
 
-def make_both_sides() -> Sides:
+def make_both_sides() -> TrainingSplits:
     return make_sides(make_rows(60, seed=1), make_rows(30, seed=2), LABELS)
 
 
-def draft(candidate: str, recipe: Recipe, folder: Path) -> Draft:
+def draft(candidate: str, recipe: TrainingContext, folder: Path) -> TrainedCandidate:
     folder.mkdir()
     return draft_transformer(candidate, make_both_sides(), recipe, folder)
 

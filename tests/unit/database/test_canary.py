@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from sentiment.canary import Figures
-from sentiment.database.canary import read_figures
-from sentiment.database.records import add_feedback, add_predictions
+from sentiment.database.canary_figures import read_figures
+from sentiment.database.predictions import add_feedback, add_predictions
+from sentiment.governance.canary_rule import Figures
 from service.prediction_log.entries import make_id
 from tests.unit.database.test_history import NOW, make_row
 

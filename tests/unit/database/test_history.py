@@ -9,8 +9,7 @@ import sqlalchemy as sa
 from alembic.config import Config
 
 from sentiment.database import history as module
-from sentiment.database import records
-from sentiment.database.activity import MINUTES_KEPT, find_latency_bucket, remove_activity, roll_up
+from sentiment.database import predictions as records
 from sentiment.database.connection import MIGRATIONS, open_database
 from sentiment.database.history import (
     Activity,
@@ -23,7 +22,8 @@ from sentiment.database.history import (
     read_latencies,
     search_predictions,
 )
-from sentiment.database.records import add_feedback, add_predictions
+from sentiment.database.predictions import add_feedback, add_predictions
+from sentiment.database.rollup import MINUTES_KEPT, find_latency_bucket, remove_activity, roll_up
 from sentiment.database.schema import ACTIVITY, FEEDBACK, PREDICTIONS, SHADOW_PREDICTIONS
 from sentiment.errors import DatabaseError
 from service.prediction_log.entries import make_id

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from sentiment.database.connection import open_database
 from sentiment.database.persons import Kept, Trace, count_kept, find_rows, remove_rows, vacuum
-from sentiment.database.records import add_feedback, add_predictions, add_shadow_predictions
+from sentiment.database.predictions import add_feedback, add_predictions, add_shadow_predictions
 from sentiment.database.schema import ACTIVITY, FEEDBACK, PREDICTIONS, SHADOW_PREDICTIONS
 from sentiment.errors import DatabaseError
 from service.prediction_log.entries import make_id

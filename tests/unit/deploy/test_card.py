@@ -8,8 +8,8 @@ from huggingface_hub import ModelCard, SpaceCard
 
 from deploy.huggingface.card import UNSTATED, find_base, find_measured, render_model_card, render_space_card
 from deploy.production import Production
-from sentiment.bundle import Bundle
-from sentiment.ledger import LedgerEntry
+from sentiment.bundle.bundle import Bundle
+from sentiment.governance.ledger import LedgerEntry
 from tests.conftest import make_card
 
 SAID = "macro F1 0.708 on 9938 holdout rows against the champion's 0.641."

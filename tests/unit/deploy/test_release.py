@@ -3,7 +3,7 @@
 import pytest
 
 from deploy.release import choose_verb
-from sentiment.ledger import LedgerEntry
+from sentiment.governance.ledger import LedgerEntry
 
 NOW = "2026-01-01T00:00:00Z"
 

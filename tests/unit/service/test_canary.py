@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.bundle import Bundle, seal_bundle
-from sentiment.predictor import Predictor, open_predictor
-from sentiment.trial import try_bundle
+from sentiment.bundle.bundle import Bundle, seal_bundle
+from sentiment.bundle.predictor import Predictor, open_predictor
+from sentiment.bundle.trial import try_bundle
 from service import canary as module
 from service.canary import MAX_FAILURES, CanaryCaller, is_chosen
 from service.choices import CanaryChoice, Choice

@@ -7,7 +7,7 @@ import sys
 import pytest
 from bentoml.exceptions import BentoMLException
 
-from sentiment.signatures import make_signing_key
+from sentiment.governance.signatures import make_signing_key
 from sentiment.state import CHECKOUT
 from service.checking import check_settings
 from tests.integration.serving import TAG, make_store

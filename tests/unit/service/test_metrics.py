@@ -11,7 +11,7 @@ from sentiment.state import CHECKOUT
 COUNT = """
 import sys
 from pathlib import Path
-from sentiment.predictor import Prediction
+from sentiment.bundle.predictor import Prediction
 from service.api.routes import RouteTable
 from service.metrics import Metrics
 table = RouteTable()

@@ -17,11 +17,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 import service.fetch.files
 import service.model
-from sentiment.bundle import MODEL_FILE, WEIGHTS_FILE, Bundle, copy_bundle, seal_bundle
+from sentiment.bundle.bundle import MODEL_FILE, WEIGHTS_FILE, Bundle, copy_bundle, seal_bundle
+from sentiment.bundle.trial import Patience
+from sentiment.bundle.verify import open_sound_model
 from sentiment.errors import BundleError
-from sentiment.signatures import load_signing_key, sign_decision
-from sentiment.soundness import open_sound_model
-from sentiment.trial import Patience
+from sentiment.governance.signatures import load_signing_key, sign_decision
 from service.fetch.files import fetch_files, read_remote
 from service.fetch.sources import Sources, parse_location, read_sources
 from service.model import fetch_model, find_admitted_tag, find_model_tag, find_version_tag

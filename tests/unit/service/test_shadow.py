@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from sentiment.bundle.predictor import Prediction
 from sentiment.errors import BundleError
-from sentiment.predictor import Prediction
 from service.opening import Served
 from service.prediction_log.entries import ShadowEntry, make_id
 from service.prediction_log.log import Answered

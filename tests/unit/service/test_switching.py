@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from sentiment.bundle.trial import Patience
 from sentiment.errors import BundleError
-from sentiment.trial import Patience
 from service import switching as module
 from service.choices import CANDIDATE_FILE, SERVED_FILE, CanaryChoice, Choice, write_choice
 from service.locks import lock_file

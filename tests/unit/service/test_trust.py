@@ -6,11 +6,11 @@ from functools import partial
 
 import pytest
 
-from sentiment.bundle import seal_bundle
+from sentiment.bundle.bundle import seal_bundle
+from sentiment.bundle.trial import Patience
 from sentiment.errors import BundleError, SignatureError
-from sentiment.signatures import make_signing_key
+from sentiment.governance.signatures import make_signing_key
 from sentiment.state import locate_state
-from sentiment.trial import Patience
 from service import trust
 from service.choices import Choice
 from service.settings import ServiceSettings

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from sentiment.errors import ServiceError
-from sentiment.promotion import Move
+from sentiment.governance.promotion_rules import Move
 from steps.bento import find_free_port
 from steps.canary_service import choose_service
 from steps.services import (

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from sentiment.predictor import Prediction
+from sentiment.bundle.predictor import Prediction
 from service.prediction_log import log as module
 from service.prediction_log import shipper
 from service.prediction_log.log import Answered, PredictionLog
