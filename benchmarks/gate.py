@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.sides import split_named
-from pipelines.run import CONFIG
+from pipelines.cli import CONFIG
+from release.mlflow_registry import find_bundle
 from sentiment.bundle.predictor import Predictor
 from sentiment.config import read_config
 from sentiment.data.datasets import Dataset
@@ -28,7 +29,6 @@ from sentiment.evaluation.behaviour import BehaviourReport
 from sentiment.evaluation.comparison import count_cells, score_confusions
 from sentiment.evaluation.predictions import Answers, answer_rows
 from sentiment.governance.gate import GateRule, Measured, decide_gate
-from steps.registry import find_bundle
 
 DIFFERENCES = (-0.04, -0.03, -0.02, -0.01, 0.0, 0.01, 0.02, 0.03, 0.04)
 RULES = ("not_worse", "better", "naive")

@@ -13,13 +13,13 @@ import click
 from mlflow.entities.model_registry import ModelVersion
 
 from deploy.refusals import say_in_one_sentence
+from release.bento_store import BENTO, build_bento, smoke_test
+from release.mlflow_registry import MODEL, PRODUCTION, STAGING, find_version, identify_version, name_version, read_alias
 from sentiment.errors import DeployError
 from sentiment.governance.ledger import LedgerEntry, read_entries
 from sentiment.governance.promotion_rules import check_production
 from sentiment.state import CHECKOUT, locate_state
-from steps.bento import BENTO, build_bento, smoke_test
 from steps.promotion import check_version, ensure_stored
-from steps.registry import MODEL, PRODUCTION, STAGING, find_version, identify_version, name_version, read_alias
 
 
 def prepare_release() -> ModelVersion:

@@ -12,9 +12,9 @@ from packaging.utils import canonicalize_name
 
 from deploy.engines import Engine, find_engine
 from deploy.refusals import say_in_one_sentence
+from release.bento_store import BENTO
 from sentiment.errors import DeployError
 from sentiment.state import locate_state
-from steps.bento import BENTO
 
 RUNNERS = ("docker", "podman")
 # Run in the image, without a network: what is installed there, as the package managers themselves know it.

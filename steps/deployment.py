@@ -11,6 +11,9 @@ from mlflow.entities.model_registry import ModelVersion
 from zenml import step
 from zenml.types import HTMLString
 
+from release.journal import enter_event, make_move, settle_moves
+from release.mlflow_registry import PRODUCTION, find_version, log_bundle, register_bundle
+from release.running_services import choose_services, read_key, switch_services
 from sentiment.bundle.bundle import Bundle
 from sentiment.bundle.predictor import Predictor
 from sentiment.config import Approval, GateSection, PromotionSection
@@ -26,10 +29,7 @@ from sentiment.reports.html import Trial, render_comparison, score_model
 from sentiment.reports.plots import plot_confusion
 from sentiment.state import locate_state
 from steps.materializers import RecordMaterializer
-from steps.moves import enter_event, make_move, settle_moves
 from steps.promotion import describe_move, fetch_whole, make_bento, stage_version
-from steps.registry import PRODUCTION, find_version, log_bundle, register_bundle
-from steps.services import choose_services, read_key, switch_services
 
 logger = logging.getLogger(__name__)
 

@@ -39,7 +39,7 @@ def copy_with_versions(folder: Path, slopes: Sequence[float]) -> CheckoutCopy:
 
 def act(copy: CheckoutCopy, *arguments: str, fails: bool = False) -> str:
     """Return what a command says, on one line; it must do as expected, without a stack trace."""
-    done = copy.start("-m", "pipelines.run", *arguments)
+    done = copy.start("-m", "pipelines.cli", *arguments)
     assert bool(done.returncode) == fails, done.stdout
     assert "Traceback" not in done.stdout, done.stdout
     return " ".join(done.stdout.split())

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import mlflow
 
+from release.journal import enter_event
+from release.mlflow_registry import log_bundle, register_bundle
 from sentiment.bundle.bundle import seal_bundle
-from steps.moves import enter_event
 from steps.promotion import stage_version
-from steps.registry import log_bundle, register_bundle
 from tests.conftest import make_tiny_bundle
 
 CHAMPIONS = {1: None, 2: "1", 3: "1"}

@@ -14,7 +14,7 @@ import boto3
 import httpx
 import pytest
 
-from steps.bento import find_free_port
+from release.bento_store import find_free_port
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"

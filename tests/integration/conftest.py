@@ -15,7 +15,7 @@ from tests.integration.serving import TAG, make_store
 IMAGE = "localhost/sentigate-test"
 BUILD = """
 from sentiment.bundle.bundle import open_bundle
-from steps.bento import build_bento, find_stored
+from release.bento_store import build_bento, find_stored
 from tests.conftest import let_pass
 let_pass(open_bundle(find_stored({tag!r})))
 build_bento({tag!r}, {version!r})

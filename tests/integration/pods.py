@@ -16,8 +16,8 @@ import httpx
 import yaml
 
 from deploy.engines import Engine
+from release.bento_store import find_free_port
 from service.keys import make_key, write_key
-from steps.bento import find_free_port
 from tests.integration.serving import wait_until
 
 SOCKETS = "/run/postgresql"

@@ -14,7 +14,7 @@ import json
 import sys
 from pathlib import Path
 from sentiment.state import locate_state
-from steps.bento import build_bento, store_model
+from release.bento_store import build_bento, store_model
 from tests.conftest import let_pass, make_tiny_bundle
 
 state, number = locate_state(), sys.argv[1]

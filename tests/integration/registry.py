@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from deploy.engines import Engine
+from release.bento_store import find_free_port
 from sentiment.state import CHECKOUT
-from steps.bento import find_free_port
 from tests.integration.serving import wait_until
 
 

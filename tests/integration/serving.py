@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
+from release.bento_store import find_free_port, wait_until_ready
 from sentiment.admin_token import read_admin_token
 from sentiment.state import CHECKOUT
-from steps.bento import find_free_port, wait_until_ready
 
 TAG = "sentiment:tiny"
 WORD = "marmalade"
@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 from dataclasses import replace
 from sentiment.bundle.bundle import seal_bundle
-from steps.bento import store_model
+from release.bento_store import store_model
 from tests.conftest import make_tiny_bundle
 bundle = make_tiny_bundle(Path(sys.argv[1]))
 store_model(seal_bundle(bundle.folder, replace(bundle.card, uncertain_below=0.45)), {TAG!r})

@@ -13,8 +13,8 @@ import bentoml
 import pytest
 from bentoml.exceptions import BentoMLException
 
+from release.bento_store import find_free_port
 from sentiment.state import CHECKOUT
-from steps.bento import find_free_port
 from tests.integration.serving import Service, make_store, run_service, wait_until
 
 pytestmark = pytest.mark.slow

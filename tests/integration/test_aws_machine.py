@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from deploy.engines import Engine
+from release.bento_store import find_free_port
 from sentiment.state import CHECKOUT
 from service.keys import make_key, write_key
-from steps.bento import find_free_port
 from tests.integration.clouds import ACCOUNT, REGION, Cloud, start_cloud
 from tests.integration.registry import ClosedRegistry, run_closed_registry
 

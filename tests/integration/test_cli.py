@@ -7,7 +7,7 @@ import yaml
 from click.testing import CliRunner
 from filelock import FileLock
 
-from pipelines.run import main
+from pipelines.cli import main
 from sentiment.state import CHECKOUT
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ import pytest
 
 from deploy.compose import FILE
 from deploy.stack_secrets import TLS, make_missing
-from steps.bento import find_free_port
+from release.bento_store import find_free_port
 from tests.integration.serving import WORD, Service, make_store, run_service, wait_until
 
 pytestmark = pytest.mark.slow

@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from deploy.compose import FILE
+from release.bento_store import find_free_port
 from sentiment.bundle.bundle import seal_bundle
 from sentiment.database.evaluations import append_evaluations
 from sentiment.state import CHECKOUT
-from steps.bento import find_free_port
 from tests.conftest import make_tiny_bundle
 from tests.integration.serving import WORD, make_store, run_service, wait_until
 from tests.unit.database.test_evaluations import RECORD

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from deploy.engines import Engine, find_engine
+from release.bento_store import find_free_port
 from sentiment.errors import DeployError
-from steps.bento import find_free_port
 from tests.integration.registry import ClosedRegistry, run_closed_registry
 
 pytestmark = [pytest.mark.container, pytest.mark.slow]

@@ -12,6 +12,17 @@ import pytest
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
+from release.journal import enter_event, make_move, settle_moves, write_pointer
+from release.mlflow_registry import (
+    fetch_bundle,
+    find_version,
+    identify_version,
+    log_bundle,
+    name_version,
+    point_alias,
+    read_alias,
+    register_bundle,
+)
 from sentiment.bundle.bundle import Bundle, seal_bundle
 from sentiment.config import GateSection, read_config
 from sentiment.data.datasets import Dataset
@@ -23,18 +34,7 @@ from sentiment.governance.promotion_rules import Move
 from sentiment.reports.html import Trial
 from sentiment.state import CHECKOUT, STATE_VARIABLE, locate_state
 from steps.deployment import try_on_holdout
-from steps.moves import enter_event, make_move, settle_moves, write_pointer
 from steps.promotion import describe_move, plan_promotion, reject_version, stage_version
-from steps.registry import (
-    fetch_bundle,
-    find_version,
-    identify_version,
-    log_bundle,
-    name_version,
-    point_alias,
-    read_alias,
-    register_bundle,
-)
 from steps.rollback import plan_rollback
 from tests.conftest import enter_decision, make_tiny_bundle
 

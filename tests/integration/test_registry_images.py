@@ -16,10 +16,10 @@ from filelock import FileLock
 
 from deploy.registry import add_tag, copy, find_digest, mirror_image, push_image
 from deploy.state import restore_state, save_state, write_layout
+from release.bento_store import find_free_port
 from sentiment.errors import BusyError, DeployError, LedgerError
 from sentiment.governance.ledger import LedgerEntry, append_entry
 from sentiment.state import CHECKOUT, State
-from steps.bento import find_free_port
 from tests.integration.registry import Registry, require_registry, run_closed_registry, run_registry
 from tests.unit.deploy.github import REPOSITORY, put_on_path
 

@@ -17,10 +17,10 @@ import psutil
 import pytest
 from bentoml.exceptions import UnprocessableEntity
 
+from release.bento_store import find_free_port, wait_until_ready
 from sentiment.bundle.bundle import open_bundle
 from sentiment.bundle.predictor import open_predictor
 from sentiment.state import CHECKOUT
-from steps.bento import find_free_port, wait_until_ready
 from tests.integration.serving import STORE, TAG, WORD
 
 pytestmark = pytest.mark.slow

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from deploy.smoke import main
+from release.bento_store import find_free_port
 from sentiment.state import CHECKOUT
-from steps.bento import find_free_port
 from tests.integration.serving import TAG, Service, run_service
 
 pytestmark = pytest.mark.slow
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np, onnx
 from onnx import TensorProto, helper, numpy_helper
 from sentiment.bundle.bundle import TOKENIZER_FILE, seal_bundle
-from steps.bento import store_model
+from release.bento_store import store_model
 from tests.conftest import ENCODER, LABELS, find_encoder, make_card
 from tokenizers import Tokenizer
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from deploy.image import BASE_TAG
-from steps.bento import find_free_port
+from release.bento_store import find_free_port
 from tests.integration.production import make_checkout
 from tests.integration.serving import wait_until
 

@@ -18,9 +18,9 @@ from deploy.compose import FILE, Compose, find_compose
 from deploy.engines import Engine
 from deploy.image import BASE_TAG
 from deploy.stack_secrets import OPERATOR_KEY
+from release.bento_store import find_free_port
 from sentiment.errors import DeployError
 from sentiment.state import CHECKOUT
-from steps.bento import find_free_port
 from tests.integration.serving import WORD, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.container, pytest.mark.postgres]

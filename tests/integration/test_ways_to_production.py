@@ -23,6 +23,18 @@ from mlflow.tracking import MlflowClient
 from deploy.image import find_bento
 from deploy.production import find_production
 from deploy.release import prepare_release
+from release.bento_store import BENTO, build_bento, find_stored, store_model
+from release.journal import make_move, settle_moves
+from release.mlflow_registry import (
+    fetch_bundle,
+    log_bundle,
+    name_version,
+    point_alias,
+    read_alias,
+    register_bundle,
+    require_version,
+    tag_version,
+)
 from sentiment.bundle.bundle import SIGNATURE_FILE, Bundle, seal_bundle
 from sentiment.bundle.trial import Patience
 from sentiment.config import CANARY_KEY, CanarySection, read_yaml
@@ -35,21 +47,9 @@ from service.model import fetch_model, find_admitted_tag
 from service.schemas import ReloadRequest
 from service.settings import ServiceSettings
 from service.trust import choose_opener
-from steps.bento import BENTO, build_bento, find_stored, store_model
 from steps.canary import try_canary, try_version
 from steps.deployment import deploy_version
-from steps.moves import make_move, settle_moves
 from steps.promotion import check_version, describe_move, ensure_stored, promote_version, reject_version, stage_version
-from steps.registry import (
-    fetch_bundle,
-    log_bundle,
-    name_version,
-    point_alias,
-    read_alias,
-    register_bundle,
-    require_version,
-    tag_version,
-)
 from steps.rollback import roll_back
 from tests.conftest import enter_decision, make_tiny_bundle
 

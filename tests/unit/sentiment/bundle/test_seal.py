@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from pipelines.run import main
+from pipelines.cli import main
 from sentiment.governance.ledger import read_entries
 from sentiment.governance.signatures import load_public_keys, load_signing_key
 from sentiment.state import STATE_VARIABLE, State

@@ -5,7 +5,7 @@ from copy import deepcopy
 import click
 import pytest
 
-from pipelines.run import override_setting
+from pipelines.cli import override_setting
 from sentiment.config import TrainingConfig, check_parameters, read_yaml
 from sentiment.state import CHECKOUT
 

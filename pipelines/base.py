@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from zenml.models import PipelineRunResponse
 from zenml.pipelines.pipeline_definition import Pipeline
 
-from pipelines.tracking import follow_tracking
+from pipelines.mlflow_tracking import follow_tracking
 from sentiment.errors import BusyError, SentimentError
 from sentiment.state import STATE_VARIABLE, locate_state, make_private_folder
 

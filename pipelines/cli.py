@@ -1,4 +1,4 @@
-"""The command line of the pipelines: `python -m pipelines.run training --help`."""
+"""The command line of the pipelines: `python -m pipelines.cli training --help`."""
 
 import json
 import tempfile
@@ -17,7 +17,7 @@ from sentiment.governance.promotion_rules import require_reason
 from sentiment.state import CHECKOUT, locate_state
 
 if TYPE_CHECKING:
-    from pipelines.guarded import GuardedPipeline
+    from pipelines.base import GuardedPipeline
 
 CONFIG = CHECKOUT / "zenml_config.yaml"
 
@@ -133,7 +133,7 @@ def approve(version: str, reason: str, services: tuple[str, ...], key_file: str)
 @click.option("--reason", default="", help="Why, for the ledger.")
 def reject(version: str, reason: str) -> None:
     """Say no to the version that waits."""
-    from pipelines.guarded import say_errors
+    from pipelines.base import say_errors
     from steps.promotion import reject_version
 
     with say_errors():
@@ -201,7 +201,7 @@ def canary(
 @click.option("--json", "as_json", is_flag=True, help="As JSON, one object a line.")
 def ledger(version: str, limit: int, as_json: bool) -> None:
     """Show decisions, approvals, promotions and rollbacks, newest last."""
-    from pipelines.guarded import say_errors
+    from pipelines.base import say_errors
 
     state = locate_state()
     with say_errors():
@@ -219,8 +219,8 @@ def ledger(version: str, limit: int, as_json: bool) -> None:
 @click.option("--reason", default="", help="Why, for the ledger.")
 def seal_ledger(reason: str) -> None:
     """Sign the ledger as it stands, after you have looked through it; what is there now is kept beside it."""
-    from pipelines.guarded import hold_run_lock, say_errors
-    from steps.moves import seal
+    from pipelines.base import hold_run_lock, say_errors
+    from release.journal import seal
 
     with say_errors(), hold_run_lock():
         kept = seal(reason)
@@ -230,7 +230,7 @@ def seal_ledger(reason: str) -> None:
 @main.command()
 def rotate_signing_key() -> None:
     """Sign with a new key from now on; what the old one signed stays trusted."""
-    from pipelines.guarded import say_errors
+    from pipelines.base import say_errors
     from sentiment.governance.signatures import rotate_signing_key
 
     with say_errors():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.tracking import CREDENTIALS, VARIABLE, describe_tracking
+from pipelines.mlflow_tracking import CREDENTIALS, VARIABLE, describe_tracking
 from sentiment.state import locate_state
 
 

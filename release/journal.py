@@ -15,6 +15,18 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
 
+from release.bento_store import BENTO
+from release.mlflow_registry import (
+    MODEL,
+    PREVIOUS,
+    PRODUCTION,
+    STAGING,
+    find_version,
+    name_version,
+    point_alias,
+    read_alias,
+    tag_version,
+)
 from sentiment.errors import BusyError, PromotionError, RegistryError
 from sentiment.governance.ledger import (
     Event,
@@ -27,18 +39,6 @@ from sentiment.governance.ledger import (
 )
 from sentiment.governance.promotion_rules import Move, find_promoted, read_stack, require_decision
 from sentiment.state import locate_state
-from steps.bento import BENTO
-from steps.registry import (
-    MODEL,
-    PREVIOUS,
-    PRODUCTION,
-    STAGING,
-    find_version,
-    name_version,
-    point_alias,
-    read_alias,
-    tag_version,
-)
 
 LOCK_SECONDS = 30
 

@@ -11,6 +11,7 @@ import mlflow
 from zenml import step
 from zenml.types import HTMLString
 
+from release.mlflow_registry import find_bundle
 from sentiment.bundle.bundle import Bundle
 from sentiment.bundle.predictor import Predictor
 from sentiment.config import DatasetSection, SplitSection
@@ -26,7 +27,6 @@ from sentiment.reports.html import Scored, render_evaluation, render_validation,
 from sentiment.state import locate_database
 from steps.data import find_source
 from steps.materializers import AnswersMaterializer, BundleMaterializer, DatasetMaterializer, RecordMaterializer
-from steps.registry import find_bundle
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95

@@ -13,11 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
-from sentiment.errors import ServiceError
-from sentiment.governance.promotion_rules import Move
-from steps.bento import find_free_port
-from steps.canary_service import choose_service
-from steps.services import (
+from release.bento_store import find_free_port
+from release.canary_service import choose_service
+from release.running_services import (
     PLAIN_VARIABLE,
     check_services,
     choose_services,
@@ -26,6 +24,8 @@ from steps.services import (
     require_tls,
     switch_services,
 )
+from sentiment.errors import ServiceError
+from sentiment.governance.promotion_rules import Move
 
 OLD, NEW = "old", "new"
 MOVE = Move(
@@ -147,7 +147,7 @@ def test_late_workers_are_waited_for(stands):
 
 def test_workers_that_stay_late_are_told(stands, monkeypatch):
     """A worker that never takes the model up is counted."""
-    monkeypatch.setattr("steps.services.SWITCH_SECONDS", 0.5)
+    monkeypatch.setattr("release.running_services.SWITCH_SECONDS", 0.5)
     stands.append(Stand(late=10_000))
     assert refuse(stands[0].url) == (
         f"version 7 is in production, but {stands[0].url} is late: 1 of 2 workers, and it shows the model new."

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from release.running_services import choose_services, open_client, read_key
 from sentiment.errors import ServiceError
-from steps.services import choose_services, open_client, read_key
 
 START_SECONDS = 60.0
 FAILURES, ANSWERS = "sentigate_canary_failures_total", "sentigate_canary_answers_total"
