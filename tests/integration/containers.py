@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from deploy.engines import Engine
+from deploy.images.engines import Engine
 from tests.integration.serving import wait_until
 
 HARDENED = (

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import yaml
 
-from deploy.engines import Engine
+from deploy.images.engines import Engine
 from release.bento_store import find_free_port
 from service.keys import make_key, write_key
 from tests.integration.serving import wait_until

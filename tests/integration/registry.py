@@ -14,7 +14,7 @@ import httpx
 import pytest
 import yaml
 
-from deploy.engines import Engine
+from deploy.images.engines import Engine
 from release.bento_store import find_free_port
 from sentiment.state import CHECKOUT
 from tests.integration.serving import wait_until
@@ -53,7 +53,7 @@ class ClosedRegistry(Registry):
 
     def push(self, image: str) -> "subprocess.CompletedProcess[str]":
         """Return what `make push` did."""
-        command = [sys.executable, "-m", "deploy.push", f"{self.host}/sentigate", "--image", image]
+        command = [sys.executable, "-m", "deploy.images.push", f"{self.host}/sentigate", "--image", image]
         return subprocess.run(command, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, check=False)
 
     def forget_logins(self) -> None:

@@ -45,7 +45,7 @@ class Checkout:
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
 
     def deploy(self, *options: str, **changed: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "deploy.aws", "--yes", "--folder", str(self.folder), *options]
+        command = [sys.executable, "-m", "deploy.aws.cli", "--yes", "--folder", str(self.folder), *options]
         environment = {**self.environment, **changed}
         return subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.engines import Engine
+from deploy.images.engines import Engine
 from release.bento_store import find_free_port
 from sentiment.state import CHECKOUT
 from service.keys import make_key, write_key

@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from deploy.bentocloud import CONFIG
+from deploy.bentocloud.cli import CONFIG
 from sentiment.bundle.bundle import CARD_FILE, MODEL_FILE
 from sentiment.state import DATABASE_VARIABLE
 from tests.integration.bentocloud_server import TOKEN, run_cloud
@@ -30,7 +30,9 @@ def cloud():
 
 def ask(checkout, cloud, *arguments, token=TOKEN):
     """Return the exit code of a command and the last line that it said."""
-    done = checkout.run("deploy.bentocloud", *arguments, BENTO_CLOUD_API_KEY=token, BENTO_CLOUD_API_ENDPOINT=cloud.url)
+    done = checkout.run(
+        "deploy.bentocloud.cli", *arguments, BENTO_CLOUD_API_KEY=token, BENTO_CLOUD_API_ENDPOINT=cloud.url
+    )
     said = (done.stdout + done.stderr).strip()
     assert "Traceback" not in said, said
     return done.returncode, said.splitlines()[-1]

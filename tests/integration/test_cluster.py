@@ -5,8 +5,8 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
-from deploy import cluster
-from deploy.cluster import main
+from deploy.kubernetes import cli as cluster
+from deploy.kubernetes.cli import main
 from tests.integration.api_server import BROKEN, ApiServer, run_api_server
 
 pytestmark = pytest.mark.skipif(not shutil.which("kubectl"), reason="no kubectl on PATH; it deploys")

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from deploy.engines import Engine
-from deploy.image import BASE_TAG
+from deploy.images.build import BASE_TAG
+from deploy.images.engines import Engine
 from sentiment.errors import DeployError
 from sentiment.governance.signatures import make_signing_key
 from sentiment.state import CHECKOUT

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from deploy.delivery import Delivery, find_before, find_script, main
-from deploy.registry import add_tag, find_digest, read_model
+from deploy.ci.delivery import Delivery, find_before, find_script, main
+from deploy.images.registry import add_tag, find_digest, read_model
 from sentiment.errors import DeployError
 from sentiment.state import CHECKOUT
 from tests.integration.registry import require_registry, run_registry
@@ -58,7 +58,7 @@ def place(tmp_path) -> Iterator[Place]:
             command = [
                 sys.executable,
                 "-m",
-                "deploy.registry",
+                "deploy.images.registry",
                 "mirror",
                 pushed,
                 copied.partition("@")[0],
@@ -150,7 +150,7 @@ def test_the_first_image_of_an_environment_has_nothing_to_make_room_for(place):
 
 
 def test_the_command_is_the_one_that_the_workflow_gives(place, tmp_path, monkeypatch):
-    monkeypatch.setattr("deploy.delivery.TARGETS", tmp_path)
+    monkeypatch.setattr("deploy.ci.delivery.TARGETS", tmp_path)
     key = tmp_path / "key"
     key.write_text("sg_a-key-that-nobody-wants\n")
     options = ["--target", "target", "--environment", "production", "--url", place.delivery.asking[0]]

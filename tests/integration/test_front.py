@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.compose import FILE
-from deploy.stack_secrets import TLS, make_missing
+from deploy.compose.project import FILE
+from deploy.compose.secrets import TLS, make_missing
 from release.bento_store import find_free_port
 from tests.integration.serving import WORD, Service, make_store, run_service, wait_until
 

@@ -121,7 +121,16 @@ def test_the_bento_in_production_is_the_latest(checkout, engine, image):
 @pytest.mark.container
 def test_the_bill_of_materials_is_cyclonedx_and_has_every_package(checkout, image, engine, tmp_path):
     """It follows the schema to the letter, and lists the lock and the system below."""
-    command = [sys.executable, "-m", "deploy.sbom", image, "--backend", engine.name, "--output", str(tmp_path / "bill")]
+    command = [
+        sys.executable,
+        "-m",
+        "deploy.images.sbom",
+        image,
+        "--backend",
+        engine.name,
+        "--output",
+        str(tmp_path / "bill"),
+    ]
     subprocess.run(command, cwd=CHECKOUT, env=checkout, check=True)
     bill = (tmp_path / "bill").read_text(encoding="utf-8")
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
@@ -133,7 +142,7 @@ def test_the_bill_of_materials_is_cyclonedx_and_has_every_package(checkout, imag
 @pytest.mark.container
 def test_an_image_that_is_not_there_has_no_bill(checkout, engine):
     """The sentence says how to get one."""
-    command = [sys.executable, "-m", "deploy.sbom", "sentigate-none:1", "--backend", engine.name]
+    command = [sys.executable, "-m", "deploy.images.sbom", "sentigate-none:1", "--backend", engine.name]
     done = subprocess.run(command, cwd=CHECKOUT, env=checkout, capture_output=True, text=True, check=False)
     assert read_refusal(done) == (
         f"{engine.name} has no image sentigate-none:1; build it with `make image`, or name one with IMAGE=."

@@ -8,9 +8,9 @@ import httpx
 import psycopg
 import pytest
 
-from deploy import cluster
-from deploy.cluster import MANIFESTS, render_overlay
-from deploy.engines import Engine
+from deploy.images.engines import Engine
+from deploy.kubernetes import cli as cluster
+from deploy.kubernetes.cli import MANIFESTS, render_overlay
 from tests.integration.pods import SOCKETS, Pod, PodLoad, prepare_pods
 from tests.integration.postgres import PASSWORD, Postgres, run_postgres
 from tests.integration.serving import wait_until

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import yaml
 
-from deploy.compose import FILE
+from deploy.compose.project import FILE
 from release.bento_store import find_free_port
 from sentiment.bundle.bundle import seal_bundle
 from sentiment.database.evaluations import append_evaluations

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.engines import Engine, find_engine
+from deploy.images.engines import Engine, find_engine
 from release.bento_store import find_free_port
 from sentiment.errors import DeployError
 from tests.integration.registry import ClosedRegistry, run_closed_registry

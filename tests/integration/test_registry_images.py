@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from deploy.registry import add_tag, copy, find_digest, mirror_image, push_image
-from deploy.state import restore_state, save_state, write_layout
+from deploy.ci.state import restore_state, save_state, write_layout
+from deploy.images.registry import add_tag, copy, find_digest, mirror_image, push_image
 from release.bento_store import find_free_port
 from sentiment.errors import BusyError, DeployError, LedgerError
 from sentiment.governance.ledger import LedgerEntry, append_entry
@@ -240,7 +240,7 @@ def test_a_tag_that_moves_after_the_look_changes_nothing(registry, state, tmp_pa
     first = save_state(state, name, "")
     pointer = state.production.read_text()
     state.production.write_text('{"tag": "sentiment:6"}')
-    monkeypatch.setattr("deploy.state.find_digest", lambda _: first)
+    monkeypatch.setattr("deploy.ci.state.find_digest", lambda _: first)
     save_state(state, name, first)
     assert find_digest(name) != first
     move(state, tmp_path / "away")
@@ -300,7 +300,7 @@ def test_a_folder_without_a_registry_has_nothing_to_save(registry, tmp_path):
 
 def test_the_command_line_says_one_sentence(registry, tmp_path):
     environment = {**os.environ, "SENTIMENT_STATE_DIR": str(tmp_path)}
-    command = [sys.executable, "-m", "deploy.state", "restore", f"{registry.host}/state:missing"]
+    command = [sys.executable, "-m", "deploy.ci.state", "restore", f"{registry.host}/state:missing"]
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     said = f"Error: there is no {registry.host}/state:missing; where there was none yet, say so with --first.\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.image import BASE_TAG
+from deploy.images.build import BASE_TAG
 from release.bento_store import find_free_port
 from tests.integration.production import make_checkout
 from tests.integration.serving import wait_until

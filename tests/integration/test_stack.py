@@ -14,10 +14,10 @@ import httpx
 import pytest
 import yaml
 
-from deploy.compose import FILE, Compose, find_compose
-from deploy.engines import Engine
-from deploy.image import BASE_TAG
-from deploy.stack_secrets import OPERATOR_KEY
+from deploy.compose.project import FILE, Compose, find_compose
+from deploy.compose.secrets import OPERATOR_KEY
+from deploy.images.build import BASE_TAG
+from deploy.images.engines import Engine
 from release.bento_store import find_free_port
 from sentiment.errors import DeployError
 from sentiment.state import CHECKOUT
@@ -78,9 +78,9 @@ class Stack:
         return f"http://127.0.0.1:{self.ports['SENTIGATE_PORT']}"
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Return what `python -m deploy.stack` did."""
+        """Return what `python -m deploy.compose.cli` did."""
         files = [part for file in (FILE, OVERRIDE) for part in ("--file", str(file))]
-        command = [sys.executable, "-m", "deploy.stack", "--project", self.project, *files, *arguments]
+        command = [sys.executable, "-m", "deploy.compose.cli", "--project", self.project, *files, *arguments]
         return subprocess.run(command, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, check=False)
 
     def up(self, *profiles: str) -> None:

@@ -20,9 +20,9 @@ from bentoml._internal.models import ModelStore
 from bentoml.exceptions import BentoMLException
 from mlflow.tracking import MlflowClient
 
-from deploy.image import find_bento
+from deploy.ci.release import prepare_release
+from deploy.images.build import find_bento
 from deploy.production import find_production
-from deploy.release import prepare_release
 from release.bento_store import BENTO, build_bento, find_stored, store_model
 from release.journal import make_move, settle_moves
 from release.mlflow_registry import (
