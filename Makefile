@@ -96,7 +96,7 @@ evaluate: .sentigate/.ready ## Measure and compare; MODELS=production,previous D
 	@$(PY) -m pipelines.cli evaluation --models '$(MODELS)' --datasets '$(DATASETS)' --rows $(ROWS) --sample $(SAMPLE)
 
 serve: .sentigate/.ready ## Serve the production model; HOST=127.0.0.1 PORT=3000
-	@$(PY) -m service.start --host $(HOST) --port $(PORT)
+	@$(PY) -m service.__main__ --host $(HOST) --port $(PORT)
 
 REACH = $(if $(REASON),--reason "$$REASON") $(foreach url,$(URL),--url '$(url)') $(if $(KEY_FILE),--key-file '$(KEY_FILE)')
 OF_VERSION = $(if $(VERSION),--version '$(VERSION)')

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deploy.images.engines import find_last_words
 from sentiment.errors import DeployError
-from service.keys import make_key, write_key
+from service.security.keys import make_key, write_key
 
 FOLDER = Path(__file__).with_name("secrets")
 PASSWORD_BYTES = 32

@@ -19,7 +19,7 @@ from release.bento_store import BENTO, ask_git, carry_keys
 from sentiment.errors import DeployError
 from sentiment.governance.admission import admit_bundle
 from sentiment.state import locate_state
-from service.model import read_production_tag
+from service.models.sources import read_production_tag
 
 BASE_TAG = "python:3.11-slim-bookworm"
 BASE_IMAGE = f"{BASE_TAG}@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"

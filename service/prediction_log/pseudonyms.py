@@ -8,7 +8,7 @@ from pathlib import Path
 from sentiment.data.text_normalization import normalise_text
 from sentiment.errors import ConfigError
 from sentiment.state import make_private_folder
-from service.locks import hold_file
+from service.background.file_lock import hold_file
 
 KEY_BYTES = 32
 

@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from service.loading import load_database
-from service.locks import hold_file, lock_file
+from service.background.database_import import load_database
+from service.background.file_lock import hold_file, lock_file
+from service.background.periodic_thread import PeriodicThread
 from service.prediction_log.entries import SHAPES, Kind, read_line
 from service.prediction_log.spool import SEALED, Spool, list_segments
-from service.ticking import Ticker
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -74,8 +74,8 @@ class Shipper:
         self._url = url
         self._retention_days = retention_days
         self._clock = clock
-        self._sealing = Ticker("sealing the spool", spool.seal_if_due, TICK_SECONDS)
-        self._shipping = Ticker("shipping the prediction log", self.tick, TICK_SECONDS)
+        self._sealing = PeriodicThread("sealing the spool", spool.seal_if_due, TICK_SECONDS)
+        self._shipping = PeriodicThread("shipping the prediction log", self.tick, TICK_SECONDS)
         self._lock = -1
         self._engine: sa.Engine | None = None
         self._status = LogStatus()

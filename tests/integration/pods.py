@@ -17,7 +17,7 @@ import yaml
 
 from deploy.images.engines import Engine
 from release.bento_store import find_free_port
-from service.keys import make_key, write_key
+from service.security.keys import make_key, write_key
 from tests.integration.serving import wait_until
 
 SOCKETS = "/run/postgresql"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sentiment.state import CHECKOUT
-from service.keys import make_key, write_key
+from service.security.keys import make_key, write_key
 from tests.integration.clouds import ACCOUNT, REGION, Cloud, start_cloud
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ import pytest
 from deploy.images.engines import Engine
 from release.bento_store import find_free_port
 from sentiment.state import CHECKOUT
-from service.keys import make_key, write_key
+from service.security.keys import make_key, write_key
 from tests.integration.clouds import ACCOUNT, REGION, Cloud, start_cloud
 from tests.integration.registry import ClosedRegistry, run_closed_registry
 

@@ -14,7 +14,7 @@ from deploy.images.engines import Engine
 from sentiment.errors import DeployError
 from sentiment.governance.signatures import make_signing_key
 from sentiment.state import CHECKOUT
-from service.keys import make_key, write_key
+from service.security.keys import make_key, write_key
 from tests.integration.containers import HARDENED, Container, is_busy, run_container
 from tests.integration.serving import wait_until
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from sentiment.database.connection import open_database
 from sentiment.database.schema import PREDICTIONS
-from service.explaining import explain_text
+from service.inference.explanations import explain_text
 from tests.integration.serving import Service, make_store, run_service, wait_until
 
 pytestmark = pytest.mark.slow

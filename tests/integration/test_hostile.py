@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from service.schemas import Answer, BatchAnswer, Explanation, FeedbackAnswer, Problem
+from service.api.schemas import Answer, BatchAnswer, Explanation, FeedbackAnswer, Problem
 from tests.integration import serving
 from tests.integration.serving import WORD, make_store, wait_until
 from tests.integration.test_prediction_log import LoggingService

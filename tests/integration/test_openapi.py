@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.api.routes import ROUTES, SCOPES
-from service.keys import make_key, write_key
+from service.security.keys import make_key, write_key
 from tests.integration.serving import WORD, Service, make_store, run_service
 
 pytestmark = pytest.mark.slow

@@ -23,9 +23,9 @@ from onnx import TensorProto, helper, numpy_helper
 from sentiment.bundle.bundle import MODEL_FILE, open_bundle, seal_bundle
 from sentiment.bundle.predictor import open_predictor
 from sentiment.bundle.trial import try_bundle
-from service.choices import CANDIDATE_FILE, SERVED_FILE, Choice, write_choice
-from service.switching import ModelSwitch
-from service.workers import list_workers
+from service.models.desired_state import CANDIDATE_FILE, SERVED_FILE, Choice, write_choice
+from service.models.switch import ModelSwitch
+from service.models.workers import list_workers
 from tests.conftest import make_card, make_tiny_bundle
 from tests.hostile import make_hanging_bundle, make_huge_bundle, make_killing_bundle, make_swelling_bundle
 from tests.integration.loopback import serve

@@ -8,7 +8,7 @@ import pytest
 
 from sentiment.database.evaluations import append_evaluations
 from sentiment.database.schema import SHADOW_PREDICTIONS
-from service.shadow import is_sampled
+from service.models.shadow import is_sampled
 from tests.conftest import make_tiny_bundle
 from tests.integration.serving import WORD, make_store, wait_until
 from tests.integration.test_prediction_log import Load, LoggingService, run_service

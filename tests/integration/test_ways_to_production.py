@@ -42,11 +42,11 @@ from sentiment.errors import SentimentError
 from sentiment.governance.ledger import read_entries
 from sentiment.governance.signatures import LINE, load_public_keys, load_signing_key, make_signing_key, verify_signature
 from sentiment.state import CHECKOUT, STATE_VARIABLE, State, list_environment
-from service.fetch.sources import Sources
-from service.model import fetch_model, find_admitted_tag
-from service.schemas import ReloadRequest
+from service.api.schemas import ReloadRequest
+from service.models.fetch.sources import Sources
+from service.models.sources import fetch_model, find_admitted_tag
+from service.models.trust import choose_opener
 from service.settings import ServiceSettings
-from service.trust import choose_opener
 from steps.canary import try_canary, try_version
 from steps.deployment import deploy_version
 from steps.promotion import check_version, describe_move, ensure_stored, promote_version, reject_version, stage_version

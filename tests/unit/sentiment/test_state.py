@@ -26,10 +26,10 @@ from sentiment.state import (
     make_scratch_folder,
     protect_state,
 )
-from service.audit import AuditLog
+from service.api.context import CURRENT, RequestContext
 from service.prediction_log.pseudonyms import open_key
 from service.prediction_log.spool import Spool
-from service.requests import CURRENT, RequestContext
+from service.security.audit import AuditLog
 
 PATHS = sorted(name for name, value in vars(State).items() if isinstance(value, property) and not name.endswith("_uri"))
 

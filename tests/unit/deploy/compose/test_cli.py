@@ -12,7 +12,7 @@ from deploy.compose.cli import check_port, read_profiles
 from deploy.compose.project import FILE, MIGRATION, PROFILES, _read_port
 from deploy.compose.secrets import DATABASE, KEYS, OPERATOR_KEY, TLS, check_readable, make_missing
 from sentiment.errors import DeployError
-from service.keys import find_key, read_keys
+from service.security.keys import find_key, read_keys
 from service.settings import ServiceSettings
 
 

@@ -10,12 +10,12 @@ import pytest
 from pydantic import SecretStr
 
 from sentiment.state import CHECKOUT
-from service.access import open_access
+from service.api.context import CURRENT
 from service.api.routes import ROUTES, RouteTable
-from service.edge import Edge
-from service.keys import make_key, write_key
+from service.edge.middleware import Edge
 from service.pages.assets import list_names
-from service.requests import CURRENT
+from service.security.access import open_access
+from service.security.keys import make_key, write_key
 from service.settings import ServiceSettings
 
 TABLE = RouteTable(list_names())
@@ -114,7 +114,7 @@ def test_every_route_is_answered_by_one_handler(monkeypatch):
     monkeypatch.setenv("SENTIMENT_MODEL_TAG", "sentiment:tiny")
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")
     from service.app import OPERATIONS
-    from service.routes import READINGS
+    from service.edge.endpoints import READINGS
 
     bento = {"livez", "readyz", "schema"}
     handlers = [*OPERATIONS, *READINGS, *bento]
