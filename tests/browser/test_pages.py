@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from sentiment.state import CHECKOUT
 from tests.browser.conftest import NARROW, WIDE, visit
-from tests.integration.serving import run_service, wait_until
+from tests.support.serving import run_service, wait_until
 
 STRANGE = [
     "<img src=x onerror=alert(1)><script>alert(2)</script>",

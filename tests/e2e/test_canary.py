@@ -13,8 +13,8 @@ import yaml
 
 from benchmarks.copying import CheckoutCopy
 from sentiment.governance.ledger import read_entries
-from tests.e2e.moves import Load, act, copy_with_versions, read_last, read_version
-from tests.integration.serving import Service, wait_until
+from tests.support.production_moves import Load, act, copy_with_versions, read_last, read_version
+from tests.support.serving import Service, wait_until
 
 pytestmark = pytest.mark.slow
 

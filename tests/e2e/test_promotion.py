@@ -10,8 +10,8 @@ from mlflow.tracking import MlflowClient
 
 from benchmarks.copying import CheckoutCopy
 from sentiment.governance.ledger import read_entries
-from tests.e2e.moves import Load, act, copy_with_versions, read_last, read_version
-from tests.integration.serving import Service
+from tests.support.production_moves import Load, act, copy_with_versions, read_last, read_version
+from tests.support.serving import Service
 
 pytestmark = pytest.mark.slow
 

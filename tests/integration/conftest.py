@@ -10,7 +10,7 @@ from deploy.images.build import BASE_TAG
 from deploy.images.engines import Engine, find_engine
 from sentiment.errors import DeployError
 from sentiment.state import CHECKOUT
-from tests.integration.serving import TAG, make_store
+from tests.support.serving import TAG, make_store
 
 IMAGE = "localhost/sentigate-test"
 BUILD = """

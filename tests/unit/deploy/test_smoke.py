@@ -18,7 +18,7 @@ from deploy.smoke import main
 from release.running_services import require_tls
 from sentiment.errors import ServiceError
 from sentiment.state import CHECKOUT
-from tests.unit.deploy.stand_in import (
+from tests.support.deploy.stand_in import (
     DIGEST,
     EMPTY,
     KEY,

@@ -10,7 +10,7 @@ from bentoml.exceptions import BentoMLException
 from sentiment.governance.signatures import make_signing_key
 from sentiment.state import CHECKOUT
 from service.startup import check_settings
-from tests.integration.serving import TAG, make_store
+from tests.support.serving import TAG, make_store
 
 
 @pytest.fixture(autouse=True)

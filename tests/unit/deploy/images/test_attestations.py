@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from deploy.images.attestations import MAKERS_OF_IMAGES, MAKERS_OF_STATES, main, require_attestation
 from sentiment.errors import DeployError
-from tests.unit.deploy.github import REPOSITORY, GitHub, put_on_path
+from tests.support.deploy.github import REPOSITORY, GitHub, put_on_path
 
 IMAGE = f"ghcr.io/owner/sentigate/sentigate@sha256:{'a' * 64}"
 

@@ -10,7 +10,7 @@ import pytest
 from sentiment.bundle import trial
 from sentiment.bundle.trial import Patience, read_free_memory, try_bundle
 from sentiment.errors import BundleError
-from tests.hostile import (
+from tests.support.hostile import (
     make_growing_bundle,
     make_hanging_bundle,
     make_killing_bundle,

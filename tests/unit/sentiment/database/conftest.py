@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from sentiment.database.connection import open_database
-from tests.integration.postgres import Postgres, run_postgres
+from tests.support.postgres import Postgres, run_postgres
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from service.models.fetch.files import fetch_files, read_remote
 from service.models.fetch.sources import Sources, parse_location, read_sources
 from service.models.sources import fetch_model, find_admitted_tag, find_model_tag, find_version_tag
 from tests.conftest import enter_decision, make_card, make_tiny_bundle
-from tests.hostile import make_huge_bundle
+from tests.support.hostile import make_huge_bundle
 
 NAMED = "sentiment:named"
 POINTED = "sentiment:pointed"
