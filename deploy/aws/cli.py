@@ -1,6 +1,6 @@
-"""`python -m deploy.aws.cli`: bring the service to AWS by Terraform, and take it away, after a look at what could go wrong.
+"""`python -m deploy.aws.cli`: deploy the service to AWS with Terraform, and destroy it.
 
-What is made there is described in deploy/aws; here is only what Terraform cannot say in a sentence of its own.
+`deploy/aws/terraform` describes what is made there; this module adds the checks that Terraform has no sentence for.
 """
 
 import os
@@ -26,7 +26,7 @@ from deploy.images.registries import DIGEST, ECR
 from sentiment.errors import DeployError, say_unknown
 from sentiment.state import CHECKOUT
 
-TERRAFORM = CHECKOUT / "deploy" / "aws"
+TERRAFORM = CHECKOUT / "deploy" / "aws" / "terraform"
 REPOSITORY = "sentigate"
 IMAGE = re.compile(rf"{ECR}/(?P<name>[^@:]+)@(?P<digest>{DIGEST})")
 REGION = re.compile(r'^\s*region\s*=\s*"([^"]*)"', re.MULTILINE)

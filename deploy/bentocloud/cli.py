@@ -1,4 +1,4 @@
-"""`python -m deploy.bentocloud.cli`: what is in production goes to BentoCloud as `bentocloud.yaml` says, and comes back."""
+"""`python -m deploy.bentocloud.cli`: deploy what is in production to BentoCloud, as `bentocloud.yaml` describes."""
 
 import time
 import types
@@ -28,9 +28,9 @@ from deploy.cli_errors import say_in_one_sentence
 from deploy.production import Production, find_production
 from sentiment.errors import ConfigError, DeployError
 from sentiment.hosts import is_loopback
-from sentiment.state import CHECKOUT, DATABASE_VARIABLE
+from sentiment.state import DATABASE_VARIABLE
 
-CONFIG = CHECKOUT / "deploy" / "bentocloud.yaml"
+CONFIG = Path(__file__).with_name("bentocloud.yaml")
 KEYS_VARIABLE = "SENTIMENT_API_KEYS"
 LOG_VARIABLE = "SENTIMENT_LOG_PREDICTIONS"
 LOGIN = "log in with `bentoml cloud login`, or set BENTO_CLOUD_API_KEY to a token of your account"

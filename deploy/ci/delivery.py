@@ -1,7 +1,7 @@
-"""`python -m deploy.ci.delivery`: an image goes into an environment, is asked, and makes room again where it is not sound.
+"""`python -m deploy.ci.delivery`: deploy an image to an environment, smoke-test it, roll back if the test fails.
 
-How it gets there says a script of `deploy/ci/targets`; what runs there says a tag in the registry, called as the
-environment. It moves to the image once its smoke test passed.
+A script in `deploy/ci/targets` performs the deployment. A tag in the registry, named after the environment, records
+what runs there. It moves to the image once its smoke test passed.
 """
 
 import subprocess
@@ -18,7 +18,7 @@ from deploy.images.registry import add_tag, find_digest
 from sentiment.errors import DeployError, say_unknown
 from sentiment.state import CHECKOUT
 
-TARGETS = CHECKOUT / "deploy" / "targets"
+TARGETS = Path(__file__).with_name("targets")
 SMOKE = CHECKOUT / "deploy" / "smoke.py"
 BEFORE = "-before"
 

@@ -1,4 +1,4 @@
-"""`python -m deploy.ci.state`: the registry and the ledger of a checkout, kept in a container registry between runs of CI.
+"""`python -m deploy.ci.state`: keep the registry and ledger of a checkout in a container registry between CI runs.
 
 A runner starts with nothing, and the gate needs the champion, its holdout's count of decisions and the ledger. They go
 into an image without a system, one layer that is a tar of those files, because whoever deploys images has a registry.

@@ -1,4 +1,4 @@
-"""`python -m deploy.images.audit`: known vulnerabilities of the packages of images and deployment jobs, by pip-audit."""
+"""`python -m deploy.images.audit`: known vulnerabilities in packages of images and deployment jobs, by pip-audit."""
 
 import json
 import subprocess

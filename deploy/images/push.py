@@ -1,4 +1,4 @@
-"""`python -m deploy.images.push`: put the image of a Bento into a registry, and say by which digest it is found there."""
+"""`python -m deploy.images.push`: push the image of a Bento to a registry, and report its digest there."""
 
 import base64
 import json

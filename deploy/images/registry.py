@@ -1,4 +1,4 @@
-"""`python -m deploy.images.registry`: images in a registry, by digest: push one, give it another tag, say what a tag names.
+"""`python -m deploy.images.registry`: push an image to a registry, tag it, resolve a tag to a digest.
 
 Registries are asked through skopeo, with the credentials of `skopeo login`. A registry on this machine may speak plain
 http, any other must not.

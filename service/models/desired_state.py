@@ -1,6 +1,6 @@
 """What the workers of a server are to serve: a model and perhaps a canary, written down where all of them look.
 
-Who the workers are is in `workers.py`, how a choice is opened in `opening.py`, how all change to it in `switching.py`.
+Who the workers are is in `workers.py`, how a choice is opened in `loaded.py`, how all change to it in `switch.py`.
 """
 
 import json

@@ -1,6 +1,6 @@
 """The models of a choice once they are open: what answers, and which model may answer beside another.
 
-Whether a bundle is sound is in `sentiment/bundle/verify.py`, where it comes from in `model.py`.
+Whether a bundle is sound is in `sentiment/bundle/verify.py`, where it comes from in `sources.py`.
 """
 
 import threading

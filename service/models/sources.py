@@ -24,7 +24,7 @@ from service.models.fetch.sources import SOURCES_VARIABLE, Location, Sources
 VERSION_LENGTH = 12
 REGISTERED = "sentiment"
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def find_model_tag() -> str:

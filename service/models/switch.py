@@ -1,11 +1,12 @@
 """Which model a worker answers from, and how all workers of one server change it together.
 
 They share a folder (`workers.py`). The worker that is asked has the bundle tried in a process of its own
-(`sentiment/bundle/trial.py`) and writes down the candidate (`choices.py`); every worker opens it in a thread, which
-checks its digest, warms it and asks it a question (`opening.py`), and says whether it is ready. Only when all are, the candidate
-becomes what is served, and each worker switches between two calls. One that cannot, or is late, and all stay as they
-are. But for the model that it was started with, no worker opens what was not tried. A canary is a second model in what
-is served, so that it comes, goes and takes over in such a switch, too; which requests it answers is in `canary.py`.
+(`sentiment/bundle/trial.py`) and writes down the candidate (`desired_state.py`); every worker opens it in a thread,
+which checks its digest, warms it and asks it a question (`loaded.py`), and says whether it is ready. Only when all are,
+the candidate becomes what is served, and each worker switches between two calls. One that cannot, or is late, and all
+stay as they are. But for the model that it was started with, no worker opens what was not tried. A canary is a second
+model in what is served, so that it comes, goes and takes over in such a switch, too; which requests it answers is in
+`service/inference/canary.py`.
 """
 
 import logging

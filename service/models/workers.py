@@ -1,6 +1,6 @@
 """The folder that the workers of a server share: who of them lives, and how far each is with what was chosen.
 
-What they are to serve is in `choices.py`.
+What they are to serve is in `desired_state.py`.
 """
 
 import fcntl

@@ -120,7 +120,8 @@ def say_exposed(host: str) -> str:
     """Return the warning about a service that others can reach and that asks for no key."""
     return (
         f"this service answers on {host}, beyond this machine, and asks for no key: whoever reaches it may use it;"
-        " make a key with `python -m service.security.keys NAME --file keys.txt` and set SENTIMENT_API_KEY_FILE=keys.txt."
+        " make a key with `python -m service.security.keys NAME --file keys.txt` and set"
+        " SENTIMENT_API_KEY_FILE=keys.txt."
     )
 
 

@@ -24,8 +24,8 @@ locals {
   user_data = join("\n", ["#cloud-config", yamlencode({
     write_files = concat(
       [{ path = "/etc/sentigate/instance.json", permissions = "0644", content = jsonencode(local.configuration) }],
-      [for place, file in local.programs : { path = place, permissions = "0755", content = file("${path.module}/instance/${file}") }],
-      [for unit in local.units : { path = "/etc/systemd/system/${unit}", permissions = "0644", content = file("${path.module}/instance/${unit}") }],
+      [for place, file in local.programs : { path = place, permissions = "0755", content = file("${path.module}/../instance/${file}") }],
+      [for unit in local.units : { path = "/etc/systemd/system/${unit}", permissions = "0644", content = file("${path.module}/../instance/${unit}") }],
     )
     runcmd = [["/usr/local/sbin/sentigate-setup"]]
   })])

@@ -96,13 +96,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     shutil.copytree(
         FOLDER, folder / "aws", ignore=shutil.ignore_patterns(".terraform", "*.tfstate*", "*.tfvars", "*.keys")
     )
-    (folder / "aws" / "production.keys").write_text(write_key(KEY) + "\n")
-    (folder / "aws" / "production.tfvars").write_text(
+    (folder / "aws" / "terraform" / "production.keys").write_text(write_key(KEY) + "\n")
+    (folder / "aws" / "terraform" / "production.tfvars").write_text(
         f'region        = "{REGION}"\napi_key_file  = "production.keys"\n'
         'allowed_cidrs = ["203.0.113.7/32"]\nlog_days      = 30\n'
     )
     with start_cloud(folder) as cloud:
-        made = Checkout(folder / "aws", cloud)
+        made = Checkout(folder / "aws" / "terraform", cloud)
         for root in (".", "registry"):
             done = made.terraform("init", "-input=false", "-no-color", root=root)
             assert done.returncode == 0, done.stderr

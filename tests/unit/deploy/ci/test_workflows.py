@@ -98,7 +98,9 @@ def test_shellcheck_finds_nothing_in_a_step(place, tmp_path):
     check_shell(EXPRESSION.sub("expression", f"#!/usr/bin/env bash\nset -eo pipefail\n{SCRIPTS[place]}"), tmp_path)
 
 
-@pytest.mark.parametrize("script", sorted((CHECKOUT / "deploy" / "targets").glob("*.sh")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "script", sorted((CHECKOUT / "deploy" / "ci" / "targets").glob("*.sh")), ids=lambda path: path.stem
+)
 def test_shellcheck_finds_nothing_in_a_target(script, tmp_path):
     check_shell(script.read_text(), tmp_path)
 

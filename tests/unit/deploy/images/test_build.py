@@ -65,7 +65,9 @@ def test_a_build_that_only_stops_has_its_last_words():
 
 
 @pytest.mark.parametrize(
-    "name", ["Dockerfile", "mlflow/Dockerfile", "huggingface/templates/Dockerfile", "compose.yaml"], ids=str
+    "name",
+    ["images/Dockerfile", "compose/mlflow/Dockerfile", "huggingface/templates/Dockerfile", "compose/compose.yaml"],
+    ids=str,
 )
 def test_every_base_is_the_one_by_its_digest(name):
     """A tag is moved by whoever may push it."""

@@ -228,7 +228,7 @@ def put_in_production(folder: Path, tag: str) -> None:
 
 def find_built_tag(folder: Path) -> str:
     """What the module answers from where BentoML puts it: in `src`, beside the description of the Bento."""
-    module = folder / "src" / "service" / "model.py"
+    module = folder / "src" / "service" / "models" / "sources.py"
     module.parent.mkdir(parents=True)
     shutil.copy(service.models.sources.__file__, module)
     (folder / "bento.yaml").write_text(f"services:\n- name: sentigate\n  models:\n  - tag: {BUILT}\n", encoding="utf-8")

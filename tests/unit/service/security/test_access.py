@@ -459,5 +459,6 @@ def test_an_exposed_service_is_warned_of_in_a_sentence():
     """The warning says what is open, to whom, and how to close it."""
     assert say_exposed("0.0.0.0") == (
         "this service answers on 0.0.0.0, beyond this machine, and asks for no key: whoever reaches it may use it;"
-        " make a key with `python -m service.security.keys NAME --file keys.txt` and set SENTIMENT_API_KEY_FILE=keys.txt."
+        " make a key with `python -m service.security.keys NAME --file keys.txt` and set"
+        " SENTIMENT_API_KEY_FILE=keys.txt."
     )

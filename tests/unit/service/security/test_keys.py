@@ -30,8 +30,8 @@ UNREADABLE = (
     " `python -m service.security.keys NAME --file FILE`, or unset the variable to ask for no keys."
 )
 NO_KEY = (
-    "{} holds no API key; make one with `python -m service.security.keys NAME --file FILE`, or unset the variable to ask for no"
-    " keys."
+    "{} holds no API key; make one with `python -m service.security.keys NAME --file FILE`, or unset the variable"
+    " to ask for no keys."
 )
 DAMAGED = {
     "one word": "marmalade",
