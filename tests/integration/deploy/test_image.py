@@ -12,7 +12,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from sentiment.state import CHECKOUT
 from tests.integration.conftest import IMAGE, build_image
-from tests.unit.deploy.test_lock import read_pins
+from tests.unit.deploy.ci.test_locks import read_pins
 
 pytestmark = pytest.mark.slow
 

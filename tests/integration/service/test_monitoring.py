@@ -21,7 +21,7 @@ from sentiment.database.evaluations import append_evaluations
 from sentiment.state import CHECKOUT
 from tests.conftest import make_tiny_bundle
 from tests.support.serving import WORD, make_store, run_service, wait_until
-from tests.unit.database.test_evaluations import RECORD
+from tests.unit.sentiment.database.test_evaluations import RECORD
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from sentiment.candidates.svm.candidate import MAX_PARITY_GAP, draft_svm
 from sentiment.config import read_config
 from sentiment.errors import DatasetError
 from sentiment.state import CHECKOUT, State
-from tests.unit.candidates.test_training import make_side
+from tests.unit.sentiment.candidates.test_train import make_side
 
 pytestmark = pytest.mark.slow
 
