@@ -11,7 +11,7 @@ from release.bento_store import carry_keys
 from sentiment.bundle.bundle import Bundle
 from sentiment.errors import DeployError
 from sentiment.governance.admission import admit_bundle
-from sentiment.state import locate_state
+from sentiment.paths import locate_state
 
 AGAIN = "train again with `make train`, or roll back"
 

@@ -38,7 +38,7 @@ from sentiment.governance.ledger import (
     stamp_time,
 )
 from sentiment.governance.promotion_rules import Move, find_promoted, read_stack, require_decision
-from sentiment.state import locate_state
+from sentiment.paths import locate_state
 
 LOCK_SECONDS = 30
 

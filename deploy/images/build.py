@@ -18,7 +18,7 @@ from deploy.images.engines import ENGINES, Engine, find_engine, find_last_words
 from release.bento_store import BENTO, ask_git, carry_keys
 from sentiment.errors import DeployError
 from sentiment.governance.admission import admit_bundle
-from sentiment.state import locate_state
+from sentiment.paths import locate_state
 from service.models.sources import read_production_tag
 
 BASE_TAG = "python:3.11-slim-bookworm"
