@@ -14,8 +14,9 @@ from sentiment.data.datasets import Dataset
 from sentiment.data.validation import ValidationReport
 from sentiment.evaluation.behaviour import KINDS, BehaviourReport
 from sentiment.evaluation.comparison import Comparison, Interval, measure_interval
+from sentiment.evaluation.error_analysis import find_changes, find_mistakes
 from sentiment.evaluation.predictions import Answers, Evaluation, score_answers
-from sentiment.evaluation.slices import find_changes, find_mistakes, score_slices
+from sentiment.evaluation.slices import score_slices
 from sentiment.governance.gate import Decision
 from sentiment.reports.plots import plot_confusions, plot_dataset, plot_difference, plot_intervals, plot_reliability
 
