@@ -20,9 +20,9 @@ from sentiment.config.schema import Approval, GateSection, PromotionSection
 from sentiment.data.datasets import Dataset
 from sentiment.errors import BundleError, DeployError, GateBlockedError, RegistryError, ServiceError
 from sentiment.evaluation.behaviour import BehaviourReport
-from sentiment.evaluation.predictions import Answers, answer_rows
+from sentiment.evaluation.predictions import Predictions, predict_rows
 from sentiment.governance.admission import Admitted, sign_admitted
-from sentiment.governance.gate import Decision, Measured, decide_gate, write_decision
+from sentiment.governance.gate import Decision, MeasuredChallenger, decide_gate, write_decision
 from sentiment.governance.ledger import count_decisions, read_entries
 from sentiment.governance.promotion_rules import check_production
 from sentiment.paths import locate_state
@@ -43,7 +43,7 @@ def model_deployer(
     challenger: Bundle,
     holdout: Dataset,
     bundles: list[Bundle],
-    answers: list[Answers],
+    answers: list[Predictions],
     behaviours: list[BehaviourReport],
     validation: Dataset,
     gate: GateSection,
@@ -115,7 +115,7 @@ def try_on_holdout(
     Raises PromotionError when the champion in the registry is not what the ledger put into production.
     """
     scored = _answer(challenger, holdout)
-    measured = Measured(scored, challenger.card.latency_ms["p95"], challenger.card.size_bytes, behaviour)
+    measured = MeasuredChallenger(scored, challenger.card.latency_ms["p95"], challenger.card.size_bytes, behaviour)
     version = find_version(PRODUCTION)
     number, digest = (str(version.version), version.tags.get("digest")) if version else (None, None)
     check_production(read_entries(locate_state().ledger), number, digest)
@@ -170,7 +170,7 @@ def record_decision(challenger: Bundle, decision: Decision, page: str) -> None:
 
 def _measure_champion(
     version: ModelVersion | None, challenger: Bundle, holdout: Dataset
-) -> tuple[Answers | None, str, tuple[str, ...]]:
+) -> tuple[Predictions | None, str, tuple[str, ...]]:
     """Return the champion's answers, or why there are none; and what a reader of the decision should know."""
     if version is None:
         return None, "", ()
@@ -196,8 +196,8 @@ def _measure_champion(
     return answers, "", notes
 
 
-def _answer(bundle: Bundle, holdout: Dataset) -> Answers:
-    return answer_rows(Predictor(bundle, threads=os.cpu_count() or 1), holdout)
+def _answer(bundle: Bundle, holdout: Dataset) -> Predictions:
+    return predict_rows(Predictor(bundle, threads=os.cpu_count() or 1), holdout)
 
 
 def _active_run() -> str:

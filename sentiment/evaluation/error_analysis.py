@@ -5,17 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sentiment.evaluation.predictions import Answers
+from sentiment.evaluation.predictions import Predictions
 from sentiment.evaluation.slices import Rows
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A row answered wrongly, with the confidence in the wrong label."""
+    """A row with a wrong prediction, with the confidence in the wrong label."""
 
     text: str
     target: str
-    answer: str
+    prediction: str
     confidence: float
 
 
@@ -29,25 +29,25 @@ class Change:
     after: str
 
 
-def find_mistakes(answers: Answers, texts: Sequence[str], limit: int) -> list[Mistake]:
-    """Return the wrong answers that were given with the most confidence."""
-    wrong = np.flatnonzero(~answers.correct)
-    worst = wrong[np.argsort(-answers.confidences[wrong], kind="stable")][:limit]
+def find_mistakes(predictions: Predictions, texts: Sequence[str], limit: int) -> list[Mistake]:
+    """Return the wrong predictions with the most confidence."""
+    wrong = np.flatnonzero(~predictions.correct)
+    worst = wrong[np.argsort(-predictions.confidences[wrong], kind="stable")][:limit]
     return [
         Mistake(
             texts[row],
-            answers.labels[answers.targets[row]],
-            answers.labels[answers.chosen[row]],
-            float(answers.confidences[row]),
+            predictions.labels[predictions.targets[row]],
+            predictions.labels[predictions.chosen[row]],
+            float(predictions.confidences[row]),
         )
         for row in worst
     ]
 
 
-def find_changes(before: Answers, after: Answers, texts: Sequence[str]) -> tuple[list[Change], list[Change]]:
-    """Return the rows that went from wrong to right and from right to wrong, the surest new answers first.
+def find_changes(before: Predictions, after: Predictions, texts: Sequence[str]) -> tuple[list[Change], list[Change]]:
+    """Return the rows that went from wrong to right and from right to wrong, the surest new predictions first.
 
-    Both answered the same rows, with the same labels in order.
+    Both predicted the same rows, with the same labels in order.
     """
     surest = np.argsort(-after.confidences, kind="stable")
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
-from sentiment.evaluation.predictions import Answers
+from sentiment.evaluation.predictions import Predictions
 
 WORD_EDGES = ((1, 4), (5, 15), (16, 50), (51, None))
 NEGATION = re.compile(
@@ -54,12 +54,12 @@ def slice_texts(texts: Sequence[str]) -> dict[str, Rows]:
     return slices
 
 
-def score_slices(answers: Answers, texts: Sequence[str]) -> list[SliceScore]:
+def score_slices(predictions: Predictions, texts: Sequence[str]) -> list[SliceScore]:
     """Return the scores on every slice that has rows."""
     found = []
     for name, rows in slice_texts(texts).items():
         if rows.any():
-            targets, chosen = answers.targets[rows], answers.chosen[rows]
+            targets, chosen = predictions.targets[rows], predictions.chosen[rows]
             met = np.unique(targets)
             f1 = f1_score(targets, chosen, labels=met, average="macro", zero_division=0)
             found.append(SliceScore(name, int(rows.sum()), float((targets == chosen).mean()), float(f1)))

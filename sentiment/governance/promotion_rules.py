@@ -47,7 +47,7 @@ class Move:
         if self.event == "rollback":
             instead = f", instead of version {self.replaced}" if self.replaced else ""
             return f"version {self.version} is in production again{instead}."
-        return f"version {self.version} is in production, {say_after(self.replaced)}."
+        return f"version {self.version} is in production, {describe_replaced(self.replaced)}."
 
     def list_entries(self) -> list[LedgerEntry]:
         """Return the lines for the ledger."""
@@ -70,7 +70,7 @@ class Move:
         return [approval, moved]
 
 
-def say_after(replaced: str | None) -> str:
+def describe_replaced(replaced: str | None) -> str:
     """Return which version was in production before, in words."""
     return f"after version {replaced}" if replaced else "the first"
 

@@ -76,7 +76,7 @@ def test_nothing_is_promoted_while_somebody_does_not_answer():
 
 
 def test_a_look_is_one_line():
-    """Answers, figures of both, and what follows."""
+    """Predictions, figures of both, and what follows."""
     watched = watch_figures([make_figures(2000)])
     assert say_look(replace(watched, minutes=1.25)) == (
         "1.2 min: 2,000 answers of the canary and 18,000 of the champion; uncertain 20.0% and 20.0%,"
