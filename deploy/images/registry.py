@@ -18,8 +18,8 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.cli_errors import say_in_one_sentence
-from deploy.images.engines import Engine, find_last_words
-from sentiment.errors import DeployError
+from deploy.images.engines import Engine
+from sentiment.errors import DeployError, find_last_words
 
 REPOSITORY = r"(?P<host>[a-z0-9.-]+(?::\d+)?)/(?P<name>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
 DIGEST = r"sha256:[0-9a-f]{64}"
