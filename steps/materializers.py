@@ -14,13 +14,13 @@ from zenml.enums import ArtifactType
 from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 
+from release.journal import ProductionChange
 from sentiment.bundle.bundle import CARD_FILE, Bundle, open_bundle, read_card
 from sentiment.data.datasets import Dataset
 from sentiment.evaluation.behaviour import BehaviourReport
 from sentiment.evaluation.predictions import Predictions
 from sentiment.governance.canary_rule import Verdict
 from sentiment.governance.gate import Decision
-from sentiment.governance.promotion_rules import Move
 
 
 class BundleMaterializer(BaseMaterializer):
@@ -95,7 +95,7 @@ class PredictionsMaterializer(BaseMaterializer):
 class RecordMaterializer(BaseMaterializer):
     """Keeps a frozen record as JSON."""
 
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (BehaviourReport, Decision, Move, Verdict)
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (BehaviourReport, Decision, ProductionChange, Verdict)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
     def save(self, data: Any) -> None:

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.cli_errors import say_in_one_sentence
 from deploy.images.registry import DIGEST, ECR, find_version, push_image
-from sentiment.errors import DeployError, find_last_words, describe_unknown
+from sentiment.errors import DeployError, describe_unknown, find_last_words
 from sentiment.paths import CHECKOUT
 
 TERRAFORM = CHECKOUT / "deploy" / "aws" / "terraform"
