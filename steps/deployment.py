@@ -14,6 +14,7 @@ from sentiment.config.schema import GateSection, PromotionSection
 from sentiment.data.datasets import Dataset
 from sentiment.errors import GateBlockedError
 from sentiment.evaluation.behaviour import BehaviourReport
+from sentiment.evaluation.predictions import Predictions
 from sentiment.governance.gate import Decision
 from sentiment.reports.html import render_comparison, score_model
 from steps.materializers import RecordMaterializer
