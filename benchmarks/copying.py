@@ -9,7 +9,10 @@ from pathlib import Path
 
 from sentiment.state import CHECKOUT, DEFAULT_FOLDER, State, list_environment
 
-COPIED = ("pipelines", "steps", "sentiment", "service", "deploy", "data", "bentofile.yaml", "zenml_config.yaml")
+COPIED = (
+    *("sentigate", "pipelines", "steps", "release", "sentiment", "service", "deploy", "data"),
+    *("bentofile.yaml", "zenml_config.yaml", "pyproject.toml"),
+)
 LEFT = ("__pycache__", "secrets", "backups", ".terraform")
 
 

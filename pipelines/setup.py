@@ -1,9 +1,12 @@
 """Sets a checkout up: state folder, ZenML repository and stack, and a venv that finds both. Safe to repeat."""
 
 import os
+import shlex
 import site
 import sys
 from pathlib import Path
+
+import click
 
 from sentiment.state import CHECKOUT, DEFAULT_FOLDER, STATE_VARIABLE, State, list_environment, protect_state
 
@@ -14,7 +17,9 @@ HOOK = "sentigate_state.pth"
 def write_hook(packages: Path) -> None:
     """Make every Python of the venv find the state folder of this checkout; variables that are set already win.
 
-    Python runs a line of a .pth file that starts with `import` at its start.
+    `sentigate` sets these variables itself. `zenml`, `mlflow` and `bentoml` typed by hand need this: Python runs a line
+    of a .pth file that starts with `import` at its start. Python 3.18 ends that (PEP 829); a .start file, which 3.15
+    brings, then takes its place.
     """
     values = list_environment(State(CHECKOUT / DEFAULT_FOLDER))
     folder = values.pop(STATE_VARIABLE)
@@ -55,17 +60,33 @@ def register_stack(state: State) -> None:
     client.activate_stack(STACK)
 
 
+def write_command(programs: Path) -> None:
+    """Make `sentigate` a program of the venv, which acts on this checkout from any folder."""
+    script = programs / "sentigate"
+    # A path with spaces or of more than 127 characters cannot stand after #!, so sh finds this Python.
+    lines = (
+        "#!/bin/sh",
+        f"""'''exec' {shlex.quote(str(programs / "python"))} "$0" "$@"""",
+        "' '''",
+        "import sys",
+        f"sys.path.insert(0, {str(CHECKOUT)!r})",
+        "from sentigate.__main__ import main",
+        "main()",
+    )
+    script.unlink(missing_ok=True)
+    script.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    script.chmod(0o755)
+
+
+@click.command()
 def main() -> None:
-    """Set up the checkout that this file is in."""
+    """Set up the checkout that this file is in; safe to repeat."""
     state = protect_state()
     for folder in (state.zenml, state.bentoml, state.mlflow_artifacts):
         folder.mkdir(parents=True, exist_ok=True)
     os.environ.update(list_environment(state))
     if Path(sys.prefix).resolve().is_relative_to(CHECKOUT):  # a link leads to the venv of another checkout
         write_hook(Path(site.getsitepackages()[0]))
+        write_command(Path(sys.prefix) / "bin")
     link_repository(state)
     register_stack(state)
-
-
-if __name__ == "__main__":
-    main()
