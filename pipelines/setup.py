@@ -8,10 +8,21 @@ from pathlib import Path
 
 import click
 
-from sentiment.state import CHECKOUT, DEFAULT_FOLDER, STATE_VARIABLE, State, list_environment, protect_state
+from sentiment.environment import list_environment
+from sentiment.paths import CHECKOUT, DEFAULT_FOLDER, STATE_VARIABLE, StateFolder, protect_state
 
 STACK, TRACKER = "sentigate", "sentigate_mlflow"
 HOOK = "sentigate_state.pth"
+# sh starts Python, for which its line is a text: a path with spaces, or a long one, cannot stand after #!.
+SCRIPT = """\
+#!/bin/sh
+'''exec' {python} "$0" "$@"
+' '''
+import sys
+sys.path.insert(0, {checkout!r})
+from sentigate.__main__ import main
+main()
+"""
 
 
 def write_hook(packages: Path) -> None:
@@ -21,7 +32,7 @@ def write_hook(packages: Path) -> None:
     of a .pth file that starts with `import` at its start. Python 3.18 ends that (PEP 829); a .start file, which 3.15
     brings, then takes its place.
     """
-    values = list_environment(State(CHECKOUT / DEFAULT_FOLDER))
+    values = list_environment(StateFolder(CHECKOUT / DEFAULT_FOLDER))
     folder = values.pop(STATE_VARIABLE)
     statements = [f"import os; s = os.environ.setdefault({STATE_VARIABLE!r}, {folder!r})"]
     for name, value in values.items():
@@ -29,7 +40,7 @@ def write_hook(packages: Path) -> None:
     (packages / HOOK).write_text("; ".join(statements) + "\n", encoding="utf-8")
 
 
-def link_repository(state: State) -> None:
+def link_repository(state: StateFolder) -> None:
     """Keep ZenML's repository folder inside the state folder, with a link where ZenML looks for it."""
     folder, link = state.folder / "zen", CHECKOUT / ".zen"
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,7 +48,7 @@ def link_repository(state: State) -> None:
         link.symlink_to(os.path.relpath(folder, CHECKOUT))
 
 
-def register_stack(state: State) -> None:
+def register_stack(state: StateFolder) -> None:
     """Register the local stack with the MLflow tracker and make it the active one."""
     from zenml.client import Client
     from zenml.enums import StackComponentType
@@ -63,18 +74,8 @@ def register_stack(state: State) -> None:
 def write_command(programs: Path) -> None:
     """Make `sentigate` a program of the venv, which acts on this checkout from any folder."""
     script = programs / "sentigate"
-    # A path with spaces or of more than 127 characters cannot stand after #!, so sh finds this Python.
-    lines = (
-        "#!/bin/sh",
-        f"""'''exec' {shlex.quote(str(programs / "python"))} "$0" "$@"""",
-        "' '''",
-        "import sys",
-        f"sys.path.insert(0, {str(CHECKOUT)!r})",
-        "from sentigate.__main__ import main",
-        "main()",
-    )
     script.unlink(missing_ok=True)
-    script.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    script.write_text(SCRIPT.format(python=shlex.quote(str(programs / "python")), checkout=str(CHECKOUT)), "utf-8")
     script.chmod(0o755)
 
 

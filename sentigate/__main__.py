@@ -3,7 +3,8 @@
 import os
 import sys
 
-from sentiment.state import CHECKOUT, list_environment, locate_state
+from sentiment.environment import list_environment
+from sentiment.paths import CHECKOUT, locate_state
 
 
 def main() -> None:

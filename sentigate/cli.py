@@ -9,7 +9,7 @@ from click.shell_completion import get_completion_class
 
 from sentigate.lazy import LazyCommand, SectionedGroup
 from sentiment.errors import SentimentError
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 
@@ -95,9 +95,7 @@ SECTIONS: dict[str, dict[str, click.Command]] = {
         "serve": LazyCommand("service.serve:main", "Serve the model in production."),
     },
     "Production": {
-        "promote": LazyCommand(
-            "sentigate.production:promote", "Put a version into production.", needs_setup=True
-        ),
+        "promote": LazyCommand("sentigate.production:promote", "Put a version into production.", needs_setup=True),
         "approve": LazyCommand("sentigate.production:approve", "Say yes to the version that waits.", needs_setup=True),
         "reject": LazyCommand("sentigate.production:reject", "Say no to the version that waits.", needs_setup=True),
         "canary": LazyCommand(

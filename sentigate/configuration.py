@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 if TYPE_CHECKING:
     from pipelines.base import GuardedPipeline
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 CONFIG = CHECKOUT / "zenml_config.yaml"
 
 config_option = click.option(
-    "--config", type=click.Path(path_type=Path), default=CONFIG, help="Configuration file; that of the checkout by default."
+    "--config",
+    type=click.Path(path_type=Path),
+    default=CONFIG,
+    help="Configuration file; that of the checkout by default.",
 )
 
 

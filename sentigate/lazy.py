@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sentiment.errors import ConfigError
-from sentiment.state import CHECKOUT, locate_state
+from sentiment.paths import CHECKOUT, locate_state
 
 
 class LazyCommand(click.Command):

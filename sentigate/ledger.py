@@ -7,7 +7,7 @@ import click
 
 from sentigate.results import list_entries
 from sentiment.governance.ledger import render_entry, select_entries
-from sentiment.state import locate_state
+from sentiment.paths import locate_state
 
 
 @click.group()

@@ -25,9 +25,7 @@ def _reach(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--version", required=True, help="Version of the registry, or an alias.")
 @click.option("--force", default="", metavar="REASON", help="Promote in spite of what speaks against it.")
 @_reach
-def promote(
-    version: str, force: str, reason: str, services: tuple[str, ...], key_file: str, as_json: bool
-) -> None:
+def promote(version: str, force: str, reason: str, services: tuple[str, ...], key_file: str, as_json: bool) -> None:
     """Put a registered version into production and into running services."""
     from pipelines.promotion import promotion_pipeline
 
@@ -95,7 +93,7 @@ def canary(
     as_json: bool,
 ) -> None:
     """Let a version answer a share of live requests, then promote it or back it out, by what the figures say."""
-    from sentiment.config import CANARY_KEY, read_yaml
+    from sentiment.config.reader import CANARY_KEY, read_yaml
 
     if watch_only:
         _refuse_beside_watching({"--share": share, "--url": service, "--key-file": key_file, "--force": force})

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from sentiment.governance.ledger import LedgerEntry, read_entries
-from sentiment.state import locate_state
+from sentiment.paths import locate_state
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

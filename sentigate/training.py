@@ -13,7 +13,7 @@ from sentigate.configuration import (
     split_names,
 )
 from sentigate.results import json_option, list_entries, write_added
-from sentiment.state import locate_database
+from sentiment.database.url import locate_database
 
 
 @click.command()
@@ -36,7 +36,7 @@ def train(
     as_json: bool,
 ) -> None:
     """Train the candidates, gate the best one, and put it into production when it passes."""
-    from sentiment.config import read_parameters, read_yaml
+    from sentiment.config.reader import read_parameters, read_yaml
 
     content = read_yaml(config)
     parameters = content["parameters"] = read_parameters(config)
@@ -67,7 +67,7 @@ def train(
 @json_option
 def evaluate(models: str, datasets: str, rows: str, sample: int, config: Path, as_json: bool) -> None:
     """Measure models on datasets and compare them, in a report, in MLflow and in the table of evaluations."""
-    from sentiment.config import read_parameters
+    from sentiment.config.reader import read_parameters
 
     parameters = read_parameters(config)
     settings = {

@@ -9,7 +9,7 @@ from contextlib import closing
 import click
 
 from sentiment.hosts import is_loopback
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 MAX_PORT = 65535
 
