@@ -52,7 +52,7 @@ def approve(version: str, reason: str, services: tuple[str, ...], key_file: str,
 def reject(version: str, reason: str, as_json: bool) -> None:
     """Say no to the version that waits."""
     from pipelines.base import say_errors
-    from steps.promotion import reject_version
+    from release.promotion import reject_version
 
     with write_added(list_entries, as_json=as_json), say_errors():
         number = reject_version(version, reason)
