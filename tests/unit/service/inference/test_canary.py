@@ -15,7 +15,7 @@ from sentiment.bundle.predictor import Predictor, open_predictor
 from sentiment.bundle.trial import try_bundle
 from service.inference import canary as module
 from service.inference.canary import MAX_FAILURES, CanaryCaller, is_chosen
-from service.models.desired_state import CanaryChoice, Choice
+from service.models.desired_state import DesiredCanary, DesiredState
 from service.models.switch import ModelSwitch
 from service.prediction_log.entries import make_id
 from service.settings import ServiceSettings
@@ -53,7 +53,7 @@ def serve(tmp_path, bundles) -> Iterator[Callable[..., tuple[ModelSwitch, Canary
             predictor = open_predictor(folder)
             return Faulty(predictor, fault) if folder == canary.folder else predictor
 
-        switch = ModelSwitch(tmp_path / "serving", Choice("", str(champion.folder), "4"), open_model, try_bundle)
+        switch = ModelSwitch(tmp_path / "serving", DesiredState("", str(champion.folder), "4"), open_model, try_bundle)
         switch.start()
         switch.start_canary(lambda *_: (canary.folder, "5"), 0.5, seconds, threading.Event())
         caller = CanaryCaller(switch, ServiceSettings(), lambda _: None)
@@ -74,8 +74,8 @@ def ask(switch: ModelSwitch, caller: CanaryCaller) -> object:
     return answered
 
 
-def choose(share: float, version: str = "5") -> CanaryChoice:
-    return CanaryChoice("id", "/bundle", version, share, 0.0)
+def choose(share: float, version: str = "5") -> DesiredCanary:
+    return DesiredCanary("id", "/bundle", version, share, 0.0)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9])
@@ -142,7 +142,7 @@ def test_a_worker_that_cannot_open_the_canary_again_gives_it_up(serve, bundles, 
     serve()
     bundles[1].model.unlink()
 
-    late = ModelSwitch(tmp_path / "serving", Choice("", str(bundles[0].folder), "4"), open_predictor, try_bundle)
+    late = ModelSwitch(tmp_path / "serving", DesiredState("", str(bundles[0].folder), "4"), open_predictor, try_bundle)
     late.poll()
     late.poll()
     assert (late.current.version, late.canary) == ("4", None)

@@ -14,8 +14,8 @@ import pytest
 from sentiment.bundle.predictor import Prediction
 from sentiment.errors import BundleError
 from service.api.schemas import ReloadRequest
-from service.models.loaded import Served
-from service.models.shadow import MAX_WAITING, NICENESS, Shadow, describe_source, is_sampled, open_challenger
+from service.models.loaded import LoadedModel
+from service.models.shadow import MAX_WAITING, NICENESS, Shadow, describe_source, is_sampled, open_shadow_model
 from service.prediction_log.entries import ShadowEntry, make_id
 from service.prediction_log.log import Answered
 from service.prediction_log.spool import SpoolError
@@ -56,14 +56,14 @@ class Stage:
         self._shadows: list[Shadow] = []
 
     def start(self, challenger: FakePredictor | Exception, share: float = 1.0) -> Shadow:
-        def open_it() -> Served:
+        def open_it() -> LoadedModel:
             if isinstance(challenger, Exception):
                 raise challenger
-            return Served(challenger, "5")
+            return LoadedModel(challenger, "5")
 
         shadow = Shadow(
             share,
-            open_challenger=open_it,
+            open_shadow_model=open_it,
             read_labels=lambda: self.labels,
             record=self._record,
             watch=self.agreed.append,
@@ -248,7 +248,7 @@ def test_a_challenger_leaves_no_copy_behind(tmp_path: Path):
     bundle = make_tiny_bundle(tmp_path / "bundle")
     home = tmp_path / "home"
     home.mkdir()
-    served = open_challenger(str(bundle.folder), home)
+    served = open_shadow_model(str(bundle.folder), home)
     assert list(home.iterdir()) == []
     assert served.predictor.predict(["good"])[0].label == "positive"
 
@@ -256,4 +256,4 @@ def test_a_challenger_leaves_no_copy_behind(tmp_path: Path):
 def test_a_bundle_that_is_not_there_is_refused(tmp_path: Path):
     """A folder without a bundle cannot be opened."""
     with pytest.raises(BundleError):
-        open_challenger(str(tmp_path / "nothing"), tmp_path)
+        open_shadow_model(str(tmp_path / "nothing"), tmp_path)
