@@ -10,9 +10,8 @@ from pathlib import Path
 from sentiment.state import CHECKOUT, MODEL_TAG_VARIABLE, State, list_environment
 
 MAKE = """
-import json
 import sys
-from pathlib import Path
+from sentiment.production_pointer import ProductionPointer
 from sentiment.state import locate_state
 from release.bento_store import build_bento, store_model
 from tests.conftest import let_pass, make_tiny_bundle
@@ -25,8 +24,7 @@ model = f"sentiment:{version}"
 let_pass(bundle, macro_f1=0.8123)
 store_model(bundle, model)
 bento = build_bento(model, version)
-pointer = {"tag": model, "bento": bento, "digest": digest}
-state.production.write_text(json.dumps(pointer))
+ProductionPointer(model, bento, digest).write(state.production)
 """
 
 

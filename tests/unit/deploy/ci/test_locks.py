@@ -137,3 +137,9 @@ def test_the_bento_has_the_lock_and_the_dockerfile():
     described = yaml.safe_load((CHECKOUT / "bentofile.yaml").read_text(encoding="utf-8"))
     assert "service/requirements.lock" in described["include"]
     assert (CHECKOUT / described["docker"]["dockerfile_template"]).is_file()
+
+
+@pytest.mark.parametrize("root", ["deploy/aws/terraform", "deploy/aws/terraform/registry"])
+def test_each_folder_that_terraform_starts_in_has_its_lock(root):
+    """Terraform reads the digests of its provider beside the files, and nowhere else."""
+    assert "hashes = [" in (CHECKOUT / root / ".terraform.lock.hcl").read_text(encoding="utf-8")
