@@ -12,7 +12,7 @@ from bentoml.exceptions import BentoMLException
 from sentiment.hosts import is_loopback
 from sentiment.state import CHECKOUT
 from service.models.sources import find_admitted_tag
-from service.security.access import open_access, describe_exposure
+from service.security.access import describe_exposure, open_access
 from service.startup import check_settings
 
 MAX_PORT = 65535

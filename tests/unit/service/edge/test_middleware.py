@@ -19,7 +19,7 @@ from service.api.routes import RouteTable
 from service.api.schemas import FeedbackRequest, PredictRequest, Problem, ReloadRequest
 from service.edge.middleware import Edge, find_problem
 from service.prediction_log.entries import make_id
-from service.security.access import open_access, describe_exposure
+from service.security.access import describe_exposure, open_access
 from service.security.keys import make_key, write_key
 from service.settings import ServiceSettings
 

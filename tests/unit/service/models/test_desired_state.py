@@ -4,7 +4,13 @@ import time
 
 import pytest
 
-from service.models.desired_state import PENDING_FILE, DesiredCanary, DesiredState, read_desired_state, write_desired_state
+from service.models.desired_state import (
+    PENDING_FILE,
+    DesiredCanary,
+    DesiredState,
+    read_desired_state,
+    write_desired_state,
+)
 
 CANARY = DesiredCanary("b", "/bundles/canary", "5", 0.25, 1234.5)
 CHOICES = {

@@ -21,7 +21,9 @@ CHAMPION = LoadedModel(make_predictor("bad", "good", digest="c" * 64), "4")
 
 def test_a_model_is_opened_from_its_folder_under_its_version():
     """What answers is what the folder holds, called as it was chosen."""
-    assert load_model(DesiredState("a", "/bundles/good", "4"), lambda folder: folder) == LoadedModel(Path("/bundles/good"), "4")
+    assert load_model(DesiredState("a", "/bundles/good", "4"), lambda folder: folder) == LoadedModel(
+        Path("/bundles/good"), "4"
+    )
 
 
 def test_a_canary_has_the_labels_of_the_champion():

@@ -11,7 +11,7 @@ from sentiment.hosts import is_loopback
 from service.api.context import CURRENT, RequestContext
 from service.api.errors import ApiError
 from service.api.routes import SCOPES, RouteTable, Scope
-from service.security.access import Access, open_access, read_presented, describe_exposure
+from service.security.access import Access, describe_exposure, open_access, read_presented
 from service.security.keys import KeyRing, make_key, write_key
 from service.security.rate_limit import RateLimiter
 from service.settings import ServiceSettings
