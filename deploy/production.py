@@ -10,8 +10,8 @@ from release.bento_store import carry_keys
 from sentiment.bundle.bundle import Bundle
 from sentiment.errors import DeployError
 from sentiment.governance.admission import admit_bundle
+from sentiment.paths import locate_state
 from sentiment.production_pointer import ProductionPointer
-from sentiment.state import locate_state
 
 AGAIN = "train again with `make train`, or roll back"
 

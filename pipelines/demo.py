@@ -12,8 +12,8 @@ from pipelines.training import training_pipeline
 from release.bento_store import wait_until_ready
 from sentiment.admin_token import read_admin_token
 from sentiment.governance.ledger import read_entries
+from sentiment.paths import CHECKOUT, locate_state
 from sentiment.production_pointer import ProductionPointer
-from sentiment.state import CHECKOUT, locate_state
 from service.__main__ import MAX_PORT, require_free_port
 
 QUESTIONS = (

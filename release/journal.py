@@ -38,8 +38,8 @@ from sentiment.governance.ledger import (
     stamp_time,
 )
 from sentiment.governance.promotion_rules import Move, find_promoted, read_stack, require_decision
+from sentiment.paths import locate_state
 from sentiment.production_pointer import ProductionPointer
-from sentiment.state import locate_state
 
 LOCK_SECONDS = 30
 

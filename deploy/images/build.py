@@ -18,8 +18,8 @@ from deploy.images.engines import ENGINES, Engine, find_engine, find_last_words
 from release.bento_store import BENTO, ask_git, carry_keys
 from sentiment.errors import DeployError
 from sentiment.governance.admission import admit_bundle
+from sentiment.paths import locate_state
 from sentiment.production_pointer import ProductionPointer
-from sentiment.state import locate_state
 
 BASE_TAG = "python:3.11-slim-bookworm"
 BASE_IMAGE = f"{BASE_TAG}@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from sentiment.atomic_files import write_atomically
 from sentiment.errors import LedgerError, PromotionError
 from sentiment.governance.signatures import LINE, PublicKeys, is_signed, load_public_keys, load_signing_key
-from sentiment.state import make_private_folder
+from sentiment.paths import make_private_folder
 
 logger = logging.getLogger(__name__)
 

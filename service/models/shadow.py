@@ -86,7 +86,7 @@ class Shadow:
         self._thread.start()
 
     def offer(self, answered: Sequence[Answered], ids: Sequence[str]) -> None:
-        """Queue the share of these texts that the shadow model answers; texts that do not fit into the queue are dropped."""
+        """Queue the share of these texts that the model answers; texts that do not fit are dropped."""
         if self._state == "unavailable":
             return
         for item, prediction_id in zip(answered, ids, strict=True):

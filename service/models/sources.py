@@ -12,11 +12,12 @@ from bentoml.exceptions import BentoMLException
 
 from sentiment.bundle.bundle import Bundle, Card, open_bundle
 from sentiment.bundle.trial import Patience, run_bounded
+from sentiment.environment import MODEL_TAG_VARIABLE
 from sentiment.errors import BundleError, ConfigError, PointerError, SentimentError, SignatureError
 from sentiment.governance.admission import admit_bundle
 from sentiment.governance.signatures import load_public_keys, verify_signature
+from sentiment.paths import locate_state
 from sentiment.production_pointer import ProductionPointer
-from sentiment.state import MODEL_TAG_VARIABLE, locate_state
 from service.api.schemas import ReloadRequest
 from service.models.fetch.files import fetch_files, read_local
 from service.models.fetch.sources import SOURCES_VARIABLE, Location, Sources

@@ -327,7 +327,7 @@ class ModelSwitch:
             return None
 
     def _prepare_tried(self, tried: str, desired: DesiredState) -> Prepared:
-        """Return the models of a state, after a trial of those that are neither loaded here nor `tried` by the asker."""
+        """Return the models of a state, after a trial of those that are neither loaded here nor `tried` already."""
         patience = Patience(time.monotonic() + self._timings.trial_seconds)
         serving = self._serving.desired
         known = {tried, serving.id, serving.canary.id if serving.canary else tried}

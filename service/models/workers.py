@@ -12,7 +12,7 @@ from typing import Literal
 import psutil
 
 from sentiment.atomic_files import write_atomically
-from sentiment.state import make_private_folder
+from sentiment.paths import make_private_folder
 from service.background.file_lock import is_abandoned, make_locked_file
 from service.prediction_log.entries import make_id
 

@@ -127,7 +127,7 @@ class Shipper:
             self._lock.release()
 
     def tick(self) -> None:
-        """Ship once and remove what is too old, if this is the one shipper of the spool. Raises what keeps it from that."""
+        """Ship once and remove what is too old, if this is the one shipper. Raises what keeps it from that."""
         if not self._lead():
             return
         load_database()

@@ -1,7 +1,8 @@
 """The spool: where an entry is safe before its prediction is acknowledged.
 
 A writer appends to its own segment, which it locks. It seals a segment, by a new name, after a second or when the
-segment is large. The lock of a segment ends with its writer. The shipper takes sealed segments and those of dead writers.
+segment is large. The lock of a segment ends with its writer. The shipper takes sealed segments and those of dead
+writers.
 """
 
 import logging
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from sentiment.state import make_private_folder
+from sentiment.paths import make_private_folder
 from service.background.file_lock import is_abandoned, make_locked_file
 
 MADE, OPEN, SEALED, SCRATCH = ".new", ".open", ".sealed", ".part"

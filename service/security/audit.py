@@ -17,7 +17,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from sentiment.state import locate_state, make_private_folder
+from sentiment.paths import locate_state, make_private_folder
 from service.api.context import CURRENT
 from service.api.schemas import ReloadRequest
 

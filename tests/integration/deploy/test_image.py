@@ -10,7 +10,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from tests.integration.conftest import IMAGE, build_image
 from tests.unit.deploy.ci.test_locks import read_pins
 

@@ -24,16 +24,17 @@ from release.mlflow_registry import (
     register_bundle,
 )
 from sentiment.bundle.bundle import Bundle, seal_bundle
-from sentiment.config import GateSection, read_config
+from sentiment.config.reader import read_config
+from sentiment.config.schema import GateSection
 from sentiment.data.datasets import Dataset
 from sentiment.errors import PromotionError, RegistryError
 from sentiment.evaluation.behaviour import KINDS, BehaviourReport
 from sentiment.governance.gate import Decision
 from sentiment.governance.ledger import LedgerEntry, append_entry, read_entries
 from sentiment.governance.promotion_rules import Move
+from sentiment.paths import CHECKOUT, STATE_VARIABLE, locate_state
 from sentiment.production_pointer import ProductionPointer
 from sentiment.reports.html import Trial
-from sentiment.state import CHECKOUT, STATE_VARIABLE, locate_state
 from steps.deployment import try_on_holdout
 from steps.promotion import describe_move, plan_promotion, reject_version, stage_version
 from steps.rollback import plan_rollback

@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 from deploy.ci.locks import TORCH_CPU, split_lock
 from sentiment.errors import DeployError
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from service.settings import ServiceSettings
 
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
