@@ -143,6 +143,7 @@ class Shipper:
     def _lead(self) -> bool:
         """Return whether this is the one shipper of the spool."""
         if not self._lock.is_locked:
+            self._folder.stat()  # filelock makes a folder that is missing, and for everybody to read
             with suppress(Timeout):
                 self._lock.acquire()
         return self._lock.is_locked

@@ -506,7 +506,7 @@ def test_what_cannot_be_recorded_is_not_done(service, bundles):
 
 
 def test_a_request_to_open_that_nobody_made_is_ignored(service, bundles, tmp_path):
-    """A candidate that a dead worker left, or anybody wrote, is removed; no worker opens what it names."""
+    """A pending state that a dead worker left, or anybody wrote, is removed; no worker opens what it names."""
     (home,) = (path.parent for path in (service.state / "serving").glob("*/models"))
     workers, killing = service.find_workers(), make_killing_bundle(tmp_path / "kills")
     write_desired_state(home / PENDING_FILE, DesiredState("stale", str(killing), "9"))

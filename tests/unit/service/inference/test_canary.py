@@ -13,8 +13,7 @@ import pytest
 from sentiment.bundle.bundle import Bundle, seal_bundle
 from sentiment.bundle.predictor import Predictor, open_predictor
 from sentiment.bundle.trial import try_bundle
-from service.inference import canary as module
-from service.inference.canary import MAX_FAILURES, CanaryCaller, is_chosen
+from service.inference.canary import MAX_FAILURES, TIMINGS, CanaryCaller, CanaryTimings, is_chosen
 from service.models.desired_state import DesiredCanary, DesiredState
 from service.models.switch import ModelSwitch
 from service.prediction_log.entries import make_id
@@ -46,7 +45,9 @@ def serve(tmp_path, bundles) -> Iterator[Callable[..., tuple[ModelSwitch, Canary
     """What starts a canary with a fault, in the only worker of a server."""
     made = []
 
-    def start(fault: Callable[[], object] = lambda: None, seconds: float = 60) -> tuple[ModelSwitch, CanaryCaller]:
+    def start(
+        fault: Callable[[], object] = lambda: None, seconds: float = 60, timings: CanaryTimings = TIMINGS
+    ) -> tuple[ModelSwitch, CanaryCaller]:
         champion, canary = bundles
 
         def open_model(folder: Path) -> Predictor:
@@ -56,7 +57,7 @@ def serve(tmp_path, bundles) -> Iterator[Callable[..., tuple[ModelSwitch, Canary
         switch = ModelSwitch(tmp_path / "serving", DesiredState("", str(champion.folder), "4"), open_model, try_bundle)
         switch.start()
         switch.start_canary(lambda *_: (canary.folder, "5"), 0.5, seconds, threading.Event())
-        caller = CanaryCaller(switch, ServiceSettings(), lambda _: None)
+        caller = CanaryCaller(switch, ServiceSettings(), lambda _: None, timings)
         made.extend([caller, switch])
         return switch, caller
 
@@ -116,11 +117,9 @@ def test_a_canary_that_raises_is_given_up(serve):
     assert switch.read_canary_status().reason == "5 ended: it failed 3 requests (RuntimeError)"
 
 
-def test_a_canary_that_is_late_is_given_up(serve, monkeypatch):
+def test_a_canary_that_is_late_is_given_up(serve):
     """Who waits too long for a canary is told to ask the champion."""
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(module, "PATIENCE_SECONDS_PER_TEXT", 0.0)
-    switch, caller = serve(lambda: time.sleep(0.3))
+    switch, caller = serve(lambda: time.sleep(0.3), timings=CanaryTimings(0.05, 0.0))
 
     assert [ask(switch, caller) for _ in range(MAX_FAILURES)] == ["TimeoutError"] * MAX_FAILURES
     assert switch.canary is None

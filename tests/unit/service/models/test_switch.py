@@ -14,23 +14,25 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from sentiment.bundle.trial import Patience
 from sentiment.errors import BundleError
-from service.background.file_lock import lock_file
 from service.models import switch as module
 from service.models.desired_state import PENDING_FILE, SERVED_FILE, DesiredCanary, DesiredState, write_desired_state
 from service.models.loaded import LoadedModel, TryBundle
-from service.models.switch import LOCK_FILE, ModelSwitch, SwitchBusyError, SwitchError
+from service.models.switch import LOCK_FILE, ModelSwitch, SwitchBusyError, SwitchError, SwitchTimings
 from service.models.workers import Workers, list_workers
 
 GUARD_SECONDS = 10
+TIMINGS = SwitchTimings(poll_seconds=0.02, ready_seconds=float(GUARD_SECONDS))
+"""Workers look often, and wait for each other as long as a test may take."""
 INITIAL = DesiredState("", "/bundles/initial", "1")
 GOOD, OTHER, BAD, SLOW = (Path("/bundles", name) for name in ("good", "other", "bad", "slow"))
 DAMAGED = "model.onnx was altered; fetch the bundle again from the registry."
 BUSY = "another reload is under way; ask again when it is done"
 FORK = multiprocessing.get_context("fork")
-LOCKS: dict[Path, int] = {}
+LOCKS: dict[Path, FileLock] = {}
 CALLER_LEFT = "the caller gave up"
 
 
@@ -86,7 +88,7 @@ def stall() -> None:
 
 def be_worker(folder: Path, open_model: Opener, pipe: Connection) -> None:
     """Follow reloads in a process of its own; say which version answers, reload, or end."""
-    switch = ModelSwitch(folder, INITIAL, open_model, pass_trial)
+    switch = ModelSwitch(folder, INITIAL, open_model, pass_trial, TIMINGS)
     switch.start()
     pipe.send("up")
     while (wanted := pipe.recv()) != "end":
@@ -120,13 +122,6 @@ class Neighbour:
         self.process.join(GUARD_SECONDS)
 
 
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch) -> None:
-    """Let workers look often, and wait for each other as long as a test may take."""
-    monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(module, "READY_SECONDS", float(GUARD_SECONDS))
-
-
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """What the workers of a server share."""
@@ -152,8 +147,10 @@ def make_switch(folder) -> Iterator[Callable[..., ModelSwitch]]:
     """What makes the switch of this worker, which follows unless it is told not to; it is closed after the test."""
     made = []
 
-    def make(open_model: Opener, *, follows: bool = True, try_bundle: TryBundle = pass_trial) -> ModelSwitch:
-        made.append(ModelSwitch(folder, INITIAL, open_model, try_bundle))
+    def make(
+        open_model: Opener, *, follows: bool = True, try_bundle: TryBundle = pass_trial, **timings: float
+    ) -> ModelSwitch:
+        made.append(ModelSwitch(folder, INITIAL, open_model, try_bundle, replace(TIMINGS, **timings)))
         if follows:
             made[-1].start()
         return made[-1]
@@ -190,18 +187,19 @@ def refuse(switch: ModelSwitch, wanted: Path, version: str = "2") -> str:
 
 
 @pytest.fixture(autouse=True)
-def held() -> Iterator[dict[Path, int]]:
-    """The locks that a worker which offers a candidate holds."""
+def held() -> Iterator[dict[Path, FileLock]]:
+    """The locks that a worker which offers a state holds."""
     yield LOCKS
     while LOCKS:
-        os.close(LOCKS.popitem()[1])
+        LOCKS.popitem()[1].release()
 
 
-def offer(folder: Path, choice: DesiredState, name: str = PENDING_FILE) -> None:
-    """Write down what another worker would, which lives and holds the lock while there is a candidate."""
+def offer(folder: Path, desired: DesiredState, name: str = PENDING_FILE) -> None:
+    """Write down what another worker would, which lives and holds the lock while there is a pending state."""
     if name == PENDING_FILE and folder not in LOCKS:
-        LOCKS[folder] = lock_file(folder / LOCK_FILE)
-    write_desired_state(folder / name, choice)
+        LOCKS[folder] = FileLock(folder / LOCK_FILE)
+        LOCKS[folder].acquire()
+    write_desired_state(folder / name, desired)
 
 
 def test_a_worker_answers_from_the_first_model(make_switch, folder):
@@ -353,7 +351,7 @@ def test_a_model_that_is_served_in_the_middle_of_a_look_is_opened_once(make_swit
     assert (opener.opened, switch.current.version) == (["initial", "good"], "2")
 
 
-def test_a_candidate_that_is_withdrawn_is_forgotten(make_switch, folder):
+def test_a_pending_state_that_is_withdrawn_is_forgotten(make_switch, folder):
     """A model that was made ready and never served takes no memory, and is opened anew when it is offered again."""
     opener = Opener()
     switch = make_switch(opener, follows=False)
@@ -377,7 +375,7 @@ def test_what_cannot_be_read_is_passed_over(make_switch, folder, name):
     assert switch.current.version == "1"
 
 
-def test_a_candidate_that_is_served_already_is_not_prepared_again(make_switch, folder):
+def test_a_pending_state_that_is_served_already_is_not_prepared_again(make_switch, folder):
     """A worker that looks while a reload is being written down says that it serves the model, and goes on so."""
     opener, choice = Opener(), DesiredState("a", str(GOOD), "2")
     switch = make_switch(opener, follows=False)
@@ -469,11 +467,10 @@ def test_a_caller_that_gave_up_is_not_served(make_switch, folder, aside):
     assert (reload(switch, GOOD, "3"), switch.current.version) == (1, "3")
 
 
-def test_a_model_that_takes_too_long_changes_nothing(make_switch, folder, monkeypatch):
+def test_a_model_that_takes_too_long_changes_nothing(make_switch, folder):
     """A reload does not wait for ever; a model that is open too late is not served."""
-    monkeypatch.setattr(module, "READY_SECONDS", 0.1)
     gate = Gate()
-    switch = make_switch(Opener(slow=gate))
+    switch = make_switch(Opener(slow=gate), ready_seconds=0.1)
     reason = refuse(switch, SLOW)
     gate.released.set()
     wait_until(lambda: read(folder / f"{os.getpid()}.status")["progress"] == "ready")
@@ -482,27 +479,23 @@ def test_a_model_that_takes_too_long_changes_nothing(make_switch, folder, monkey
     assert (switch.current.version, (folder / SERVED_FILE).exists()) == ("1", False)
 
 
-def test_a_good_model_is_served_after_one_that_took_too_long(make_switch, folder, monkeypatch):
+def test_a_good_model_is_served_after_one_that_took_too_long(make_switch, folder):
     """A model that was too slow stands in the way of no other."""
-    monkeypatch.setattr(module, "READY_SECONDS", 0.1)
     gate = Gate()
-    switch = make_switch(Opener(slow=gate))
+    switch = make_switch(Opener(slow=gate), ready_seconds=0.1)
     refuse(switch, SLOW)
     gate.released.set()
-    monkeypatch.setattr(module, "READY_SECONDS", float(GUARD_SECONDS))
+    switch._timings = TIMINGS
 
     assert (reload(switch, GOOD, "3"), switch.current.version) == (1, "3")
 
 
-def test_a_late_model_is_not_taken_for_the_next(make_switch, folder, monkeypatch, aside):
+def test_a_late_model_is_not_taken_for_the_next(make_switch, folder, aside):
     """A bad model is refused, though one that was asked for before it is ready by then."""
-    monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(module, "READY_SECONDS", 0.1)
-    monkeypatch.setattr(module, "SWITCH_SECONDS", 0.3)
     gate = Gate()
-    switch = make_switch(Opener(slow=gate))
+    switch = make_switch(Opener(slow=gate), poll_seconds=0.05, ready_seconds=0.1, switch_seconds=0.3)
     refuse(switch, SLOW)
-    monkeypatch.setattr(module, "READY_SECONDS", float(GUARD_SECONDS))
+    switch._timings = TIMINGS
     asked = aside(reload, switch, BAD, "3")
     wait_until((folder / PENDING_FILE).exists)
     gate.released.set()
@@ -512,14 +505,12 @@ def test_a_late_model_is_not_taken_for_the_next(make_switch, folder, monkeypatch
     assert not (folder / SERVED_FILE).exists()
 
 
-def test_a_late_refusal_is_not_taken_for_that_of_the_next(make_switch, folder, monkeypatch, aside):
+def test_a_late_refusal_is_not_taken_for_that_of_the_next(make_switch, folder, aside):
     """A good model is served, though one that was asked for before it is found to be bad by then."""
-    monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(module, "READY_SECONDS", 0.1)
     gate = Gate(BundleError("the one before was altered."))
-    switch = make_switch(Opener(slow=gate))
+    switch = make_switch(Opener(slow=gate), poll_seconds=0.05, ready_seconds=0.1)
     refuse(switch, SLOW)
-    monkeypatch.setattr(module, "READY_SECONDS", float(GUARD_SECONDS))
+    switch._timings = TIMINGS
     asked = aside(reload, switch, GOOD, "3")
     wait_until((folder / PENDING_FILE).exists)
     gate.released.set()
@@ -581,11 +572,10 @@ def test_one_worker_that_refuses_keeps_all_from_changing(neighbours, make_switch
     assert (reload(switch, OTHER, "3"), switch.current.version, other.version) == (2, "3", "3")
 
 
-def test_one_worker_that_is_slow_keeps_all_from_changing(neighbours, make_switch, monkeypatch):
+def test_one_worker_that_is_slow_keeps_all_from_changing(neighbours, make_switch):
     """Where one worker is late none changes."""
     other = neighbours(slow=stall)
-    switch = make_switch(Opener())
-    monkeypatch.setattr(module, "READY_SECONDS", 0.2)
+    switch = make_switch(Opener(), ready_seconds=0.2)
 
     assert refuse(switch, SLOW) == "1 of 2 workers are not ready after 0 s"
     assert (switch.current.version, other.version) == ("1", "1")
@@ -638,7 +628,7 @@ def test_a_worker_that_was_asked_and_died_leaves_the_others_as_they_were(neighbo
 
 def test_a_worker_that_closed_is_none(folder):
     """A service that ended is not waited for."""
-    switch = ModelSwitch(folder, INITIAL, Opener(), pass_trial)
+    switch = ModelSwitch(folder, INITIAL, Opener(), pass_trial, TIMINGS)
     switch.start()
     switch.close()
 
@@ -683,15 +673,15 @@ def test_a_bundle_is_tried_once_for_all_workers(neighbours, make_switch):
 
 
 @pytest.mark.parametrize("age", ["left by a worker that died", "older than a reload lasts"])
-def test_a_stale_candidate_is_ignored_and_removed(make_switch, folder, age):
+def test_a_stale_pending_state_is_ignored_and_removed(make_switch, folder, age):
     """Who asked for a model holds the lock as long as it lives, and not for ever: nobody opens what it left behind."""
     opener = Opener()
     switch = make_switch(opener, follows=False)
     offer(folder, DesiredState("a", str(GOOD), "2"))
     if age.startswith("left"):
-        os.close(LOCKS.pop(folder))
+        LOCKS.pop(folder).release()
     else:
-        long_ago = time.time() - module.READY_SECONDS - module.SWITCH_SECONDS - 1
+        long_ago = time.time() - TIMINGS.ready_seconds - TIMINGS.switch_seconds - 1
         os.utime(folder / PENDING_FILE, (long_ago, long_ago))
     switch.poll()
 
