@@ -28,7 +28,7 @@ from service.prediction_log.forgetting import Found, find_person, trace_text
 from service.prediction_log.privacy import main
 from service.prediction_log.pseudonyms import digest_subject, digest_text, open_key
 from service.prediction_log.redaction import keep_text
-from service.prediction_log.spool import Spool, lock_segments
+from service.prediction_log.spool import SEGMENTS_LOCK, Spool, lock_segments
 from tests.unit.service.prediction_log.conftest import FEEDBACK, MANY_BYTES, PREDICTION, SHADOW, Bench, make_predictions
 
 KEY = b"k" * 32
