@@ -27,10 +27,10 @@ from service.edge.endpoints import readings
 from service.edge.middleware import Edge
 from service.edge.uvicorn_protocol import bound_connections
 from service.inference.predictions import PredictionService
-from service.models.desired_state import Choice
+from service.models.desired_state import DesiredState
 from service.models.fetch.sources import read_sources
 from service.models.operations import reload_model, start_canary, stop_canary
-from service.models.shadow import Shadow, open_challenger
+from service.models.shadow import Shadow, open_shadow_model
 from service.models.sources import find_admitted_tag
 from service.models.switch import ModelSwitch
 from service.models.trust import choose_opener, choose_trial
@@ -85,7 +85,7 @@ class SentimentService:
     def __init__(self) -> None:
         self.home = find_home()
         self.metrics = open_metrics()
-        initial = Choice("", str(self.model.path), str(self.model.tag.version))
+        initial = DesiredState("", str(self.model.path), str(self.model.tag.version))
         self.switch = ModelSwitch(self.home, initial, choose_opener(settings), choose_trial(settings))
         self.switch.start()
         self.sources = read_sources(settings.reload_sources)
@@ -141,7 +141,7 @@ class SentimentService:
             self.log.close()
 
     def _open_shadow(self) -> Shadow | None:
-        """Return the challenger that the settings name, which is opened behind the service; None without one."""
+        """Return the shadow model that the settings name, which opens in its own thread; None if they name none."""
         if not settings.shadow_model or not settings.shadow_share:
             return None
         if self.log is None:
@@ -149,8 +149,8 @@ class SentimentService:
             return None
         shadow = Shadow(
             settings.shadow_share,
-            open_challenger=partial(
-                open_challenger,
+            open_shadow_model=partial(
+                open_shadow_model,
                 settings.shadow_model,
                 self.home,
                 choose_opener(settings),

@@ -12,10 +12,10 @@ from starlette.routing import Route
 
 from service.api.openapi import describe_api
 from service.api.routes import ROUTES, STATIC
-from service.models.loaded import Canary, Served
+from service.models.loaded import Canary, LoadedModel
 from service.models.shadow import Shadow
 from service.models.workers import list_workers
-from service.observability.metrics import NamedModel, State
+from service.observability.metrics import NamedModel, ServiceState
 from service.pages.routes import PAGES, Endpoint, send_file
 from service.prediction_log.log import PredictionLog
 from service.settings import ServiceSettings
@@ -25,7 +25,7 @@ async def show_model(_: Request) -> JSONResponse:
     """Answer `GET /model` with the card of the model."""
     service = bentoml.get_current_service()
     canary: Canary | None = service.switch.canary
-    shown = {"share": canary.choice.share, **_show_card(canary.served)} if canary else None
+    shown = {"share": canary.desired.share, **_show_card(canary.model)} if canary else None
     return JSONResponse({**_show_card(service.switch.current), "canary": shown})
 
 
@@ -62,11 +62,11 @@ async def show_metrics(_: Request) -> Response:
 def _render_metrics(service: Any) -> bytes:
     champion = service.switch.current
     canary = service.switch.canary
-    challenger = service.shadow.challenger if service.shadow else None
-    state = State(
+    shadow_model = service.shadow.model if service.shadow else None
+    state = ServiceState(
         champion=_name_model(champion),
-        canary=_name_model(canary.served) if canary else None,
-        challenger=_name_model(challenger) if challenger else None,
+        canary=_name_model(canary.model) if canary else None,
+        shadow_model=_name_model(shadow_model) if shadow_model else None,
         scores=service.scores.find(champion.predictor.bundle.card.digest),
         log=service.log.read_status() if service.log else None,
         workers=len(list_workers(service.home)),
@@ -75,11 +75,11 @@ def _render_metrics(service: Any) -> bytes:
     return rendered
 
 
-def _show_card(served: Served) -> dict[str, object]:
+def _show_card(served: LoadedModel) -> dict[str, object]:
     return {"version": served.version, **asdict(served.predictor.bundle.card)}
 
 
-def _name_model(served: Served) -> NamedModel:
+def _name_model(served: LoadedModel) -> NamedModel:
     return NamedModel(served.version, served.predictor.bundle.card)
 
 

@@ -19,7 +19,7 @@ from service.api.routes import RouteTable
 from service.api.schemas import FeedbackRequest, PredictRequest, Problem, ReloadRequest
 from service.edge.middleware import Edge, find_problem
 from service.prediction_log.entries import make_id
-from service.security.access import open_access, say_exposed
+from service.security.access import describe_exposure, open_access
 from service.security.keys import make_key, write_key
 from service.settings import ServiceSettings
 
@@ -899,7 +899,7 @@ def test_an_exposed_service_is_warned_of_once(caplog):
     for address in ("127.0.0.1", "192.0.2.7", "192.0.2.7", "198.51.100.1"):
         server.ask(server=(address, 3000))
 
-    assert caplog.messages == [say_exposed("192.0.2.7")]
+    assert caplog.messages == [describe_exposure("192.0.2.7")]
 
 
 @pytest.mark.parametrize("server", [("127.0.0.1", 3000), ("::1", 3000), None], ids=str)
