@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.copying import copy_checkout
+from tests.support.checkout_copy import copy_checkout
 from sentiment.state import CHECKOUT
 
 CANDIDATES = "svm,svm_smote"
