@@ -73,7 +73,7 @@ setup: .venv/.ready ## Make .venv and the state folder of this checkout; safe to
 	@$(PY) -m pipelines.setup
 	@touch .sentigate/.ready
 
-.sentigate/.ready: .venv/.ready pipelines/setup.py sentiment/state.py
+.sentigate/.ready: .venv/.ready pipelines/setup.py sentiment/paths.py sentiment/environment.py
 	@$(MAKE) --no-print-directory setup
 
 INSTALL = .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --requirement
@@ -175,7 +175,7 @@ restore: .venv/.ready ## Put the databases of the stack back as they were in a b
 	@$(PY) -m deploy.compose.cli restore '$(FROM)'
 
 push: .sentigate/.ready ## Push an image to a registry; REGISTRY=HOST/NAME IMAGE=sentigate:latest
-	@$(PY) -m deploy.images.push '$(REGISTRY)' --image '$(IMAGE)'
+	@$(PY) -m deploy.images.registry push '$(REGISTRY)' --image '$(IMAGE)'
 
 deploy-aws: .sentigate/.ready ## Run on AWS; ENVIRONMENT=production IMAGE=...@sha256:... YES=1, each optional
 	@$(PY) -m deploy.aws.cli --environment '$(ENVIRONMENT)' $(if $(YES),--yes) deploy $(if $(filter-out sentigate:latest,$(IMAGE)),--image '$(IMAGE)')

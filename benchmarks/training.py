@@ -16,8 +16,8 @@ from pathlib import Path
 
 import click
 
+from sentiment.paths import CHECKOUT
 from tests.support.checkout_copy import copy_checkout
-from sentiment.state import CHECKOUT
 
 CANDIDATES = "svm,svm_smote"
 STEP = re.compile(r"Step (\w+) has finished in (?:(\d+)m)?([\d.]+)s")

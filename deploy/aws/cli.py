@@ -20,11 +20,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.cli_errors import say_in_one_sentence
-from deploy.images.engines import find_engine, find_last_words
-from deploy.images.push import find_version, push_image, read_repository
-from deploy.images.registries import DIGEST, ECR
-from sentiment.errors import DeployError, say_unknown
-from sentiment.state import CHECKOUT
+from deploy.images.registry import DIGEST, ECR, find_version, push_image
+from sentiment.errors import DeployError, describe_unknown, find_last_words
+from sentiment.paths import CHECKOUT
 
 TERRAFORM = CHECKOUT / "deploy" / "aws" / "terraform"
 REPOSITORY = "sentigate"
@@ -91,7 +89,7 @@ def find_target(environment: str, folder: Path) -> Target:
         raise DeployError(f'{variables} names no region; add a line such as region = "us-east-1".')
     known = boto3.Session(region_name="us-east-1").get_available_regions("ec2")
     if found[1] not in known:
-        raise DeployError(f"{variables}: {say_unknown('region', found[1], known)}")
+        raise DeployError(f"{variables}: {describe_unknown('region', found[1], known)}")
     target = Target(environment, found[1], folder)
     try:
         target.call("sts").get_caller_identity()
@@ -226,8 +224,8 @@ def destroy(context: click.Context, with_images: bool) -> None:
 
 def _push(target: Target, answers: Sequence[str]) -> str:
     """Push the image of the model in production to a registry that is made where there is none."""
-    engine, local = find_engine(among=("docker", "podman")), f"{REPOSITORY}:latest"
-    version = find_version(engine, local)
+    local = f"{REPOSITORY}:latest"
+    version = find_version(local)
     registry = find_registry(target)
     if registry is None:
         _run_registry(target, "apply", answers)
@@ -237,7 +235,7 @@ def _push(target: Target, answers: Sequence[str]) -> str:
     if pushed := find_pushed(target, version):
         click.echo(f"version {version} is in the registry already, and is not pushed again")
         return f"{registry}@{pushed}"
-    image = push_image(engine, local, read_repository(registry))
+    image = push_image(local, registry)
     click.echo(f"pushed {image}")
     return image
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment.bundle.onnx_session import Floats
-from sentiment.config import EncoderSection, TrainingSection
+from sentiment.config.schema import EncoderSection, TrainingSection
 from sentiment.data.datasets import Dataset
 from sentiment.data.validation import order_labels
 from sentiment.errors import DatasetError
 from sentiment.evaluation.predictions import encode_labels
-from sentiment.state import State
+from sentiment.paths import StateFolder
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +33,14 @@ class TrainingSplits:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The classes in order. Raises DatasetError when a side lacks one."""
+        """The classes in order. Raises DatasetError when a split lacks one."""
         labels = order_labels(set(self.train.frame["label"]) | set(self.validation.frame["label"]))
-        for side, rows in (("training", self.train), ("validation", self.validation)):
+        for split, rows in (("training", self.train), ("validation", self.validation)):
             counts = rows.frame["label"].value_counts()
             for label in labels:
                 if label not in counts.index:
                     raise DatasetError(
-                        f"the {side} side of dataset {self.train.name!r} has no row of the class {label!r}"
+                        f"the {split} split of dataset {self.train.name!r} has no row of the class {label!r}"
                         f" ({len(rows.frame)} rows in all); add rows of that class, or raise dataset.train_fraction."
                     )
         return labels
@@ -68,7 +68,7 @@ class TrainingContext:
 
     encoder: EncoderSection
     training: TrainingSection
-    state: State
+    state: StateFolder
     report: Report
 
 

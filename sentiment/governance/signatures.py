@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from sentiment.atomic_files import write_atomically
 from sentiment.bundle.bundle import SIGNATURE_FILE as SIGNATURE_FILE  # noqa: PLC0414 - offered with the rest
 from sentiment.errors import ConfigError, SignatureError
-from sentiment.state import CHECKOUT, locate_state, make_private_folder
+from sentiment.paths import CHECKOUT, locate_state, make_private_folder
 
 SIGNING_KEY_VARIABLE = "SENTIMENT_SIGNING_KEY"
 PUBLIC_KEYS_VARIABLE = "SENTIMENT_PUBLIC_KEYS"

@@ -7,7 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentiment.state import CHECKOUT, DEFAULT_FOLDER, State, list_environment
+from sentiment.environment import list_environment
+from sentiment.paths import CHECKOUT, DEFAULT_FOLDER, StateFolder
 
 COPIED = (
     *("pipelines", "steps", "release", "sentiment", "service", "deploy", "data"),
@@ -21,7 +22,7 @@ class CheckoutCopy:
     """Where the copy lies, where its state is, and the variables that lead to it."""
 
     folder: Path
-    state: State
+    state: StateFolder
 
     @property
     def environment(self) -> dict[str, str]:
@@ -57,7 +58,7 @@ def copy_checkout(folder: Path) -> CheckoutCopy:
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns(*LEFT))
         else:
             shutil.copy(source, folder / name)
-    return CheckoutCopy(folder, State(folder / DEFAULT_FOLDER))
+    return CheckoutCopy(folder, StateFolder(folder / DEFAULT_FOLDER))
 
 
 class Snapshot:
@@ -65,7 +66,7 @@ class Snapshot:
 
     KEPT = ("bentoml", "mlflow", "zenml", "ledger.jsonl", "signing", "production.json")
 
-    def __init__(self, state: State, folder: Path) -> None:
+    def __init__(self, state: StateFolder, folder: Path) -> None:
         self._state, self._folder = state.folder, folder
         for name in self.KEPT:
             _copy(self._state / name, folder / name)

@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 
 from sentiment.admin_token import read_admin_token
 from sentiment.governance.ledger import LedgerEntry, read_entries
-from sentiment.state import CHECKOUT, State
+from sentiment.paths import CHECKOUT, StateFolder
 from tests.support.checkout_copy import CheckoutCopy, Snapshot, copy_checkout
 from tests.support.command_server import CommandServer
 from tests.support.serving import Service, wait_until
@@ -29,7 +29,7 @@ class Production:
     commands: CommandServer
 
     @property
-    def state(self) -> State:
+    def state(self) -> StateFolder:
         return self.copy.state
 
     def act(self, *arguments: str, fails: bool = False) -> str:

@@ -9,7 +9,7 @@ from bentoml._internal.bento.build_config import BentoPathSpec
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 
 def read_included() -> BentoPathSpec:

@@ -23,9 +23,9 @@ from sentiment.candidates.contract import TrainingContext, TrainingSplits
 from sentiment.candidates.shared.encoder import find_encoder
 from sentiment.candidates.transformer.classifier import quieten_transformers
 from sentiment.candidates.transformer.trainer import LabelledTexts
-from sentiment.config import read_config
+from sentiment.config.reader import read_config
 from sentiment.data.datasets import Dataset
-from sentiment.state import CHECKOUT, State
+from sentiment.paths import CHECKOUT, StateFolder
 from tests.conftest import ENCODER, LABELS
 
 POSITIONS = 64
@@ -80,17 +80,17 @@ def make_rows(count: int, *, seed: int, classes: int = 3) -> LabelledTexts:
     return LabelledTexts([" ".join(random.choices(some, k=random.randint(2, 9))) for some in words], targets)
 
 
-def make_sides(train: LabelledTexts, validation: LabelledTexts, labels: Sequence[str] = LABELS) -> TrainingSplits:
+def make_splits(train: LabelledTexts, validation: LabelledTexts, labels: Sequence[str] = LABELS) -> TrainingSplits:
     def name(rows: LabelledTexts) -> Dataset:
         return Dataset("made", pd.DataFrame({"text": rows.texts, "label": [labels[target] for target in rows.targets]}))
 
     return TrainingSplits(name(train), name(validation), dataset_digest="d" * 64, holdout_digest="h" * 64)
 
 
-def make_recipe(
+def make_context(
     source: Path | str, state: Path, *, precision: str = "fp32", **changes: dict[str, Any]
 ) -> TrainingContext:
-    """Return the project's own recipe on a small model for a short training; `changes` per section of it."""
+    """Return the project's own context on a small model for a short training; `changes` per section of it."""
     config = read_config(CHECKOUT / "zenml_config.yaml")
     short = {
         "source": str(source),
@@ -108,7 +108,7 @@ def make_recipe(
         update={name: getattr(config.training, name).model_copy(update=values) for name, values in sections.items()}
     )
     return TrainingContext(
-        config.encoder.model_copy(update=encoder), training, State(state), lambda metrics, step: None
+        config.encoder.model_copy(update=encoder), training, StateFolder(state), lambda metrics, step: None
     )
 
 
