@@ -16,7 +16,7 @@ from bentoml.exceptions import BentoMLException
 from deploy.cli_errors import say_in_one_sentence
 from deploy.images.engines import ENGINES, Engine, find_engine, find_last_words
 from release.bento_store import BENTO, ask_git, carry_keys
-from sentiment.errors import DeployError
+from sentiment.errors import ConfigError, DeployError
 from sentiment.governance.admission import admit_bundle
 from sentiment.state import locate_state
 from service.models.sources import read_production_tag
@@ -83,7 +83,7 @@ def find_production_version() -> str | None:
         return None
     try:
         return read_production_tag().partition(":")[2]
-    except BentoMLException as error:
+    except ConfigError as error:
         raise DeployError(str(error)) from error
 
 

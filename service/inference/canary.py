@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 from sentiment.bundle.predictor import Prediction
+from sentiment.errors import SentimentError
 from service.inference.micro_batcher import MicroBatcher
 from service.models.desired_state import CanaryChoice
 from service.models.loaded import Canary, Served
@@ -20,7 +21,7 @@ HASH_RANGE = 256**HASH_BYTES
 Results = list[tuple[Prediction, Served]]
 
 
-class CanaryEndedError(Exception):
+class CanaryEndedError(SentimentError):
     """There is no canary any more."""
 
 

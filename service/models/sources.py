@@ -31,7 +31,7 @@ def find_model_tag() -> str:
     """Return the exact tag of the model in BentoML's store.
 
     A built Bento names the one it was built with; a checkout serves what is in production there;
-    `SENTIMENT_MODEL_TAG` goes before both. Raises BentoMLException when nothing is in production.
+    `SENTIMENT_MODEL_TAG` goes before both. Raises ConfigError when nothing is in production.
     """
     return _find_named() or read_production_tag()
 
@@ -39,7 +39,7 @@ def find_model_tag() -> str:
 def find_admitted_tag(*, signed: bool = False) -> str:
     """Return the tag of the model to serve; of what is in production in a checkout, once its files were admitted.
 
-    Where it is to be `signed`, a trusted key signed it. Raises BentoMLException when nothing is in production, or its
+    Where it is to be `signed`, a trusted key signed it. Raises ConfigError when nothing is in production, or its
     files may not be served.
     """
     tag = find_model_tag()
@@ -56,11 +56,10 @@ def check_signed(bundle: Bundle) -> None:
 
 
 def _check_stored(tag: str, check: Callable[[Path], object]) -> None:
-    folder = Path(bentoml.models.get(tag).path)
     try:
-        check(folder)
-    except SentimentError as error:
-        raise BentoMLException(f"{tag} is not served: {error}") from error
+        check(Path(bentoml.models.get(tag).path))
+    except (BentoMLException, SentimentError) as error:
+        raise ConfigError(f"{tag} is not served: {error}") from error
 
 
 def _find_named() -> str:
@@ -74,17 +73,17 @@ def _find_named() -> str:
 
 
 def read_production_tag() -> str:
-    """Return the tag that the state folder points to. Raises BentoMLException when nothing is in production."""
+    """Return the tag that the state folder points to. Raises ConfigError when nothing is in production."""
     pointer = locate_state().production
     if not pointer.is_file():
-        raise BentoMLException(
+        raise ConfigError(
             "no model is in production in this checkout; train one with `make train`,"
             f" or name one from `bentoml models list` in {MODEL_TAG_VARIABLE}."
         )
     try:
         return str(json.loads(pointer.read_text(encoding="utf-8"))["tag"])
     except (ValueError, KeyError, TypeError) as error:
-        raise BentoMLException(
+        raise ConfigError(
             f"the pointer to the model in production, {pointer}, cannot be read; train again with `make train`,"
             f" or name a model from `bentoml models list` in {MODEL_TAG_VARIABLE}."
         ) from error
@@ -104,7 +103,7 @@ def fetch_model(wanted: ReloadRequest, folder: Path, patience: Patience, sources
             if wanted.version is None:
                 _check_stored(tag, admit_bundle)
             return Path(bentoml.models.get(tag).path), version
-        except BentoMLException as error:
+        except (BentoMLException, ConfigError) as error:
             raise BundleError(str(error)) from error
     location = sources.locate(wanted)
     folder.mkdir(parents=True, exist_ok=True)

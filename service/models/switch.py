@@ -23,12 +23,12 @@ from typing import Literal
 
 from sentiment.bundle.trial import Patience
 from sentiment.errors import SentimentError
+from service.api.ids import make_id
 from service.background.file_lock import lock_file
 from service.background.periodic_thread import PeriodicThread
 from service.models.desired_state import CANDIDATE_FILE, SERVED_FILE, CanaryChoice, Choice, read_choice, write_choice
 from service.models.loaded import Canary, Models, Opening, OpenModel, Served, TryBundle, open_canary, open_served
 from service.models.workers import Progress, Worker, Workers, WorkerStatus, list_workers, read_statuses
-from service.prediction_log.entries import make_id
 
 LOCK_FILE = "reload.lock"
 MODELS = "models"
@@ -45,7 +45,7 @@ FetchBundle = Callable[[Path, Patience], tuple[Path, str]]
 logger = logging.getLogger(__name__)
 
 
-class SwitchError(Exception):
+class SwitchError(SentimentError):
     """The model was not changed, in any worker; the message is one sentence for the caller."""
 
 

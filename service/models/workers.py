@@ -16,8 +16,8 @@ from typing import Literal
 import psutil
 
 from sentiment.state import make_private_folder
+from service.api.ids import make_id
 from service.background.file_lock import lock_file
-from service.prediction_log.entries import make_id
 
 WORKER, STATUS = ".worker", ".status"
 FORGOTTEN_SECONDS = 60.0

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from sentiment.errors import SentimentError
 from sentiment.state import make_private_folder
 
 MADE, OPEN, SEALED = ".new", ".open", ".sealed"
@@ -23,7 +24,7 @@ SEGMENT_BYTES = 4_000_000
 logger = logging.getLogger(__name__)
 
 
-class SpoolError(Exception):
+class SpoolError(SentimentError):
     """An entry could not be made safe: the disk is full, or the spool holds as much as it may."""
 
 

@@ -15,8 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from sentiment.errors import SentimentError
 from sentiment.state import locate_state, make_private_folder
-from service.api.context import CURRENT
+from service.api.context import RequestContext
 from service.api.schemas import ReloadRequest
 from service.background.file_lock import lock_file
 
@@ -27,13 +28,13 @@ SAID_SECONDS = 1.0
 SECRETS = re.compile(r"(?<=//)[^/]*@|[^/]*:[^/]*@|[?#;].*", re.DOTALL)
 
 Outcome = Literal["asked", "done", "refused", "given_up", "failed"]
-PredictionService = Mapping[str, str | None]
+AnsweringModels = Mapping[str, str | None]
 """The digests of the `model` that answers and of its `canary`."""
 
 logger = logging.getLogger(__name__)
 
 
-class AuditError(Exception):
+class AuditError(SentimentError):
     """An entry could not be written, so that what it is about must not be done."""
 
 
@@ -47,23 +48,24 @@ class AuditLog:
         self._said = 0.0
         self._unsaid = 0
 
-    def record(self, action: str, outcome: Outcome, **more: object) -> None:
+    def record(self, request: RequestContext, action: str, outcome: Outcome, **more: object) -> None:
         """Return once a line is in the file, and on the disk where something was asked. Raises AuditError for none."""
-        line = self._write(AUDIT_FILE, action, outcome, more)
+        line = self._write(AUDIT_FILE, request, action, outcome, more)
         logger.info("audit: %s", line)
 
-    def record_refusal(self, action: str, code: str) -> None:
+    def record_refusal(self, request: RequestContext, action: str, code: str) -> None:
         """Keep that a request was refused before it was looked at; in the log, at most one a second."""
         with suppress(AuditError):
-            line = self._write(REFUSALS_FILE, action, "refused", {"code": code})
+            line = self._write(REFUSALS_FILE, request, action, "refused", {"code": code})
             if time.monotonic() - self._said < SAID_SECONDS:
                 self._unsaid += 1
                 return
             logger.warning("refused: %s, and %d before it", line, self._unsaid)
             self._said, self._unsaid = time.monotonic(), 0
 
-    def _write(self, name: str, action: str, outcome: Outcome, more: Mapping[str, object]) -> str:
-        request = CURRENT.get()
+    def _write(
+        self, name: str, request: RequestContext, action: str, outcome: Outcome, more: Mapping[str, object]
+    ) -> str:
         entry = {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "request_id": request.id,

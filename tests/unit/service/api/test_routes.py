@@ -8,12 +8,12 @@ from itertools import product
 
 import pytest
 from pydantic import SecretStr
+from service.pages.assets import list_names
 
 from sentiment.state import CHECKOUT
 from service.api.context import CURRENT
 from service.api.routes import ROUTES, RouteTable
 from service.edge.middleware import Edge
-from service.pages.assets import list_names
 from service.security.access import open_access
 from service.security.keys import make_key, write_key
 from service.settings import ServiceSettings

@@ -15,10 +15,10 @@ from sentiment.errors import ConfigError
 from sentiment.state import locate_state
 from service.api.context import CURRENT
 from service.api.errors import ApiError
+from service.api.ids import make_id
 from service.api.routes import RouteTable
 from service.api.schemas import FeedbackRequest, PredictRequest, Problem, ReloadRequest
 from service.edge.middleware import Edge, find_problem
-from service.prediction_log.entries import make_id
 from service.security.access import open_access, say_exposed
 from service.security.keys import make_key, write_key
 from service.settings import ServiceSettings

@@ -13,11 +13,11 @@ import pytest
 from sentiment.bundle.bundle import Bundle, seal_bundle
 from sentiment.bundle.predictor import Predictor, open_predictor
 from sentiment.bundle.trial import try_bundle
+from service.api.ids import make_id
 from service.inference import canary as module
 from service.inference.canary import MAX_FAILURES, CanaryCaller, is_chosen
 from service.models.desired_state import CanaryChoice, Choice
 from service.models.switch import ModelSwitch
-from service.prediction_log.entries import make_id
 from service.settings import ServiceSettings
 from tests.conftest import make_tiny_bundle
 

@@ -4,7 +4,6 @@ import gzip
 import re
 
 import pytest
-
 from service.pages.assets import CHARTS, STATIC, list_names, read_asset
 
 OWN = sorted(list_names() - {CHARTS})

@@ -1,10 +1,10 @@
 """How the pages and their files go out."""
 
 import pytest
+from service.pages.routes import read_frame_origins
 from starlette.testclient import TestClient
 
 from service.edge.endpoints import readings
-from service.pages.routes import read_frame_origins
 
 
 @pytest.fixture

@@ -21,11 +21,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from sentiment.database import connection
+from service.api.ids import make_id
 from service.background import periodic_thread as ticking
 from service.background.file_lock import hold_file
 from service.prediction_log import shipper as module
 from service.prediction_log import spool as spool_module
-from service.prediction_log.entries import make_id, write_line
+from service.prediction_log.entries import write_line
 from service.prediction_log.shipper import (
     LOCK_FILE,
     REJECTED_FILES,
