@@ -19,9 +19,10 @@ from bentoml.exceptions import NotFound
 from sentiment.bundle.bundle import Bundle, copy_bundle
 from sentiment.bundle.trial import Patience, try_bundle
 from sentiment.bundle.verify import SMOKE_TEXT
+from sentiment.environment import MODEL_TAG_VARIABLE
 from sentiment.errors import BundleError, DeployError
 from sentiment.governance.signatures import PUBLIC_FOLDER, write_public_keys
-from sentiment.state import CHECKOUT, MODEL_TAG_VARIABLE
+from sentiment.paths import CHECKOUT
 
 BENTO = "sentigate"
 READY_SECONDS = 60.0

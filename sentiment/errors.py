@@ -40,6 +40,10 @@ class RegistryError(SentimentError):
     """The model registry has no such version or alias."""
 
 
+class PointerError(SentimentError):
+    """The pointer to the model in production is damaged."""
+
+
 class DatabaseError(SentimentError):
     """The database of our own records is of another kind, or its schema of a later version."""
 

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.types import ASGIApp
 
-from sentiment.state import locate_database, locate_state, protect_state
+from sentiment.database.url import locate_database
+from sentiment.paths import locate_state, protect_state
 from service.api.context import RequestContext
 from service.inference.predictions import PredictionService
 from service.models.desired_state import Choice

@@ -24,7 +24,7 @@ from deploy.images.engines import find_engine, find_last_words
 from deploy.images.push import find_version, push_image, read_repository
 from deploy.images.registries import DIGEST, ECR
 from sentiment.errors import DeployError, say_unknown
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 TERRAFORM = CHECKOUT / "deploy" / "aws" / "terraform"
 REPOSITORY = "sentigate"

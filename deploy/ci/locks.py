@@ -16,7 +16,7 @@ import click
 from deploy.cli_errors import say_in_one_sentence
 from deploy.images.engines import find_last_words
 from sentiment.errors import DeployError
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 CHECKOUT_LOCK, CPU_LOCK, CUDA_LOCK = (
     CHECKOUT / f"{name}.lock" for name in ("requirements", "requirements.cpu", "requirements.cuda")

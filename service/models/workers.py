@@ -15,7 +15,7 @@ from typing import Literal
 
 import psutil
 
-from sentiment.state import make_private_folder
+from sentiment.paths import make_private_folder
 from service.api.ids import make_id
 from service.background.file_lock import lock_file
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sentiment.errors import SentimentError
-from sentiment.state import make_private_folder
+from sentiment.paths import make_private_folder
 
 MADE, OPEN, SEALED = ".new", ".open", ".sealed"
 FORGOTTEN_SECONDS = 60.0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from sentiment.errors import SentimentError
-from sentiment.state import locate_state, make_private_folder
+from sentiment.paths import locate_state, make_private_folder
 from service.api.context import RequestContext
 from service.api.schemas import ReloadRequest
 from service.background.file_lock import lock_file

@@ -26,7 +26,7 @@ from alembic.migration import MigrationContext
 
 from sentiment.database.connection import MIGRATION_LOCK, create_engine, open_database
 from sentiment.database.schema import ACTIVITY, FEEDBACK, METADATA, PREDICTIONS
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from service.api.ids import make_id
 from service.prediction_log.entries import PredictionEntry, write_line
 from service.prediction_log.pseudonyms import digest_text, read_key

@@ -24,7 +24,7 @@ from sentiment.candidates.transformer.classifier import LoraSettings, TextClassi
 from sentiment.candidates.transformer.finetuning import FineTuned, fine_tune
 from sentiment.candidates.transformer.trainer import AveragingTrainer, FineTuneSettings, LabelledTexts
 from sentiment.errors import SentimentError, TrainingError
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from tests.unit.sentiment.candidates.conftest import make_rows, save_base
 
 FILES = (

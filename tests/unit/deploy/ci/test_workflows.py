@@ -16,7 +16,7 @@ import yaml
 from packaging.utils import canonicalize_name
 
 from deploy.images.attestations import MAKERS_OF_IMAGES, MAKERS_OF_STATES
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 WORKFLOWS = sorted((CHECKOUT / ".github" / "workflows").glob("*.yml"))
 ACTION = CHECKOUT / ".github" / "actions" / "setup" / "action.yml"

@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 PRODUCT = ("sentiment", "service", "steps", "pipelines", "deploy")
 FILES = sorted(file for folder in PRODUCT for file in (CHECKOUT / folder).rglob("*.py"))

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 from service.pages.assets import list_names
 
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from service.api.context import CURRENT
 from service.api.routes import ROUTES, RouteTable
 from service.edge.middleware import Edge
