@@ -7,8 +7,8 @@ import sys
 from contextlib import closing
 
 import click
-from bentoml.exceptions import BentoMLException
 
+from sentiment.errors import SentimentError
 from sentiment.hosts import is_loopback
 from sentiment.paths import CHECKOUT
 from service.models.sources import find_admitted_tag
@@ -45,7 +45,7 @@ def main(host: str, port: int) -> None:
         settings = check_settings()
         tag = find_admitted_tag(signed=settings.require_signature)
         access = open_access(settings)
-    except BentoMLException as error:
+    except SentimentError as error:
         raise click.ClickException(str(error)) from error
     if access.is_open and not is_loopback(host):
         click.secho(f"warning: {say_exposed(host)}", err=True, bold=True)

@@ -1,13 +1,14 @@
 """The files that a browser gets: pages, style, scripts, and the charting library from an installed package."""
 
+import gzip
 from functools import cache
-from os import PathLike, stat_result
 from pathlib import Path
 
-from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import Response
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
 from service.api.routes import STATIC as PREFIX
 
@@ -43,38 +44,39 @@ HEADERS = {
 }
 
 
-class Files:
+class Files(StaticFiles):
     """ASGI app of the two pages and their files, compressed for callers who accept that.
 
     Pages of `frame_origins` may show ours in a frame, others may not.
     """
 
     def __init__(self, frame_origins: tuple[str, ...] = ()) -> None:
-        framed_by = f"frame-ancestors {' '.join(frame_origins) or NOBODY}"
-        policy = "; ".join((*NO_CONTENT_FROM_ELSEWHERE, framed_by))
-        self._app = GZipMiddleware(_Folder({**HEADERS, "content-security-policy": policy}))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
-
-
-class _Folder(StaticFiles):
-    """Adds headers to each response, and finds files by the paths of our routes."""
-
-    def __init__(self, headers: dict[str, str]) -> None:
         super().__init__(directory=STATIC, packages=[CHART_PACKAGE])
-        self._headers = headers
+        framed_by = f"frame-ancestors {' '.join(frame_origins) or NOBODY}"
+        self._headers = {**HEADERS, "content-security-policy": "; ".join((*NO_CONTENT_FROM_ELSEWHERE, framed_by))}
 
     def get_path(self, scope: Scope) -> str:
+        """Return the name of the file that a path of our routes means."""
         return NAMES.get(scope["path"]) or super().get_path({**scope, "path": scope["path"].removeprefix(PREFIX)})
 
-    def file_response(
-        self, full_path: "str | PathLike[str]", stat_result: stat_result, scope: Scope, status_code: int = 200
-    ) -> Response:
-        response = super().file_response(full_path, stat_result, scope, status_code)
-        # The table of types that `mimetypes` reads differs from one machine to the next.
-        response.headers.update({**self._headers, "content-type": KINDS[Path(full_path).suffix]})
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Return a file, or that the caller has it already."""
+        response = await super().get_response(path, scope)
+        response.headers.update(self._headers)
+        if isinstance(response, FileResponse):
+            # `mimetypes` reads tables that differ from one machine to the next.
+            response.headers["content-type"] = KINDS[Path(path).suffix]
+            if "gzip" in Headers(scope=scope).get("accept-encoding", ""):
+                content = await run_in_threadpool(_compress, str(response.path))
+                del response.headers["content-length"]
+                return Response(content, headers={**response.headers, "content-encoding": "gzip"})
         return response
+
+
+# Starlette's GZipMiddleware would compress the megabyte of charts for each caller, in the loop that answers requests.
+@cache
+def _compress(path: str) -> bytes:
+    return gzip.compress(Path(path).read_bytes(), mtime=0)
 
 
 @cache
