@@ -14,8 +14,7 @@ from pathlib import Path
 import click
 
 from deploy.cli_errors import say_in_one_sentence
-from deploy.images.engines import find_last_words
-from sentiment.errors import DeployError
+from sentiment.errors import DeployError, find_last_words
 from sentiment.paths import CHECKOUT
 
 CHECKOUT_LOCK, CPU_LOCK, CUDA_LOCK = (
