@@ -945,7 +945,7 @@ def test_a_service_on_this_machine_is_not_warned_of(server, caplog):
 
 def test_a_service_with_keys_is_not_warned_of(caplog):
     """A service that asks for keys may be reached from anywhere."""
-    Server(LOCKED).ask(server=("192.0.2.7", 3000))
+    Server(LOCKED).ask(server=("192.0.2.7", 3000), headers=WITH_KEY)
 
     assert caplog.messages == []
 
