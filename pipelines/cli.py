@@ -134,7 +134,7 @@ def approve(version: str, reason: str, services: tuple[str, ...], key_file: str)
 def reject(version: str, reason: str) -> None:
     """Say no to the version that waits."""
     from pipelines.base import say_errors
-    from steps.promotion import reject_version
+    from release.promotion import reject_version
 
     with say_errors():
         number = reject_version(version, reason)

@@ -19,9 +19,9 @@ def promote(
     key_file: str = "",
 ) -> None:
     """Check a version, build and ask its Bento, move it into production, tell running services."""
-    move = prepare_promotion(version, reason, force, approve, services, key_file)
-    moved = put_into_production(move)
-    tell_services(moved, services, key_file)
+    change = prepare_promotion(version, reason, force, approve, services, key_file)
+    changed = put_into_production(change)
+    tell_services(changed, services, key_file)
 
 
 class PromotionPipeline(GuardedPipeline):

@@ -9,11 +9,12 @@ from zenml.enums import ExecutionMode
 from zenml.models import PipelineRunResponse
 
 from pipelines.base import GuardedPipeline, say_errors
+from release.rollback import roll_back
 from sentiment.config.reader import check_parameters, read_parameters
 from sentiment.config.schema import RollbackConfig
 from sentiment.errors import BusyError
 from steps.promotion import put_into_production
-from steps.rollback import finish_rollback, roll_back, try_previous
+from steps.rollback import finish_rollback, try_previous
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +26,9 @@ def go_back(
     key_file: str = "",
 ) -> None:
     """Try an earlier version, move it into production, tell running services."""
-    move = try_previous(reason, version, services, key_file)
-    moved = put_into_production(move)
-    finish_rollback(moved, services, key_file)
+    change = try_previous(reason, version, services, key_file)
+    changed = put_into_production(change)
+    finish_rollback(changed, services, key_file)
 
 
 class RollbackPipeline(GuardedPipeline):

@@ -12,7 +12,7 @@ from sentiment.errors import SentimentError
 from sentiment.hosts import is_loopback
 from sentiment.paths import CHECKOUT
 from service.models.sources import find_admitted_tag
-from service.security.access import open_access, say_exposed
+from service.security.access import describe_exposure, open_access
 from service.startup import check_settings
 
 MAX_PORT = 65535
@@ -48,7 +48,7 @@ def main(host: str, port: int) -> None:
     except SentimentError as error:
         raise click.ClickException(str(error)) from error
     if access.is_open and not is_loopback(host):
-        click.secho(f"warning: {say_exposed(host)}", err=True, bold=True)
+        click.secho(f"warning: {describe_exposure(host)}", err=True, bold=True)
     address = f"http://{host}:{port}"
     click.echo(
         f"serving {tag}; try it on {address}/, see how it does on {access.find_dashboard(address)}; Ctrl-C stops it"

@@ -16,9 +16,9 @@ from sentiment.database.url import locate_database
 from sentiment.paths import locate_state, protect_state
 from service.api.context import RequestContext
 from service.inference.predictions import PredictionService
-from service.models.desired_state import Choice
+from service.models.desired_state import DesiredState
 from service.models.fetch.sources import Sources, read_sources
-from service.models.shadow import Shadow, open_challenger
+from service.models.shadow import Shadow, open_shadow_model
 from service.models.switch import ModelSwitch
 from service.models.trust import choose_opener, choose_trial
 from service.models.workers import open_server_folder
@@ -81,7 +81,7 @@ def open_metrics() -> Metrics:
 def open_worker(settings: ServiceSettings, folder: Path, version: str) -> Worker:
     """Return the parts of this worker, which answers from the bundle in `folder` until it is told otherwise."""
     home, metrics = find_home(), open_metrics()
-    switch = ModelSwitch(home, Choice("", str(folder), version), choose_opener(settings), choose_trial(settings))
+    switch = ModelSwitch(home, DesiredState("", str(folder), version), choose_opener(settings), choose_trial(settings))
     switch.start()
     log = open_log(settings) if settings.log_predictions else None
     shadow = open_shadow(settings, home, switch, log, metrics)
@@ -128,8 +128,8 @@ def open_shadow(
         return None
     shadow = Shadow(
         settings.shadow_share,
-        open_challenger=partial(
-            open_challenger,
+        open_shadow_model=partial(
+            open_shadow_model,
             settings.shadow_model,
             home,
             choose_opener(settings),

@@ -22,10 +22,10 @@ from service.api.schemas import (
     ReloadAnswer,
     ReloadRequest,
 )
-from service.models.loaded import Served
+from service.models.loaded import LoadedModel
 from service.models.operations import reload_model, start_canary, stop_canary
 from service.models.workers import list_workers
-from service.observability.metrics import NamedModel, State
+from service.observability.metrics import NamedModel, ServiceState
 from service.pages import dashboard
 from service.pages.files import Files
 from service.worker import Handler, Worker
@@ -69,7 +69,7 @@ async def delete_canary(worker: Worker, _: None, request: RequestContext) -> Can
 async def show_model(worker: Worker, _: None, __: RequestContext) -> Response:
     """Answer `GET /model` with the card of the model."""
     canary = worker.switch.canary
-    shown = {"share": canary.choice.share, **_show_card(canary.served)} if canary else None
+    shown = {"share": canary.desired.share, **_show_card(canary.model)} if canary else None
     return JSONResponse({**_show_card(worker.switch.current), "canary": shown})
 
 
@@ -132,12 +132,12 @@ HANDLERS: Mapping[str, Handler] = {
 
 def _render_metrics(worker: Worker) -> bytes:
     champion, canary = worker.switch.current, worker.switch.canary
-    challenger = worker.shadow.challenger if worker.shadow else None
+    shadow_model = worker.shadow.model if worker.shadow else None
     return worker.metrics.render(
-        State(
+        ServiceState(
             champion=_name_model(champion),
-            canary=_name_model(canary.served) if canary else None,
-            challenger=_name_model(challenger) if challenger else None,
+            canary=_name_model(canary.model) if canary else None,
+            shadow_model=_name_model(shadow_model) if shadow_model else None,
             scores=worker.scores.find(champion.predictor.bundle.card.digest),
             log=worker.log.read_status() if worker.log else None,
             workers=len(list_workers(worker.home)),
@@ -145,9 +145,9 @@ def _render_metrics(worker: Worker) -> bytes:
     )
 
 
-def _show_card(served: Served) -> dict[str, object]:
+def _show_card(served: LoadedModel) -> dict[str, object]:
     return {"version": served.version, **asdict(served.predictor.bundle.card)}
 
 
-def _name_model(served: Served) -> NamedModel:
+def _name_model(served: LoadedModel) -> NamedModel:
     return NamedModel(served.version, served.predictor.bundle.card)

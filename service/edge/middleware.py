@@ -17,7 +17,7 @@ from service.api.errors import OVERLOADED, ApiError
 from service.api.routes import JSON, Route, RouteTable
 from service.api.schemas import Problem
 from service.observability.metrics import Metrics
-from service.security.access import Access, say_exposed
+from service.security.access import Access, describe_exposure
 from service.security.audit import open_audit
 from service.settings import ServiceSettings
 from service.worker import Handler, Worker
@@ -186,7 +186,7 @@ class Edge:
         host = (scope.get("server") or ("127.0.0.1",))[0]
         if not self._warned and self._access.is_open and not is_loopback(host):
             self._warned = True
-            logger.warning("%s", say_exposed(host))
+            logger.warning("%s", describe_exposure(host))
 
 
 class _Reply:

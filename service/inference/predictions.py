@@ -114,7 +114,7 @@ class PredictionService:
         if canary is None:
             return self._conclude(texts, await self._submit(texts), request)
         results: Results | str = ""
-        if is_chosen(request.id, canary.choice):
+        if is_chosen(request.id, canary.desired):
             results = await self._canary.try_to_answer(texts, canary)
         role: Role = "champion" if isinstance(results, str) else "canary"
         if isinstance(results, str):

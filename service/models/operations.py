@@ -1,4 +1,4 @@
-"""Requests that change which models answer: a reload, and the start and the end of a canary."""
+"""Requests that change the models that answer: a reload, and the start and the end of a canary."""
 
 import asyncio
 import threading
@@ -12,9 +12,9 @@ from service.api.context import RequestContext
 from service.api.errors import UNRECORDED, ApiError
 from service.api.schemas import CanaryAnswer, CanaryEnd, CanaryRequest, Problem, ReloadAnswer, ReloadRequest
 from service.models.fetch.sources import Sources
-from service.models.sources import fetch_model
+from service.models.sources import fetch_bundle
 from service.models.switch import ModelSwitch, SwitchBusyError
-from service.security.audit import MAX_CHARS, AnsweringModels, AuditError, Outcome, describe_wanted, open_audit
+from service.security.audit import MAX_CHARS, AuditError, AuditOutcome, ModelDigests, describe_wanted, open_audit
 
 SECONDS_PER_MINUTE = 60
 NOT_ADMIN = Problem(code="scope", message="this wants the scope admin.")
@@ -24,8 +24,8 @@ ENDED_BY_CALLER = "the operator asked for it"
 async def reload_model(
     switch: ModelSwitch, wanted: ReloadRequest, sources: Sources, request: RequestContext
 ) -> ReloadAnswer:
-    """Answer from another model in every worker. Raises ApiError when nothing was changed."""
-    change = partial(switch.reload, partial(fetch_model, wanted, sources=sources))
+    """Switch every worker to another model. Raises ApiError if nothing was changed."""
+    change = partial(switch.reload, partial(fetch_bundle, wanted, sources=sources))
     workers = await _change(switch, request, "POST /reload", describe_wanted(wanted), change)
     served = switch.current
     return ReloadAnswer(
@@ -39,9 +39,9 @@ async def reload_model(
 async def start_canary(
     switch: ModelSwitch, wanted: CanaryRequest, sources: Sources, request: RequestContext
 ) -> CanaryAnswer:
-    """Answer a share of the requests from another model in every worker. Raises ApiError when nothing was."""
+    """Start a canary in every worker. Raises ApiError if nothing was changed."""
     seconds = SECONDS_PER_MINUTE * wanted.minutes
-    fetch = partial(fetch_model, wanted, sources=sources)
+    fetch = partial(fetch_bundle, wanted, sources=sources)
     change = partial(switch.start_canary, fetch, wanted.share, seconds)
     workers = await _change(switch, request, "POST /canary", describe_wanted(wanted), change)
     canary = switch.canary
@@ -49,8 +49,8 @@ async def start_canary(
         problem = Problem(code="bad_model", message="the canary ended as soon as it was asked; see GET /health.")
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, problem)
     return CanaryAnswer(
-        model_version=canary.served.version,
-        model_digest=canary.served.predictor.bundle.card.digest,
+        model_version=canary.model.version,
+        model_digest=canary.model.predictor.bundle.card.digest,
         share=wanted.share,
         minutes=wanted.minutes,
         workers=workers,
@@ -59,7 +59,7 @@ async def start_canary(
 
 
 async def stop_canary(switch: ModelSwitch, request: RequestContext) -> CanaryEnd:
-    """Let the champion answer alone in every worker. Raises ApiError while a reload is under way."""
+    """End the canary in every worker. Raises ApiError while a reload is under way."""
     workers = await _change(switch, request, "DELETE /canary", "", lambda _: switch.stop_canary(ENDED_BY_CALLER))
     return CanaryEnd(model_version=switch.current.version, workers=workers, request_id=request.id)
 
@@ -67,10 +67,9 @@ async def stop_canary(switch: ModelSwitch, request: RequestContext) -> CanaryEnd
 async def _change(
     switch: ModelSwitch, request: RequestContext, action: str, source: str, change: Callable[[threading.Event], int]
 ) -> int:
-    """Return how many workers changed. What is asked for is in the audit log before it is done, and how it ended after.
+    """Return how many workers changed, with an entry in the audit log before the change and one after it.
 
-    Raises ApiError where it was not done. Who may not change the model is refused here, too, whatever let
-    the request come this far.
+    Raises ApiError if nothing was changed. The scope is checked here, too, in case a route lets a request through.
     """
     if "admin" not in request.caller.scopes:
         raise ApiError(HTTPStatus.FORBIDDEN, NOT_ADMIN)
@@ -79,7 +78,7 @@ async def _change(
         await asyncio.to_thread(audit.record, request, action, "asked", **told)
     except AuditError as error:
         raise ApiError(HTTPStatus.INSUFFICIENT_STORAGE, UNRECORDED) from error
-    outcome: Outcome = "failed"
+    outcome: AuditOutcome = "failed"
     try:
         workers = await _switch(change)
         outcome = "done"
@@ -96,13 +95,13 @@ async def _change(
     return workers
 
 
-def _name_answering(switch: ModelSwitch) -> AnsweringModels:
-    served = {"model": switch.current, "canary": switch.canary.served if switch.canary else None}
+def _name_answering(switch: ModelSwitch) -> ModelDigests:
+    served = {"model": switch.current, "canary": switch.canary.model if switch.canary else None}
     return {role: one.predictor.bundle.card.digest if one else None for role, one in served.items()}
 
 
 async def _switch(change: Callable[[threading.Event], int]) -> int:
-    """Return how many workers changed, in a thread; a caller who leaves before the end changes nothing."""
+    """Return how many workers changed; if the caller leaves before the end, none does."""
     given_up = threading.Event()
     try:
         return await asyncio.to_thread(change, given_up)

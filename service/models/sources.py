@@ -84,7 +84,7 @@ def read_production_tag() -> str:
     return pointer.tag
 
 
-def fetch_model(wanted: ReloadRequest, folder: Path, patience: Patience, sources: Sources) -> tuple[Path, str]:
+def fetch_bundle(wanted: ReloadRequest, folder: Path, patience: Patience, sources: Sources) -> tuple[Path, str]:
     """Return the folder of the bundle to serve, copied into `folder` unless BentoML's store keeps it, and its version.
 
     A folder that is in none of the sources wants a signature of ours. Raises BundleError when there is none.

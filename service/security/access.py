@@ -116,7 +116,7 @@ def open_access(settings: ServiceSettings, rates: Path | None = None) -> Access:
     return Access(ring, limiter, token=make_admin_token(locate_state().admin_token) if ring.is_open else "")
 
 
-def say_exposed(host: str) -> str:
+def describe_exposure(host: str) -> str:
     """Return the warning about a service that others can reach and that asks for no key."""
     return (
         f"this service answers on {host}, beyond this machine, and asks for no key: whoever reaches it may use it;"

@@ -30,7 +30,8 @@ from sentiment.paths import CHECKOUT
 from service.api.ids import make_id
 from service.prediction_log.entries import PredictionEntry, write_line
 from service.prediction_log.pseudonyms import digest_text, read_key
-from service.prediction_log.shipper import LOCK_FILE, ROWS_PER_DELETION, Shipper, read_status
+from service.prediction_log.retention import ROWS_PER_DELETION
+from service.prediction_log.shipper import LOCK_FILE, Shipper, read_status
 from service.prediction_log.spool import Spool, SpoolError, measure_bytes
 from tests.support import serving
 from tests.support.postgres import PASSWORD, Postgres, run_postgres

@@ -43,7 +43,7 @@ def make(version: str, number: int, **values: Any) -> dict[str, Any]:
 
 
 def test_each_model_has_its_figures(engine):
-    """Answers, labels, confidence, latency and feedback are told apart by the version of the answer."""
+    """Predictions, labels, confidence, latency and feedback are told apart by the version of the answer."""
     champion = [
         make("4", number, confidence=0.5, uncertain=number < 5, latency_ms=float(number)) for number in range(1, 101)
     ]

@@ -20,7 +20,7 @@ from service.api.ids import make_id
 from service.api.routes import ROUTES, RouteTable
 from service.api.schemas import FeedbackRequest, PredictRequest, Problem, ReloadRequest, Window
 from service.edge.middleware import Edge
-from service.security.access import open_access, say_exposed
+from service.security.access import describe_exposure, open_access
 from service.security.keys import make_key, write_key
 from service.settings import ServiceSettings
 
@@ -932,7 +932,7 @@ def test_an_exposed_service_is_warned_of_once(caplog):
     for address in ("127.0.0.1", "192.0.2.7", "192.0.2.7", "198.51.100.1"):
         server.ask(server=(address, 3000))
 
-    assert caplog.messages == [say_exposed("192.0.2.7")]
+    assert caplog.messages == [describe_exposure("192.0.2.7")]
 
 
 @pytest.mark.parametrize("server", [("127.0.0.1", 3000), ("::1", 3000), None], ids=str)

@@ -10,8 +10,8 @@ import pytest
 
 from service.api.ids import make_id
 from service.prediction_log.entries import Entry, FeedbackEntry, PredictionEntry, ShadowEntry, write_line
-from service.prediction_log.shipper import REJECTED_FILES, Shipper
-from service.prediction_log.spool import Spool
+from service.prediction_log.shipper import Shipper
+from service.prediction_log.spool import REJECTED_FILES, Spool
 
 MANY_BYTES = 1_000_000_000
 PREDICTION = PredictionEntry(

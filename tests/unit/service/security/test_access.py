@@ -10,7 +10,7 @@ from sentiment.errors import ConfigError
 from sentiment.hosts import is_loopback
 from service.api.errors import ApiError
 from service.api.routes import SCOPES, RouteTable, Scope
-from service.security.access import Access, open_access, read_presented, say_exposed
+from service.security.access import Access, describe_exposure, open_access, read_presented
 from service.security.keys import KeyRing, make_key, write_key
 from service.security.rate_limit import RateLimiter
 from service.settings import ServiceSettings
@@ -448,7 +448,7 @@ def test_access_with_a_key_that_cannot_be_read_is_none(tmp_path):
 
 def test_an_exposed_service_is_warned_of_in_a_sentence():
     """The warning says what is open, to whom, and how to close it."""
-    assert say_exposed("0.0.0.0") == (
+    assert describe_exposure("0.0.0.0") == (
         "this service answers on 0.0.0.0, beyond this machine, and asks for no key: whoever reaches it may use it;"
         " make a key with `python -m service.security.keys NAME --file keys.txt` and set"
         " SENTIMENT_API_KEY_FILE=keys.txt."
