@@ -1,4 +1,4 @@
-"""`python -m service.__main__`: serve the production model of this checkout, after a look at what could go wrong."""
+"""`sentigate serve`: serve the production model of this checkout, after a look at what could go wrong."""
 
 import errno
 import os
@@ -11,9 +11,6 @@ import click
 from sentiment.errors import SentimentError
 from sentiment.hosts import is_loopback
 from sentiment.paths import CHECKOUT
-from service.models.sources import find_admitted_tag
-from service.security.access import describe_exposure, open_access
-from service.startup import check_settings
 
 MAX_PORT = 65535
 
@@ -41,6 +38,12 @@ def require_free_port(host: str, port: int) -> None:
 def main(host: str, port: int) -> None:
     """Serve the model in production until Ctrl-C."""
     require_free_port(host, port)
+    from bentoml.exceptions import BentoMLException
+
+    from service.models.sources import find_admitted_tag
+    from service.security.access import describe_exposure, open_access
+    from service.startup import check_settings
+
     try:
         settings = check_settings()
         tag = find_admitted_tag(signed=settings.require_signature)
@@ -55,7 +58,3 @@ def main(host: str, port: int) -> None:
     )
     command = [sys.executable, "-m", "bentoml", "serve", str(CHECKOUT), "--host", host, "--port", str(port)]
     os.execv(sys.executable, command)  # noqa: S606 - this Python, no shell
-
-
-if __name__ == "__main__":
-    main()
