@@ -38,7 +38,6 @@ def require_free_port(host: str, port: int) -> None:
 def main(host: str, port: int) -> None:
     """Serve the model in production until Ctrl-C."""
     require_free_port(host, port)
-    from bentoml.exceptions import BentoMLException
 
     from service.models.sources import find_admitted_tag
     from service.security.access import describe_exposure, open_access
