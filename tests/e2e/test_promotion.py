@@ -184,9 +184,9 @@ def test_the_ledger_tells_the_story(production: Production, service: Service) ->
     production.act("promote", "--version", "2", "--reason", "it knows more words")
     production.act("rollback", "--reason", "it is rude to users")
     production.act("promote", "--version", "4", "--force", "the law asks for it")
-    said = production.act("ledger", "--version", "2")
+    said = production.act("ledger", "show", "--version", "2")
     assert "promotion" in said
     assert "version 2 is in production, after version 1. Because: it knows more words" in said
     assert said.endswith("version 1 is in production again, instead of version 2. Because: it is rude to users")
-    lines = production.commands.run("pipelines.cli", "ledger", "--limit", "3", "--json").stdout.splitlines()
+    lines = production.commands.run("sentigate", "ledger", "show", "--limit", "3", "--json").stdout.splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["rollback", "decision", "promotion"]

@@ -64,7 +64,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Producti
     copy.state.folder.mkdir()
     locate_state().encoders.mkdir(parents=True, exist_ok=True)
     copy.state.encoders.symlink_to(locate_state().encoders)
-    copy.run("-m", "pipelines.setup")
+    copy.run("-m", "sentigate", "setup")
     config = write_config(copy, "first.yaml", dataset__train_fraction=0.4)
     copy.run(ZENML, "pipeline", "run", "pipelines.training.training_pipeline", "-c", config)
     with open_production(copy) as production:
@@ -89,7 +89,7 @@ def test_first_model_is_promoted(production: Production) -> None:
 def test_worse_model_is_blocked(production: Production) -> None:
     """A worse model ends well, with a reason; production, registry and Bentos stay as they were."""
     before = production.state.production.read_bytes()
-    output = production.act("training", "--config", "first.yaml", "--train-fraction", "0.03")
+    output = production.act("train", "--config", "first.yaml", "--train-fraction", "0.03")
     last = read_entries(production.state.ledger)[-1]
     assert (last.event, last.details["outcome"], last.details["force"]) == ("decision", "block", "")
     assert "is below the champion's" in last.summary
@@ -104,19 +104,19 @@ def test_worse_model_is_blocked(production: Production) -> None:
 def test_strict_gate_fails_the_run(production: Production) -> None:
     """With `gate.strict` a blocked model ends the run with an error that is the reason, and no stack trace."""
     config = write_config(production.copy, "strict.yaml", dataset__train_fraction=0.03, gate__strict=True)
-    assert "Error: macro F1" in production.act("training", "--config", config, fails=True)
+    assert "Error: macro F1" in production.act("train", "--config", config, fails=True)
 
 
 @pytest.mark.extended
 def test_same_model_is_not_promoted_again(production: Production) -> None:
     """Training the model in production once more keeps `previous` worth rolling back to."""
-    production.act("training", "--config", "first.yaml")
+    production.act("train", "--config", "first.yaml")
     assert "is the model already in production, version 1" in read_entries(production.state.ledger)[-1].summary
 
 
 def test_better_model_is_promoted_and_both_are_evaluated(production: Production) -> None:
     """A better model goes into production, `previous` is the one it replaced; an evaluation of both decides nothing."""
-    production.act("training", "--config", "first.yaml", "--train-fraction", "1.0")
+    production.act("train", "--config", "first.yaml", "--train-fraction", "1.0")
     assert read_version(production.state, "previous") == 1
     assert read_version(production.state, "production") == 2
     assert len(list_bentos(production.state)) == 2
@@ -126,7 +126,7 @@ def test_better_model_is_promoted_and_both_are_evaluated(production: Production)
     mine = production.copy.folder.parent / "mine.csv"
     mine.write_text("text,label\n" + "".join(f"this is {word},{word}\n" for word in MOODS))
     production.act(
-        *("evaluation", "--models", "previous,2"),
+        *("evaluate", "--models", "previous,2"),
         *("--datasets", f"bundled,{mine}", "--rows", "all", "--sample", "40"),
     )
     records = read_evaluations(production.state.database_uri)
@@ -163,7 +163,7 @@ def test_service_answers_from_production(production: Production) -> None:
 def test_every_candidate_trains_by_name(production: Production) -> None:
     """Those that are fine-tuned and the yardstick go the same way to the gate; the report has them side by side."""
     production.act(
-        *("training", "--config", "first.yaml", "--train-fraction", "0.1"),
+        *("train", "--config", "first.yaml", "--train-fraction", "0.1"),
         *("--candidates", "tfidf,lora,cascade", "--set", "training.transformer.epochs=1"),
         *("--set", "training.cascade.epochs=1", "--set", "training.transformer.max_tokens=32"),
     )
@@ -179,7 +179,7 @@ def test_forced_model_is_promoted_on_the_record(production: Production) -> None:
     """A blocked model goes into production for a reason that stays in the ledger."""
     reason = "the champion's dataset must go: today"
     production.act(
-        *("training", "--config", "first.yaml", "--train-fraction", "0.03"),
+        *("train", "--config", "first.yaml", "--train-fraction", "0.03"),
         *("--force", reason),
     )
     decision, promotion = read_entries(production.state.ledger)[-2:]
@@ -193,7 +193,7 @@ def test_forced_model_is_promoted_on_the_record(production: Production) -> None:
 def test_a_model_that_passed_waits_for_a_person(production: Production) -> None:
     """With manual approval a training ends at the alias `staging`, its Bento built; a yes puts it into production."""
     manual = ("--train-fraction", "1.0", "--set", "promotion.approval=manual")
-    output = production.act("training", "--config", "first.yaml", *manual)
+    output = production.act("train", "--config", "first.yaml", *manual)
     assert "version 2 awaits approval. Say yes with" in output
     assert [entry.event for entry in read_entries(production.state.ledger)[-2:]] == ["decision", "staging"]
     assert (read_version(production.state, "production"), read_version(production.state, "staging")) == (1, 2)
@@ -209,7 +209,7 @@ def test_a_model_whose_bento_fails_is_not_promoted(production: Production) -> No
     sound = bentofile.read_text()
     bentofile.write_text(sound.replace("service/requirements.txt", "service/none.txt"))
     forced = ("--train-fraction", "0.3", "--force", "to see it fail")
-    said = production.act("training", "--config", "first.yaml", *forced, fails=True)
+    said = production.act("train", "--config", "first.yaml", *forced, fails=True)
     bentofile.write_text(sound)
     assert "Error: version 2 passed and is registered, but the Bento could not be built:" in said
     assert said.endswith("Build it again: make promote VERSION=2")
