@@ -59,7 +59,7 @@ FORMAT ?=
 OF_IMAGES = $(if $(filter command environment,$(origin IMAGE)),--image '$(IMAGE)') $(if $(CANARY),--canary '$(CANARY)')
 ON_HUB = '$(REPO)' $(if $(LICENSE),--license '$(LICENSE)') $(if $(PUBLIC),--public) $(if $(PREVIEW),--preview '$(PREVIEW)')
 
-.PHONY: help setup demo train evaluate serve test check fix lock clean
+.PHONY: help setup demo train evaluate serve test test-all check fix lock clean
 .PHONY: promote approve reject canary rollback ledger seal-ledger rotate-signing-key
 .PHONY: forget export
 .PHONY: migrate image sbom audit push smoke
@@ -211,8 +211,14 @@ deploy-space: .sentigate/.ready ## Run what is in production as a Docker Space; 
 undeploy-space: .sentigate/.ready ## Delete a Space; REPO=user/name
 	@$(SENTIGATE) deploy space destroy '$(REPO)'
 
-test: check ## Lint, types, import contracts and all tests
-	@.venv/bin/pytest
+# Two workers: half of the time is waiting. A file runs in one worker, and all that use the container engine in one.
+PYTEST = .venv/bin/pytest --numprocesses 2 --dist loadgroup --durations 25
+
+test: check ## Lint, types, import contracts and the tests of every change, within a quarter of an hour
+	@$(PYTEST) -m 'not extended'
+
+test-all: test ## Those, and containers, Terraform, further end-to-end stories, long loads
+	@$(PYTEST) -m extended
 
 check: .sentigate/.ready ## Lint, types and import contracts; edits nothing
 	@.venv/bin/ruff format --check --quiet .

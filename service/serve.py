@@ -8,6 +8,7 @@ from contextlib import closing
 
 import click
 
+from sentiment.errors import SentimentError
 from sentiment.hosts import is_loopback
 from sentiment.paths import CHECKOUT
 
@@ -37,7 +38,6 @@ def require_free_port(host: str, port: int) -> None:
 def main(host: str, port: int) -> None:
     """Serve the model in production until Ctrl-C."""
     require_free_port(host, port)
-    from bentoml.exceptions import BentoMLException
 
     from service.models.sources import find_admitted_tag
     from service.security.access import describe_exposure, open_access
@@ -47,7 +47,7 @@ def main(host: str, port: int) -> None:
         settings = check_settings()
         tag = find_admitted_tag(signed=settings.require_signature)
         access = open_access(settings)
-    except BentoMLException as error:
+    except SentimentError as error:
         raise click.ClickException(str(error)) from error
     if access.is_open and not is_loopback(host):
         click.secho(f"warning: {describe_exposure(host)}", err=True, bold=True)
