@@ -31,7 +31,8 @@ from sentiment.database.history import (
     search_predictions,
 )
 from sentiment.database.schema import PREDICTIONS
-from service.prediction_log.entries import EntryKind, PredictionEntry, make_id, write_line
+from service.api.ids import make_id
+from service.prediction_log.entries import EntryKind, PredictionEntry, write_line
 from service.prediction_log.shipper import Shipper
 from service.prediction_log.spool import Spool
 

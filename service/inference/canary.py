@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from sentiment.bundle.predictor import Prediction
+from sentiment.errors import SentimentError
 from service.inference.micro_batcher import MicroBatcher
 from service.models.desired_state import DesiredCanary
 from service.models.loaded import Canary, LoadedModel
@@ -30,7 +31,7 @@ class CanaryTimings:
 TIMINGS = CanaryTimings()
 
 
-class CanaryEndedError(Exception):
+class CanaryEndedError(SentimentError):
     """There is no canary any more."""
 
 

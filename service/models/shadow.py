@@ -15,11 +15,12 @@ from typing import Literal
 from sentiment.bundle.trial import Patience, try_bundle
 from sentiment.bundle.verify import open_sound_model
 from sentiment.errors import BundleError, SentimentError
+from service.api.ids import make_id
 from service.api.schemas import ReloadRequest
 from service.models.fetch.sources import WANTED, Sources, parse_location
 from service.models.loaded import LoadedModel, OpenModel, TryBundle
 from service.models.sources import fetch_bundle
-from service.prediction_log.entries import ShadowEntry, make_id
+from service.prediction_log.entries import ShadowEntry
 from service.prediction_log.log import Answered
 
 MAX_WAITING = 256

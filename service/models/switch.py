@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from sentiment.bundle.trial import Patience
 from sentiment.errors import SentimentError
+from service.api.ids import make_id
 from service.background.periodic_thread import PeriodicThread
 from service.models.desired_state import (
     PENDING_FILE,
@@ -44,7 +45,6 @@ from service.models.loaded import (
     load_model,
 )
 from service.models.workers import Worker, WorkerProgress, Workers, WorkerStatus, list_workers, read_statuses
-from service.prediction_log.entries import make_id
 
 LOCK_FILE = "reload.lock"
 MODELS = "models"
@@ -72,7 +72,7 @@ class SwitchTimings:
 TIMINGS = SwitchTimings()
 
 
-class SwitchError(Exception):
+class SwitchError(SentimentError):
     """The model was not changed, in any worker; the message is one sentence for the caller."""
 
 

@@ -13,8 +13,8 @@ import psutil
 
 from sentiment.atomic_files import write_atomically
 from sentiment.paths import make_private_folder
+from service.api.ids import make_id
 from service.background.file_lock import is_abandoned, make_locked_file
-from service.prediction_log.entries import make_id
 
 WORKER, STATUS = ".worker", ".status"
 FORGOTTEN_SECONDS = 60.0

@@ -1,18 +1,12 @@
 """Entries of the prediction log: predictions, feedback and predictions of the shadow model, as lines of the spool."""
 
 import json
-import secrets
-import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 EntryKind = Literal["prediction", "feedback", "shadow"]
-
-RANDOM_BITS = 74
-MILLISECOND_NS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -72,14 +66,6 @@ class ShadowEntry:
 Entry = PredictionEntry | FeedbackEntry | ShadowEntry
 SHAPES: dict[EntryKind, type[Entry]] = {"prediction": PredictionEntry, "feedback": FeedbackEntry, "shadow": ShadowEntry}
 KINDS = {shape: kind for kind, shape in SHAPES.items()}
-
-
-def make_id() -> str:
-    """Return a UUID of version 7: unique, and sorted by time, which keeps the index of a database small."""
-    milliseconds = time.time_ns() // MILLISECOND_NS
-    random = secrets.randbits(RANDOM_BITS)
-    number = milliseconds << 80 | 7 << 76 | (random >> 62) << 64 | 0b10 << 62 | (random & (1 << 62) - 1)
-    return str(uuid.UUID(int=number))
 
 
 def write_line(entry: Entry) -> bytes:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from sentiment.bundle.predictor import Prediction
 from service.api.context import RequestContext
-from service.prediction_log.entries import FeedbackEntry, PredictionEntry, ShadowEntry, make_id, write_line
+from service.api.ids import make_id
+from service.prediction_log.entries import FeedbackEntry, PredictionEntry, ShadowEntry, write_line
 from service.prediction_log.pseudonyms import digest_subject
 from service.prediction_log.redaction import KeptText, keep_text
 from service.prediction_log.shipper import LOG_TIMINGS, LogStatus, LogTimings, Shipper, read_status

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from sentiment.errors import SentimentError
 from sentiment.paths import make_private_folder
 from service.background.file_lock import is_abandoned, make_locked_file
 
@@ -38,7 +39,7 @@ class SegmentLimits:
 SEGMENT_LIMITS = SegmentLimits()
 
 
-class SpoolError(Exception):
+class SpoolError(SentimentError):
     """An entry could not be made safe: the disk is full, or the spool holds as much as it may."""
 
 

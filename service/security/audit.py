@@ -17,8 +17,9 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from sentiment.errors import SentimentError
 from sentiment.paths import locate_state, make_private_folder
-from service.api.context import CURRENT
+from service.api.context import RequestContext
 from service.api.schemas import ReloadRequest
 
 AUDIT_FILE, REFUSALS_FILE, LOCK_FILE = "audit.jsonl", "refusals.jsonl", "audit.lock"
@@ -34,7 +35,7 @@ ModelDigests = Mapping[str, str | None]
 logger = logging.getLogger(__name__)
 
 
-class AuditError(Exception):
+class AuditError(SentimentError):
     """An entry could not be written, so the request must not be carried out."""
 
 
@@ -48,23 +49,24 @@ class AuditLog:
         self._said = 0.0
         self._unsaid = 0
 
-    def record(self, action: str, outcome: AuditOutcome, **more: object) -> None:
+    def record(self, request: RequestContext, action: str, outcome: AuditOutcome, **more: object) -> None:
         """Add a line to the file; one that says `asked` is on the disk, too. Raises AuditError if that fails."""
-        line = self._write(AUDIT_FILE, action, outcome, more)
+        line = self._write(AUDIT_FILE, request, action, outcome, more)
         logger.info("audit: %s", line)
 
-    def record_refusal(self, action: str, code: str) -> None:
+    def record_refusal(self, request: RequestContext, action: str, code: str) -> None:
         """Add a request that was refused at the door; the log of the service has at most one a second."""
         with suppress(AuditError):
-            line = self._write(REFUSALS_FILE, action, "refused", {"code": code})
+            line = self._write(REFUSALS_FILE, request, action, "refused", {"code": code})
             if time.monotonic() - self._said < SAID_SECONDS:
                 self._unsaid += 1
                 return
             logger.warning("refused: %s, and %d before it", line, self._unsaid)
             self._said, self._unsaid = time.monotonic(), 0
 
-    def _write(self, name: str, action: str, outcome: AuditOutcome, more: Mapping[str, object]) -> str:
-        request = CURRENT.get()
+    def _write(
+        self, name: str, request: RequestContext, action: str, outcome: AuditOutcome, more: Mapping[str, object]
+    ) -> str:
         entry = {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "request_id": request.id,

@@ -13,10 +13,10 @@ import pytest
 from sentiment.bundle.bundle import Bundle, seal_bundle
 from sentiment.bundle.predictor import Predictor, open_predictor
 from sentiment.bundle.trial import try_bundle
+from service.api.ids import make_id
 from service.inference.canary import MAX_FAILURES, TIMINGS, CanaryCaller, CanaryTimings, is_chosen
 from service.models.desired_state import DesiredCanary, DesiredState
 from service.models.switch import ModelSwitch
-from service.prediction_log.entries import make_id
 from service.settings import ServiceSettings
 from tests.conftest import make_tiny_bundle
 

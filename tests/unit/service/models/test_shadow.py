@@ -13,10 +13,11 @@ import pytest
 
 from sentiment.bundle.predictor import Prediction
 from sentiment.errors import BundleError
+from service.api.ids import make_id
 from service.api.schemas import ReloadRequest
 from service.models.loaded import LoadedModel
 from service.models.shadow import MAX_WAITING, NICENESS, Shadow, describe_source, is_sampled, open_shadow_model
-from service.prediction_log.entries import ShadowEntry, make_id
+from service.prediction_log.entries import ShadowEntry
 from service.prediction_log.log import Answered
 from service.prediction_log.spool import SpoolError
 from tests.conftest import make_tiny_bundle

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from bentoml.exceptions import BentoMLException, NotFound
+from bentoml.exceptions import NotFound
 from onnx import TensorProto, helper, numpy_helper
 
 import service.models.fetch.files
@@ -19,7 +19,7 @@ import service.models.sources
 from sentiment.bundle.bundle import MODEL_FILE, WEIGHTS_FILE, Bundle, copy_bundle, seal_bundle
 from sentiment.bundle.trial import Patience
 from sentiment.bundle.verify import open_sound_model
-from sentiment.errors import BundleError
+from sentiment.errors import BundleError, ConfigError
 from sentiment.governance.signatures import load_signing_key, sign_decision
 from sentiment.production_pointer import ProductionPointer
 from service.api.schemas import ReloadRequest
@@ -296,7 +296,7 @@ def test_nothing_in_production_is_said_in_a_sentence(name, tmp_path, monkeypatch
     """Who serves before training reads what to do."""
     monkeypatch.setenv("SENTIMENT_STATE_DIR", str(tmp_path / name))
 
-    with pytest.raises(BentoMLException) as refused:
+    with pytest.raises(ConfigError) as refused:
         find_model_tag()
 
     assert str(refused.value) == (
@@ -328,7 +328,7 @@ def test_files_that_never_passed_are_not_served_as_production(promoted, tmp_path
     seal_bundle(promoted.folder, replace(promoted.card, uncertain_below=0.9))
 
     assert "never passed the gate, by the ledger of this installation" in refuse(tmp_path / "r-1")
-    with pytest.raises(BentoMLException, match=r"^sentiment:3-7dfa is not served: .* never passed the gate"):
+    with pytest.raises(ConfigError, match=r"^sentiment:3-7dfa is not served: .* never passed the gate"):
         find_admitted_tag()
 
 
@@ -377,7 +377,7 @@ def test_a_model_in_production_that_is_not_in_the_store_cannot_be_fetched(store,
     """A pointer to a model that was removed is refused."""
     put_in_production(state_folder, "sentiment:3-7dfa")
 
-    assert refuse(tmp_path / "r-1") == "no model sentiment:3-7dfa"
+    assert refuse(tmp_path / "r-1") == "sentiment:3-7dfa is not served: no model sentiment:3-7dfa"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"version": "3"}', '{"tag": "sentiment"}'], ids=repr)

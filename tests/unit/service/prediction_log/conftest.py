@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from service.prediction_log.entries import Entry, FeedbackEntry, PredictionEntry, ShadowEntry, make_id, write_line
+from service.api.ids import make_id
+from service.prediction_log.entries import Entry, FeedbackEntry, PredictionEntry, ShadowEntry, write_line
 from service.prediction_log.shipper import Shipper
 from service.prediction_log.spool import REJECTED_FILES, Spool
 

@@ -22,8 +22,9 @@ from sentiment.database.persons import Trace
 from sentiment.errors import BusyError, DatabaseError
 from sentiment.governance.ledger import read_entries
 from sentiment.paths import CHECKOUT
+from service.api.ids import make_id
 from service.prediction_log import privacy
-from service.prediction_log.entries import Entry, make_id, write_line
+from service.prediction_log.entries import Entry, write_line
 from service.prediction_log.forgetting import Found, find_person, trace_text
 from service.prediction_log.privacy import main
 from service.prediction_log.pseudonyms import digest_subject, digest_text, open_key

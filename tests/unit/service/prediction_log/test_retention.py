@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sentiment.database.connection import open_database
-from service.prediction_log.entries import make_id
+from service.api.ids import make_id
 from service.prediction_log.retention import remove_expired
 from service.prediction_log.spool import REJECTED_FILES
 from tests.unit.service.prediction_log.conftest import FEEDBACK, PREDICTION, make_predictions

@@ -21,7 +21,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from sentiment.database import connection
-from service.prediction_log.entries import make_id, write_line
+from service.api.ids import make_id
+from service.prediction_log.entries import write_line
 from service.prediction_log.shipper import (
     LOCK_FILE,
     STATUS_FILE,
