@@ -93,6 +93,7 @@ SECTIONS: dict[str, dict[str, click.Command]] = {
             "sentigate.training:evaluate", "Measure models on datasets and compare them.", needs_setup=True
         ),
         "serve": LazyCommand("service.serve:main", "Serve the model in production."),
+        "keys": LazyCommand("service.security.key_commands:keys", "Make API keys for a service, list and remove them."),
     },
     "Production": {
         "promote": LazyCommand("sentigate.production:promote", "Put a version into production.", needs_setup=True),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from sentiment.errors import ConfigError, say_unknown
+from sentiment.errors import ConfigError, describe_unknown
 from service.api.routes import SCOPES, Scope
-from service.security.keys import ApiKey, make_key, parse_lines, read_keys, write_key
+from service.security.keys import make_key, parse_lines, read_keys, write_key
 
 CALLER: tuple[Scope, ...] = ("predict", "feedback")
 WORD = re.compile(r"[^\s#;][^\s;]*")
@@ -32,8 +32,8 @@ def add(name: str, file: Path, scopes: tuple[Scope, ...], until: datetime | None
     if not WORD.fullmatch(name):
         raise click.BadParameter(f"{name!r} is not one word.", param_hint="NAME")
     before = _read_text(file) if file.exists() else ""
-    if name in {key.name for key in _read(before, file)}:
-        raise click.ClickException(f"{file} has a key called {name} already; remove that, or take another name.")
+    if name in {key.name for key in read_keys(before.splitlines(), str(file))}:
+        raise ConfigError(f"{file} has a key called {name} already; remove that, or take another name.")
     key, kept = make_key(name, scopes, until.date() if until else None)
     file.touch(mode=0o600, exist_ok=True)
     with file.open("a", encoding="utf-8") as lines:
@@ -52,7 +52,7 @@ def list_keys(file: Path, as_json: bool) -> None:
             "scopes": [scope for scope in SCOPES if scope in key.scopes],
             "until": key.last_day and str(key.last_day),
         }
-        for key in _read(_read_text(file), file)
+        for key in read_keys(_read_text(file).splitlines(), str(file))
     ]
     if as_json:
         click.echo(json.dumps(found))
@@ -66,9 +66,9 @@ def list_keys(file: Path, as_json: bool) -> None:
 def remove(name: str, file: Path) -> None:
     """Remove the key called NAME; its holder is refused from then on. The line is shown, to put it back."""
     before = _read_text(file)
-    names = [key.name for key in _read(before, file)]
+    names = [key.name for key in read_keys(before.splitlines(), str(file))]
     if name not in names:
-        raise click.ClickException(say_unknown("key", name, names))
+        raise ConfigError(describe_unknown("key", name, names))
     lines = before.splitlines(keepends=True)
     own = [line for line in lines if name in {key.name for key in parse_lines([line])[0]}]
     # In place: a file that is mounted into a container must stay the same file.
@@ -76,15 +76,8 @@ def remove(name: str, file: Path) -> None:
     click.echo(f"removed; to put it back, add this line to {file}:\n{''.join(own).rstrip()}")
 
 
-def _read(text: str, file: Path) -> tuple[ApiKey, ...]:
-    try:
-        return read_keys(text.splitlines(), str(file))
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
-
-
 def _read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise click.ClickException(f"{file} is not a key file ({error.reason}); name another file.") from error
+        raise ConfigError(f"{file} is not a key file ({error.reason}); name another file.") from error
