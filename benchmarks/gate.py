@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.splits import split_named
-from pipelines.cli import CONFIG
 from release.mlflow_registry import find_bundle
+from sentigate.configuration import CONFIG
 from sentiment.bundle.predictor import Predictor
 from sentiment.config.reader import read_config
 from sentiment.data.datasets import Dataset

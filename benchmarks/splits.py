@@ -1,6 +1,6 @@
 """The splits of a named dataset as the training pipeline makes them, for benchmarks."""
 
-from pipelines.cli import CONFIG
+from sentigate.configuration import CONFIG
 from sentiment.config.reader import read_config
 from sentiment.data.datasets import find_dataset, load_dataset
 from sentiment.data.splitting import DatasetSplits, split_dataset

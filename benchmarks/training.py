@@ -16,8 +16,8 @@ from pathlib import Path
 
 import click
 
-from benchmarks.copying import copy_checkout
 from sentiment.paths import CHECKOUT
+from tests.support.checkout_copy import copy_checkout
 
 CANDIDATES = "svm,svm_smote"
 STEP = re.compile(r"Step (\w+) has finished in (?:(\d+)m)?([\d.]+)s")
@@ -28,12 +28,12 @@ def run_pipeline(dataset: str, precision: str) -> tuple[float, dict[str, float]]
     """Return the wall seconds of a run on an empty state folder, set-up apart, and those of its steps."""
     with tempfile.TemporaryDirectory() as folder:
         copy = copy_checkout(Path(folder) / "copy")
-        copy.run("-m", "pipelines.setup")
+        copy.run("-m", "sentigate", "setup")
         started = time.perf_counter()
         done = copy.run(
             "-m",
-            "pipelines.cli",
-            "training",
+            "sentigate",
+            "train",
             "--dataset",
             dataset,
             "--candidates",
