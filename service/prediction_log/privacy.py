@@ -1,4 +1,7 @@
-"""`python -m service.prediction_log.privacy`: find one person's rows, give them to him, or forget them."""
+"""`sentigate forget` and `export`: find one person's rows, remove them or write them.
+
+In the image of the service, which has no `sentigate`: `python -m service.prediction_log.privacy`.
+"""
 
 import csv
 import json
