@@ -41,7 +41,7 @@ class Found:
 
 
 def trace_text(text: str, key: bytes) -> Trace:
-    """Return what identifies rows of a text: the text, as it is and redacted, and its digests with and without the key."""
+    """Return what identifies rows of a text: the text, as it is and redacted, and its digests with and without key."""
     forms = dict.fromkeys([keep_text(text, "full", key)[0], keep_text(text, "redacted", key)[0]])
     plain = sha256(normalise_text(text).encode("utf-8", "replace")).hexdigest()
     return Trace([form for form in forms if form], len(text), [digest_text(text, key), plain])

@@ -27,8 +27,8 @@ OPERATOR = Caller("operator", frozenset(SCOPES))
 class Access:
     """Recognises callers, and refuses those without the scope or over their rate.
 
-    Without keys everybody may, but for guarded routes: those want the token of the installation, which nobody holds
-    where it is empty. Rates are kept per key or, without keys, per address of the caller.
+    Without keys every caller is let in, except on guarded routes: they need the token of the installation, and are
+    closed if that is empty. Rates count per key or, without keys, per address of the caller.
     """
 
     def __init__(

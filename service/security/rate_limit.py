@@ -1,6 +1,7 @@
 """Rate limits: how much work one caller may request within a time, counted by all workers of a server together.
 
-Time is that which passes on a clock that all processes share: one that is set locks nobody out and lets nobody in.
+It reads the monotonic clock, which all processes share: setting the wall clock neither locks a caller out nor lets
+one in.
 """
 
 import fcntl
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from limits import RateLimitItem, parse_many
 
-SLICES = 64  # of a rate's time: what was counted is forgotten up to a slice late, never early
+SLICES = 64  # of a rate's time: work is forgotten up to a slice late, never early
 NAMES_BETWEEN_LOOKS = 256
 
 
