@@ -2,13 +2,10 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from sentiment.paths import CHECKOUT
 from tests.integration.conftest import IMAGE, build_image
 
 pytestmark = pytest.mark.slow
