@@ -132,8 +132,8 @@ def wait_until_healthy(compose: Compose, services: Sequence[Service]) -> None:
         time.sleep(0.5)
 
 
-def say_addresses(services: Sequence[Service]) -> None:
-    """Say where what runs can be reached."""
+def show_addresses(services: Sequence[Service]) -> None:
+    """Show where what runs can be reached."""
     for service in services:
         if service.name in PAGES:
             scheme, what = PAGES[service.name]
@@ -180,7 +180,7 @@ def up(compose: Compose, profiles: tuple[str, ...]) -> None:
     start(compose, [service for service in services if service.name == "postgres"], profiles, "postgres")
     prepare(compose)
     start(compose, services, profiles)
-    say_addresses(services)
+    show_addresses(services)
 
 
 @main.command()

@@ -128,11 +128,11 @@ def run_kubectl(*arguments: str, given: str | None = None) -> str:
         raise DeployError("there is no kubectl on PATH; install it: https://kubernetes.io/docs/tasks/tools/.")
     done = subprocess.run([kubectl, *arguments], input=given, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DeployError(say_failure(arguments, done.stderr))
+        raise DeployError(describe_failure(arguments, done.stderr))
     return done.stdout
 
 
-def say_failure(arguments: tuple[str, ...], said: str) -> str:
+def describe_failure(arguments: tuple[str, ...], said: str) -> str:
     """Return a sentence on what kubectl complains of."""
     if unknown := re.search(r'no matches for kind "(\w+)"', said):
         return (
