@@ -10,7 +10,10 @@ from pathlib import Path
 from sentiment.environment import list_environment
 from sentiment.paths import CHECKOUT, DEFAULT_FOLDER, StateFolder
 
-COPIED = ("pipelines", "steps", "sentiment", "service", "deploy", "data", "bentofile.yaml", "zenml_config.yaml")
+COPIED = (
+    *("sentigate", "pipelines", "steps", "release", "sentiment", "service", "deploy", "data"),
+    *("bentofile.yaml", "zenml_config.yaml", "pyproject.toml"),
+)
 LEFT = ("__pycache__", "secrets", "backups", ".terraform")
 
 

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
+from release.journal import ProductionChange
 from sentiment.admin_token import read_admin_token
 from sentiment.errors import ServiceError
-from sentiment.governance.promotion_rules import Move
 from sentiment.hosts import is_loopback
 from sentiment.paths import locate_state
 
@@ -104,48 +104,48 @@ def read_key(key_file: str) -> str:
         raise ServiceError(f"the key file {name!r} cannot be read: {reason}; wanted one line with the key.") from error
 
 
-def switch_services(move: Move, urls: Sequence[str], key: str) -> None:
+def switch_services(change: ProductionChange, urls: Sequence[str], key: str) -> None:
     """Return once every worker of every service answers from the model in production.
 
     All are told at once, each whatever the others say. Raises ServiceError that says which one answers from what.
     """
     if not urls:
-        logger.info("no service of this checkout runs; the next one that starts serves version %s", move.version)
+        logger.info("no service of this checkout runs; the next one that starts serves version %s", change.version)
         return
     with ThreadPoolExecutor(len(urls)) as pool:
-        complaints = [said for said in pool.map(lambda url: _switch(url, key, move), urls) if said]
+        complaints = [said for said in pool.map(lambda url: _switch(url, key, change), urls) if said]
     if complaints:
         raise ServiceError(
-            f"version {move.version} is in production, but {'; '.join(complaints)}."
-            f" Tell it again: make promote VERSION={move.version}"
+            f"version {change.version} is in production, but {'; '.join(complaints)}."
+            f" Tell it again: make promote VERSION={change.version}"
         )
 
 
-def _switch(url: str, key: str, move: Move) -> str:
+def _switch(url: str, key: str, change: ProductionChange) -> str:
     """Return what is wrong with one service in the end, or nothing."""
     started = time.monotonic()
     try:
         with open_client(url, key, SWITCH_SECONDS) as client:
-            if refusal := _reload(client, move, started + SWITCH_SECONDS):
+            if refusal := _reload(client, change, started + SWITCH_SECONDS):
                 return f"{url} does not take it: {refusal}; {_say_served(client)}"
-            if late := _await_workers(client, move.digest, started + SWITCH_SECONDS):
+            if late := _await_workers(client, change.model.digest, started + SWITCH_SECONDS):
                 return f"{url} is late: {late}"
     except ServiceError as error:
         return str(error).rstrip(".")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return f"{url} cannot be reached ({error or type(error).__name__}); what it answers from is not known"
-    logger.info("%s answers from %s in every worker, after %.1f s", url, move.name, time.monotonic() - started)
+    logger.info("%s answers from %s in every worker, after %.1f s", url, change.model, time.monotonic() - started)
     return ""
 
 
-def _reload(client: httpx.Client, move: Move, deadline: float) -> str:
+def _reload(client: httpx.Client, change: ProductionChange, deadline: float) -> str:
     """Return why a service does not take the model, or nothing.
 
     One that has not our store may fetch the files of the registry where these are not on our disk.
     """
-    is_remote = "://" in move.source and not move.source.startswith("file:")
+    is_remote = "://" in change.source and not change.source.startswith("file:")
     refusal = ""
-    for wanted in ({"version": move.name}, {"uri": move.source})[: 1 + is_remote]:
+    for wanted in ({"version": str(change.model)}, {"uri": change.source})[: 1 + is_remote]:
         answer = client.post("/reload", json=wanted)
         while answer.status_code in BUSY and time.monotonic() < deadline:
             time.sleep(PAUSE_SECONDS)
