@@ -1,4 +1,4 @@
-"""`python -m deploy.bentocloud.cli`: deploy what is in production to BentoCloud, as `bentocloud.yaml` describes."""
+"""`sentigate deploy bentocloud`: deploy what is in production to BentoCloud, as `bentocloud.yaml` describes."""
 
 import time
 from collections.abc import Iterator
@@ -196,7 +196,3 @@ def destroy(config: Path, seconds: float) -> None:
     with translate_errors(connect().client.endpoint):
         destroy_deployment(content["name"], content.get("cluster"), seconds)
     click.echo(f"{content['name']} is gone from BentoCloud; the Bento and the secrets are still there.")
-
-
-if __name__ == "__main__":
-    main()
