@@ -13,7 +13,8 @@ from service.api.context import STRANGER, Caller
 from service.api.errors import ApiError
 from service.api.routes import SCOPES, Route
 from service.api.schemas import Problem
-from service.security.keys import KeyRing, find_key
+from service.security.key_ring import KeyRing
+from service.security.keys import find_key
 from service.security.rate_limit import RateLimiter
 from service.settings import ServiceSettings
 
@@ -120,7 +121,7 @@ def describe_exposure(host: str) -> str:
     """Return the warning about a service that others can reach and that asks for no key."""
     return (
         f"this service answers on {host}, beyond this machine, and asks for no key: whoever reaches it may use it;"
-        " make a key with `python -m service.security.keys NAME --file keys.txt` and set"
+        " make a key with `sentigate keys add NAME --file keys.txt` and set"
         " SENTIMENT_API_KEY_FILE=keys.txt."
     )
 
