@@ -19,7 +19,7 @@ import click
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from deploy.cli_errors import say_in_one_sentence
+from deploy.cli_errors import SentenceGroup
 from deploy.images.registry import DIGEST, ECR, find_version, push_image
 from sentiment.errors import DeployError, describe_unknown, find_last_words
 from sentiment.paths import CHECKOUT
@@ -167,7 +167,7 @@ def require_unprotected(target: Target) -> None:
             )
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 @click.option("--environment", default="production", show_default=True, help="Which deployment.")
 @click.option("--yes", is_flag=True, help="Do not ask before anything is changed.")
 @click.option(
@@ -187,7 +187,6 @@ def main(context: click.Context, environment: str, yes: bool, folder: Path) -> N
 @main.command("apply")
 @click.option("--image", help="Image in ECR by digest; by default the one of the model in production, pushed first.")
 @click.pass_context
-@say_in_one_sentence
 def deploy(context: click.Context, image: str | None) -> None:
     """Make what is missing, change what differs, and run the image."""
     answers = context.meta["answers"]
@@ -207,7 +206,6 @@ def deploy(context: click.Context, image: str | None) -> None:
 @main.command()
 @click.option("--with-images", is_flag=True, help="The registry of the region and all images in it, too.")
 @click.pass_context
-@say_in_one_sentence
 def destroy(context: click.Context, with_images: bool) -> None:
     """Take everything of a deployment away, its rows included."""
     answers = context.meta["answers"]

@@ -15,7 +15,7 @@ import yaml
 from bentoml.exceptions import BentoMLException, CloudRESTApiClientError, NotFound
 
 from deploy.bentocloud.config import Config, read_config, read_file
-from deploy.cli_errors import say_in_one_sentence
+from deploy.cli_errors import SentenceGroup
 from deploy.production import find_production
 from sentiment.database.url import DATABASE_VARIABLE
 from sentiment.errors import ConfigError, DeployError
@@ -153,7 +153,7 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:300]
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def main() -> None:
     """Deploy what is in production to BentoCloud, or take it back."""
 
@@ -170,7 +170,6 @@ seconds_option = click.option(
 @config_option
 @seconds_option
 @click.option("--dry-run", is_flag=True, help="Show what would be asked for; ask nobody.")
-@say_in_one_sentence
 def deploy(config: Path, seconds: float, dry_run: bool) -> None:
     """Push the Bento in production and create or update its deployment."""
     production = find_production()
@@ -189,7 +188,6 @@ def deploy(config: Path, seconds: float, dry_run: bool) -> None:
 @main.command()
 @config_option
 @seconds_option
-@say_in_one_sentence
 def destroy(config: Path, seconds: float) -> None:
     """Stop the deployment and remove it; the Bento and the secrets stay."""
     content = read_file(config)

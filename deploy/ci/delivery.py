@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from deploy.cli_errors import say_in_one_sentence
+from deploy.cli_errors import SentenceGroup
 from deploy.images.attestations import MAKERS_OF_IMAGES, require_attestation
 from deploy.images.registry import add_tag, find_digest
 from sentiment.errors import DeployError, describe_unknown
@@ -91,7 +91,7 @@ def find_before(repository: str, environment: str) -> str:
     return f"{repository}@{digest}"
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def main() -> None:
     """Bring an image into an environment."""
 
@@ -106,7 +106,6 @@ def main() -> None:
 @click.option("--version", default="", help="Model version that must answer.")
 @click.option("--digest", default="", help="Digest of the model that must answer.")
 @click.argument("smoke", nargs=-1, type=click.UNPROCESSED)
-@say_in_one_sentence
 def deliver(
     image: str,
     target: str,
@@ -128,7 +127,6 @@ def deliver(
 @main.command()
 @click.argument("repository")
 @click.option("--environment", required=True, help="Such as production.")
-@say_in_one_sentence
 def before(repository: str, environment: str) -> None:
     """Print the image that ran in an environment before the one that does."""
     click.echo(find_before(repository, environment))

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import yaml
 
-from deploy.cli_errors import say_in_one_sentence
+from deploy.cli_errors import SentenceGroup
 from sentiment.errors import DeployError, describe_unknown
 from sentiment.paths import CHECKOUT
 
@@ -216,7 +216,7 @@ def _take_back(before: Mapping[Workload, int]) -> str:
     return " ".join(said)
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def main() -> None:
     """Run the service on Kubernetes."""
 
@@ -225,7 +225,6 @@ def main() -> None:
 @click.option("--overlay", required=True, help="A folder of deploy/kubernetes/overlays.")
 @click.option("--image", default="", help="The image, by digest.")
 @click.option("--canary", default="", help="The image of a canary, by digest.")
-@say_in_one_sentence
 def show(overlay: str, image: str, canary: str) -> None:
     """Print the manifests."""
     click.echo(render_overlay(overlay, image, canary), nl=False)
@@ -235,7 +234,6 @@ def show(overlay: str, image: str, canary: str) -> None:
 @click.option("--overlay", required=True, help="A folder of deploy/kubernetes/overlays.")
 @click.option("--image", default="", help="The image, by digest.")
 @click.option("--canary", default="", help="The image of a canary, by digest; without one, a canary ends.")
-@say_in_one_sentence
 def apply(overlay: str, image: str, canary: str) -> None:
     """Bring the cluster to what the manifests say, and wait until it is."""
     manifests = render_overlay(overlay, image, canary)
@@ -249,7 +247,6 @@ def apply(overlay: str, image: str, canary: str) -> None:
 
 @main.command()
 @click.option("--overlay", required=True, help="A folder of deploy/kubernetes/overlays.")
-@say_in_one_sentence
 def undo(overlay: str) -> None:
     """Bring back what ran before the last change, and wait until it does."""
     workloads = list_workloads(render_overlay(overlay))
