@@ -24,11 +24,13 @@ from sentiment.production_pointer import ProductionPointer
 
 BASE_TAG = "python:3.11-slim-bookworm"
 BASE_IMAGE = f"{BASE_TAG}@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
+# https://github.com/bentoml/BentoML/blob/v1.4.39/src/bentoml/_internal/container/__init__.py#L204
 TEMPLATE = "env/docker/Dockerfile.template"
 MEGABYTE = 1e6
 SCP_LIKE = re.compile(r"git@([^:/]+):(.+?)(?:\.git)?$")
 WEB = re.compile(r"https://(?:[^@/]+@)?(.+?)(?:\.git)?$")
 MISTAKE = re.compile(r"\b(?:ERROR|Error|error): (?!subprocess-exited)(.+)")
+# https://github.com/bentoml/BentoML/blob/v1.4.39/src/bentoml/_internal/container/__init__.py#L309
 OWN_WORDS = "Encountered exception while"
 
 

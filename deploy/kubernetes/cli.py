@@ -21,6 +21,8 @@ PRODUCTION = "production"
 IMAGE = re.compile(r"(?P<name>[a-z0-9][^\s@]*?)(:(?P<tag>[\w][\w.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?")
 UNSET = "registry.invalid/"
 EXAMPLE = "registry.example.org/sentigate@sha256:<64 hexadecimal digits>"
+# kubectl ends with 1 whatever the matter is; these are its words, and klog's before them:
+# https://github.com/kubernetes/kubectl/blob/v0.32.4/pkg/cmd/util/helpers.go
 KLOG = re.compile(r"[EWI]\d{4} ")
 UNREACHABLE = re.compile(
     r"was refused|connection refused|no such host|i/o timeout|Unable to connect|no configuration"
