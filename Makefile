@@ -72,7 +72,6 @@ help: ## Show what there is to do
 
 setup: .venv/.ready ## Make .venv and the state folder of this checkout; safe to repeat
 	@$(SENTIGATE) setup
-	@touch .sentigate/.ready
 
 .sentigate/.ready: .venv/.ready pipelines/setup.py sentiment/paths.py sentiment/environment.py
 	@$(MAKE) --no-print-directory setup
