@@ -24,7 +24,7 @@ def production() -> Production:
         digest="a" * 64,
         metrics={"validation_macro_f1": 0.7064, "validation_f1_neutral": 0.7277},
     )
-    return Production("sentiment:5-aaaaaaaaaaaa", "sentigate:5-aaaaaaaaaaaa", Path(), Path(), Bundle(Path(), card))
+    return Production("sentiment:5-aaaaaaaaaaaa", "sentigate:5-aaaaaaaaaaaa", Path(), Bundle(Path(), card))
 
 
 def decide(digest: str, macro_f1: float, said: str = SAID) -> LedgerEntry:
