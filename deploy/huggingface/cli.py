@@ -12,7 +12,7 @@ from huggingface_hub.utils import validate_repo_id
 from deploy.cli_errors import SentenceGroup
 from deploy.huggingface.card import UNSTATED
 from deploy.huggingface.folders import write_model_folder, write_space_folder
-from deploy.huggingface.hub import Kind, open_hub
+from deploy.huggingface.hub import RepositoryKind, open_hub
 from deploy.production import Production, find_production
 from sentiment.errors import DeployError
 
@@ -82,7 +82,9 @@ def remove_space(repository: str) -> None:
     click.echo(f"the Space {repository} is gone.")
 
 
-def _publish(write: Writer, kind: Kind, repository: str, licence: str, *, public: bool, preview: Path | None) -> None:
+def _publish(
+    write: Writer, kind: RepositoryKind, repository: str, licence: str, *, public: bool, preview: Path | None
+) -> None:
     production = find_production()
     if preview is not None and preview.exists() and (not preview.is_dir() or any(preview.iterdir())):
         raise DeployError(f"{preview} is there already and not empty; name another folder.")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import bentoml
 
-from deploy.huggingface.card import TEMPLATES, find_measured, render_model_card, render_space_card
+from deploy.huggingface.card import TEMPLATES, find_measured_score, render_model_card, render_space_card
 from deploy.production import Production
 from sentiment.bundle.bundle import copy_bundle
 from sentiment.errors import DeployError
@@ -18,7 +18,7 @@ LOCK = "requirements.lock"
 
 def write_model_folder(production: Production, folder: Path, repository: str, licence: str) -> None:
     """Fill an empty folder with the bundle and its model card."""
-    measured = find_measured(production.bundle.card, read_entries(locate_state().ledger))
+    measured = find_measured_score(production.bundle.card, read_entries(locate_state().ledger))
     copy_bundle(production.bundle, folder)
     text = render_model_card(production, measured, repository, licence)
     (folder / README).write_text(text, encoding="utf-8")

@@ -20,7 +20,7 @@ HOME = "https://huggingface.co"
 KEPT = {".gitattributes"}
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 
-Kind = Literal["model", "space"]
+RepositoryKind = Literal["model", "space"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Hub:
     def __init__(self, api: HfApi) -> None:
         self._api = api
 
-    def publish(self, folder: Path, repository: str, kind: Kind, tag: str, *, public: bool) -> Published:
+    def publish(self, folder: Path, repository: str, kind: RepositoryKind, tag: str, *, public: bool) -> Published:
         """Make the repository where there is none, and put the folder into it by one commit with a tag.
 
         A tag that is there already stays as it is. What a failed attempt made is removed again.
@@ -80,7 +80,7 @@ class Hub:
         with translate_errors(self._api.endpoint, repository):
             self._api.delete_repo(repository, repo_type="space")
 
-    def _make(self, repository: str, kind: Kind, *, public: bool) -> bool:
+    def _make(self, repository: str, kind: RepositoryKind, *, public: bool) -> bool:
         """Return whether the repository had to be made."""
         if self._api.repo_exists(repository, repo_type=kind):
             return False
@@ -89,7 +89,7 @@ class Hub:
         )
         return True
 
-    def _commit(self, folder: Path, repository: str, kind: Kind, tag: str) -> str:
+    def _commit(self, folder: Path, repository: str, kind: RepositoryKind, tag: str) -> str:
         # `upload_folder` may take several commits for one folder, of which a reader could see the first.
         files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
         additions = [CommitOperationAdd(name, path) for name, path in files.items()]
@@ -108,10 +108,10 @@ class Hub:
         message = f"Back to version {before}"
         self._api.create_commit(repository, [*deletions, *copies], commit_message=message)
 
-    def _list_tags(self, repository: str, kind: Kind) -> list[GitRefInfo]:
+    def _list_tags(self, repository: str, kind: RepositoryKind) -> list[GitRefInfo]:
         return list(self._api.list_repo_refs(repository, repo_type=kind).tags)
 
-    def _address(self, repository: str, kind: Kind, tag: str) -> str:
+    def _address(self, repository: str, kind: RepositoryKind, tag: str) -> str:
         folder = "spaces/" if kind == "space" else ""
         return f"{self._api.endpoint}/{folder}{repository}/tree/{tag}"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard, SpaceCard
 
-from deploy.huggingface.card import UNSTATED, find_base, find_measured, render_model_card, render_space_card
+from deploy.huggingface.card import UNSTATED, find_base, find_measured_score, render_model_card, render_space_card
 from deploy.production import Production
 from sentiment.bundle.bundle import Bundle
 from sentiment.governance.ledger import LedgerEntry
@@ -34,7 +34,7 @@ def decide(digest: str, macro_f1: float, said: str = SAID) -> LedgerEntry:
 
 
 def render(production: Production, entries: list[LedgerEntry], licence: str = "apache-2.0") -> ModelCard:
-    measured = find_measured(production.bundle.card, entries)
+    measured = find_measured_score(production.bundle.card, entries)
     return ModelCard(render_model_card(production, measured, "ada/sentiment", licence))
 
 
