@@ -90,40 +90,40 @@ demo: .sentigate/.ready ## Train, gate, build, serve and ask on the bundled comm
 	@$(PY) -m pipelines.demo --host $(HOST) --port $(PORT)
 
 train: .sentigate/.ready ## Train and gate; DATASET=youtube CANDIDATES=svm,transformer TRAIN_FRACTION=0.05 FORCE="why", each optional
-	@$(PY) -m pipelines.run training $(if $(DATASET),--dataset '$(DATASET)') $(if $(CANDIDATES),--candidates '$(CANDIDATES)') $(if $(TRAIN_FRACTION),--train-fraction $(TRAIN_FRACTION)) $(if $(FORCE),--force "$$FORCE")
+	@$(PY) -m pipelines.cli training $(if $(DATASET),--dataset '$(DATASET)') $(if $(CANDIDATES),--candidates '$(CANDIDATES)') $(if $(TRAIN_FRACTION),--train-fraction $(TRAIN_FRACTION)) $(if $(FORCE),--force "$$FORCE")
 
 evaluate: .sentigate/.ready ## Measure and compare; MODELS=production,previous DATASETS=bundled,youtube ROWS=all SAMPLE=1000
-	@$(PY) -m pipelines.run evaluation --models '$(MODELS)' --datasets '$(DATASETS)' --rows $(ROWS) --sample $(SAMPLE)
+	@$(PY) -m pipelines.cli evaluation --models '$(MODELS)' --datasets '$(DATASETS)' --rows $(ROWS) --sample $(SAMPLE)
 
 serve: .sentigate/.ready ## Serve the production model; HOST=127.0.0.1 PORT=3000
-	@$(PY) -m service.start --host $(HOST) --port $(PORT)
+	@$(PY) -m service.__main__ --host $(HOST) --port $(PORT)
 
 REACH = $(if $(REASON),--reason "$$REASON") $(foreach url,$(URL),--url '$(url)') $(if $(KEY_FILE),--key-file '$(KEY_FILE)')
 OF_VERSION = $(if $(VERSION),--version '$(VERSION)')
 
 promote: .sentigate/.ready ## Put a version into production; VERSION=7 REASON="why" FORCE="why in spite of the gate" URL=http://... KEY_FILE=...
-	@$(PY) -m pipelines.run promote $(OF_VERSION) $(REACH) $(if $(FORCE),--force "$$FORCE")
+	@$(PY) -m pipelines.cli promote $(OF_VERSION) $(REACH) $(if $(FORCE),--force "$$FORCE")
 
 approve: .sentigate/.ready ## Say yes to the version that waits; VERSION=7 REASON="why", both optional
-	@$(PY) -m pipelines.run approve $(OF_VERSION) $(REACH)
+	@$(PY) -m pipelines.cli approve $(OF_VERSION) $(REACH)
 
 reject: .sentigate/.ready ## Say no to the version that waits; REASON="why"
-	@$(PY) -m pipelines.run reject $(OF_VERSION) $(if $(REASON),--reason "$$REASON")
+	@$(PY) -m pipelines.cli reject $(OF_VERSION) $(if $(REASON),--reason "$$REASON")
 
 canary: .sentigate/.ready ## Try a version on live requests, then promote it or back it out; SHARE=0.1 MINUTES=30 VERSION=7 URL=http://... KEY_FILE=... WATCH_ONLY=1
-	@$(PY) -m pipelines.run canary $(OF_VERSION) $(if $(SHARE),--share $(SHARE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(URL),--url '$(URL)') $(if $(KEY_FILE),--key-file '$(KEY_FILE)') $(if $(FORCE),--force "$$FORCE") $(if $(WATCH_ONLY),--watch-only)
+	@$(PY) -m pipelines.cli canary $(OF_VERSION) $(if $(SHARE),--share $(SHARE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(URL),--url '$(URL)') $(if $(KEY_FILE),--key-file '$(KEY_FILE)') $(if $(FORCE),--force "$$FORCE") $(if $(WATCH_ONLY),--watch-only)
 
 rollback: .sentigate/.ready ## Put the previous version back, in running services too; REASON="why" VERSION=4 URL=http://... KEY_FILE=...
-	@$(PY) -m pipelines.run rollback $(OF_VERSION) $(REACH)
+	@$(PY) -m pipelines.cli rollback $(OF_VERSION) $(REACH)
 
 ledger: .sentigate/.ready ## Show decisions, approvals, promotions and rollbacks; VERSION=7 LIMIT=20
-	@$(PY) -m pipelines.run ledger $(OF_VERSION) $(if $(LIMIT),--limit $(LIMIT))
+	@$(PY) -m pipelines.cli ledger $(OF_VERSION) $(if $(LIMIT),--limit $(LIMIT))
 
 seal-ledger: .sentigate/.ready ## Sign a ledger that somebody changed as it stands, once you have looked through it; REASON="why"
-	@$(PY) -m pipelines.run seal-ledger $(if $(REASON),--reason "$$REASON")
+	@$(PY) -m pipelines.cli seal-ledger $(if $(REASON),--reason "$$REASON")
 
 rotate-signing-key: .sentigate/.ready ## Sign decisions with a new key; what the old one signed stays trusted
-	@$(PY) -m pipelines.run rotate-signing-key
+	@$(PY) -m pipelines.cli rotate-signing-key
 
 # As they are, whatever signs they have: neither make nor the shell looks into them.
 forget export: export FORGET_TEXT := $(value TEXT)
@@ -144,13 +144,13 @@ migrate: .venv/.ready ## Bring the database of DATABASE_URL to the newest schema
 	@$(PY) -m sentiment.database $(if $(ROLE),--role '$(ROLE)')
 
 image: .sentigate/.ready ## Build the container image; VERSION=3 BACKEND=podman BASE=python:3.11-slim-bookworm NAME=sentigate, each optional
-	@$(PY) -m deploy.image --backend '$(BACKEND)' --name '$(NAME)' $(if $(VERSION),--version '$(VERSION)') $(if $(BASE),--base '$(BASE)')
+	@$(PY) -m deploy.images.build --backend '$(BACKEND)' --name '$(NAME)' $(if $(VERSION),--version '$(VERSION)') $(if $(BASE),--base '$(BASE)')
 
 sbom: .sentigate/.ready ## List what is in an image as a CycloneDX file; IMAGE=sentigate:latest
-	@$(PY) -m deploy.sbom --backend '$(BACKEND)' '$(IMAGE)'
+	@$(PY) -m deploy.images.sbom --backend '$(BACKEND)' '$(IMAGE)'
 
 audit: .sentigate/.ready ## Look the packages of the image up among known vulnerabilities
-	@$(PY) -m deploy.audit
+	@$(PY) -m deploy.images.audit
 
 smoke: export SMOKE_URL := $(or $(URL),http://127.0.0.1:3000)
 smoke: export SMOKE_KEY_FILE := $(KEY_FILE)
@@ -160,43 +160,43 @@ smoke: ## Ask a running service; URL= KEY_FILE= VERSION= DIGEST=, and more optio
 	@python3 deploy/smoke.py "$$SMOKE_URL" --key-file "$$SMOKE_KEY_FILE" --version "$$SMOKE_VERSION" --digest "$$SMOKE_DIGEST" $(SMOKE)
 
 up: .venv/.ready ## Start the stack of one machine and wait until it is healthy; PROFILES=front,metrics,mlflow SENTIGATE_PORT=3000, each optional
-	@$(PY) -m deploy.stack up --profiles '$(PROFILES)'
+	@$(PY) -m deploy.compose.cli up --profiles '$(PROFILES)'
 
 down: .venv/.ready ## Stop the stack; what it stored is kept
-	@$(PY) -m deploy.stack down
+	@$(PY) -m deploy.compose.cli down
 
 stack-secrets: .venv/.ready ## Make the secrets of the stack that are missing; `make up` does so, too
-	@$(PY) -m deploy.stack secrets --profiles '$(PROFILES)'
+	@$(PY) -m deploy.compose.cli secrets --profiles '$(PROFILES)'
 
 backup: .venv/.ready ## Dump the databases of the stack while they are used; INTO=folder
-	@$(PY) -m deploy.stack backup $(if $(INTO),'$(INTO)')
+	@$(PY) -m deploy.compose.cli backup $(if $(INTO),'$(INTO)')
 
 restore: .venv/.ready ## Put the databases of the stack back as they were in a backup; FROM=folder
-	@$(PY) -m deploy.stack restore '$(FROM)'
+	@$(PY) -m deploy.compose.cli restore '$(FROM)'
 
 push: .sentigate/.ready ## Push an image to a registry; REGISTRY=HOST/NAME IMAGE=sentigate:latest
-	@$(PY) -m deploy.push '$(REGISTRY)' --image '$(IMAGE)'
+	@$(PY) -m deploy.images.push '$(REGISTRY)' --image '$(IMAGE)'
 
 deploy-aws: .sentigate/.ready ## Run on AWS; ENVIRONMENT=production IMAGE=...@sha256:... YES=1, each optional
-	@$(PY) -m deploy.aws --environment '$(ENVIRONMENT)' $(if $(YES),--yes) deploy $(if $(filter-out sentigate:latest,$(IMAGE)),--image '$(IMAGE)')
+	@$(PY) -m deploy.aws.cli --environment '$(ENVIRONMENT)' $(if $(YES),--yes) deploy $(if $(filter-out sentigate:latest,$(IMAGE)),--image '$(IMAGE)')
 
 destroy-aws: .sentigate/.ready ## Take it away from AWS; ENVIRONMENT=production WITH_IMAGES=yes YES=1, each optional
-	@$(PY) -m deploy.aws --environment '$(ENVIRONMENT)' $(if $(YES),--yes) destroy $(if $(WITH_IMAGES),--with-images)
+	@$(PY) -m deploy.aws.cli --environment '$(ENVIRONMENT)' $(if $(YES),--yes) destroy $(if $(WITH_IMAGES),--with-images)
 
 kubernetes: .sentigate/.ready ## Print the manifests; OVERLAY=staging IMAGE=... CANARY=..., images by digest
-	@$(PY) -m deploy.cluster show --overlay '$(OVERLAY)' $(OF_IMAGES)
+	@$(PY) -m deploy.kubernetes.cli show --overlay '$(OVERLAY)' $(OF_IMAGES)
 
 deploy-kubernetes: .sentigate/.ready ## Bring kubectl's cluster to them, and wait; OVERLAY=production IMAGE=... CANARY=...
-	@$(PY) -m deploy.cluster apply --overlay '$(OVERLAY)' $(OF_IMAGES)
+	@$(PY) -m deploy.kubernetes.cli apply --overlay '$(OVERLAY)' $(OF_IMAGES)
 
 undo-kubernetes: .sentigate/.ready ## Bring back there what ran before the last change; OVERLAY=production
-	@$(PY) -m deploy.cluster undo --overlay '$(OVERLAY)'
+	@$(PY) -m deploy.kubernetes.cli undo --overlay '$(OVERLAY)'
 
 deploy-bentocloud: .sentigate/.ready ## Deploy what is in production to BentoCloud; PREVIEW=1 shows what would be asked for
-	@$(PY) -m deploy.bentocloud deploy $(if $(PREVIEW),--dry-run)
+	@$(PY) -m deploy.bentocloud.cli deploy $(if $(PREVIEW),--dry-run)
 
 destroy-bentocloud: .sentigate/.ready ## Stop the deployment on BentoCloud and remove it
-	@$(PY) -m deploy.bentocloud destroy
+	@$(PY) -m deploy.bentocloud.cli destroy
 
 deploy-huggingface: .sentigate/.ready ## Publish the model in production; REPO=user/name LICENSE=apache-2.0 PUBLIC=1 PREVIEW=folder
 	@$(PY) -m deploy.huggingface model $(ON_HUB)
@@ -224,7 +224,7 @@ fix: .sentigate/.ready ## Format and mend what lint can mend
 	@.venv/bin/ruff format --quiet .
 
 lock: .venv/.ready ## Write the locks anew from pyproject.toml, with the versions they have; UPGRADE=1 takes newer ones
-	@$(PY) -m deploy.locks $(if $(UPGRADE),--upgrade)
+	@$(PY) -m deploy.ci.locks $(if $(UPGRADE),--upgrade)
 
 clean: ## Remove the state of this checkout: models, runs, registry, ledger
 	@rm -rf .sentigate .zen .mypy_cache .ruff_cache .pytest_cache

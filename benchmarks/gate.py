@@ -20,15 +20,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.sides import split_named
-from pipelines.run import CONFIG
-from sentiment.behaviour import BehaviourReport
-from sentiment.comparison import count_cells, score_confusions
+from pipelines.cli import CONFIG
+from release.mlflow_registry import find_bundle
+from sentiment.bundle.predictor import Predictor
 from sentiment.config import read_config
-from sentiment.datasets import Dataset
-from sentiment.evaluation import Answers, answer_rows
-from sentiment.gate import GateRule, Measured, decide_gate
-from sentiment.predictor import Predictor
-from steps.registry import find_bundle
+from sentiment.data.datasets import Dataset
+from sentiment.evaluation.behaviour import BehaviourReport
+from sentiment.evaluation.comparison import count_cells, score_confusions
+from sentiment.evaluation.predictions import Answers, answer_rows
+from sentiment.governance.gate import GateRule, Measured, decide_gate
 
 DIFFERENCES = (-0.04, -0.03, -0.02, -0.01, 0.0, 0.01, 0.02, 0.03, 0.04)
 RULES = ("not_worse", "better", "naive")

@@ -14,10 +14,10 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from sentiment.datasets import find_dataset, load_dataset
-from sentiment.encoder import find_encoder
-from sentiment.splitting import split_dataset
-from sentiment.validation import clean_dataset
+from sentiment.candidates.shared.encoder import find_encoder
+from sentiment.data.datasets import find_dataset, load_dataset
+from sentiment.data.splitting import split_dataset
+from sentiment.data.validation import clean_dataset
 
 
 def main() -> None:

@@ -14,10 +14,10 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.sides import split_named
-from sentiment.evaluation import answer_rows, score_answers
-from sentiment.predictor import Predictor
-from sentiment.text_graph import TextGraph
-from steps.registry import find_bundle
+from release.mlflow_registry import find_bundle
+from sentiment.bundle.onnx_session import TextGraph
+from sentiment.bundle.predictor import Predictor
+from sentiment.evaluation.predictions import answer_rows, score_answers
 
 STAGE = "first_stage"
 

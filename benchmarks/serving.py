@@ -26,11 +26,11 @@ from benchmarks.servers.contenders import HOST, SCRIPTS, Contender, list_contend
 from benchmarks.servers.figures import Figure, Load
 from benchmarks.servers.plot import plot_serving
 from benchmarks.sides import split_named
+from release.bento_store import find_free_port, wait_until_ready
+from release.mlflow_registry import find_bundle
+from sentiment.bundle.predictor import Predictor
 from sentiment.errors import SentimentError
-from sentiment.predictor import Predictor
 from sentiment.state import CHECKOUT
-from steps.bento import find_free_port, wait_until_ready
-from steps.registry import find_bundle
 
 LOAD = Path(__file__).with_name("servers") / "load.lua"
 LIST_SIZE = 32
@@ -41,8 +41,8 @@ MLFLOW = "benchmarks.servers.mlflow_bundle"
 STORE = f"""
 import sys
 from pathlib import Path
-from sentiment.bundle import open_bundle
-from steps.bento import store_model
+from sentiment.bundle.bundle import open_bundle
+from release.bento_store import store_model
 store_model(open_bundle(Path(sys.argv[1])), {TAG!r})
 """
 WARM_SECONDS = 3

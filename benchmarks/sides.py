@@ -1,10 +1,10 @@
 """The sides of a named dataset as the training pipeline makes them, for benchmarks."""
 
-from pipelines.run import CONFIG
+from pipelines.cli import CONFIG
 from sentiment.config import read_config
-from sentiment.datasets import find_dataset, load_dataset
-from sentiment.splitting import Split, split_dataset
-from sentiment.validation import clean_dataset
+from sentiment.data.datasets import find_dataset, load_dataset
+from sentiment.data.splitting import Split, split_dataset
+from sentiment.data.validation import clean_dataset
 
 
 def split_named(dataset: str) -> Split:

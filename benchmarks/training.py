@@ -32,7 +32,7 @@ def run_pipeline(dataset: str, precision: str) -> tuple[float, dict[str, float]]
         started = time.perf_counter()
         done = copy.run(
             "-m",
-            "pipelines.run",
+            "pipelines.cli",
             "training",
             "--dataset",
             dataset,

@@ -7,11 +7,11 @@ from pathlib import Path
 import bentoml
 from bentoml.exceptions import BentoMLException
 
-from sentiment.admission import admit_bundle
-from sentiment.bundle import Bundle
+from release.bento_store import carry_keys
+from sentiment.bundle.bundle import Bundle
 from sentiment.errors import DeployError
+from sentiment.governance.admission import admit_bundle
 from sentiment.state import locate_state
-from steps.bento import carry_keys
 
 AGAIN = "train again with `make train`, or roll back"
 

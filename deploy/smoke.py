@@ -456,8 +456,8 @@ def read_key(path: str) -> str:
         raise SmokeError(f"the key file {path} cannot be read ({type(error).__name__}).") from error
     if not KEY.fullmatch(key):
         raise SmokeError(
-            f"the key file {path} does not hold one key on one line; wanted the key as `python -m service.keys` showed"
-            " it, not the file of digests that the service reads."
+            f"the key file {path} does not hold one key on one line; wanted the key as"
+            " `python -m service.security.keys` showed it, not the file of digests that the service reads."
         )
     return key
 

@@ -10,11 +10,11 @@ import click
 import httpx
 
 from pipelines.training import training_pipeline
+from release.bento_store import wait_until_ready
 from sentiment.admin_token import read_admin_token
-from sentiment.ledger import read_entries
+from sentiment.governance.ledger import read_entries
 from sentiment.state import CHECKOUT, locate_state
-from service.start import MAX_PORT, require_free_port
-from steps.bento import wait_until_ready
+from service.__main__ import MAX_PORT, require_free_port
 
 QUESTIONS = (
     "this is the best explanation i have ever seen, thank you",

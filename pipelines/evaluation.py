@@ -4,10 +4,10 @@ from pathlib import Path
 
 from zenml.enums import ExecutionMode
 
-from pipelines.guarded import GuardedPipeline
+from pipelines.base import GuardedPipeline
 from sentiment.config import DatasetSection, SplitSection, read_evaluation_config
 from steps.data import find_source
-from steps.models import answer_dataset, fetch_model, load_rows, report_models
+from steps.model_comparison import answer_dataset, fetch_model, load_rows, report_models
 
 
 def evaluate_models(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from zenml.enums import ExecutionMode
 
-from pipelines.guarded import GuardedPipeline
+from pipelines.base import GuardedPipeline
 from sentiment.config import PromoteConfig, check_parameters, read_parameters
 from steps.promotion import prepare_promotion, put_into_production, tell_services
 

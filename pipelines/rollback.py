@@ -8,7 +8,7 @@ import click
 from zenml.enums import ExecutionMode
 from zenml.models import PipelineRunResponse
 
-from pipelines.guarded import GuardedPipeline, say_errors
+from pipelines.base import GuardedPipeline, say_errors
 from sentiment.config import RollbackConfig, check_parameters, read_parameters
 from sentiment.errors import BusyError
 from steps.promotion import put_into_production

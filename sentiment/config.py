@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from sentiment.behaviour import KINDS
-from sentiment.datasets import NAMED
+from sentiment.data.datasets import NAMED
 from sentiment.errors import ConfigError, say_unknown
-from sentiment.ledger import MIN_REASON_WORDS
+from sentiment.evaluation.behaviour import KINDS
+from sentiment.governance.ledger import MIN_REASON_WORDS
 
 if TYPE_CHECKING:
-    from sentiment.canary import CanaryRule
-    from sentiment.gate import GateRule
+    from sentiment.governance.canary_rule import CanaryRule
+    from sentiment.governance.gate import GateRule
 
 Approval = Literal["none", "manual"]
 Candidate = Literal["tfidf", "svm", "svm_smote", "transformer", "lora", "cascade"]
@@ -202,7 +202,7 @@ class GateSection(Section):
 
     def rule_for(self, dataset: str, seed: int) -> "GateRule":
         """Return the rule for a dataset."""
-        from sentiment.gate import GateRule
+        from sentiment.governance.gate import GateRule
 
         settings = self.model_dump(exclude={"min_f1", "strict", "force"})
         return GateRule(min_f1=self.min_f1.get(dataset, self.min_f1["default"]), seed=seed, **settings)
@@ -233,7 +233,7 @@ class CanarySection(Section):
 
     def rule(self) -> "CanaryRule":
         """Return what a canary must show."""
-        from sentiment.canary import CanaryRule
+        from sentiment.governance.canary_rule import CanaryRule
 
         return CanaryRule(**self.model_dump(exclude={"share", "look_seconds"}))
 

@@ -11,26 +11,9 @@ import bentoml
 from starlette.middleware.cors import CORSMiddleware
 
 from sentiment.state import locate_database, locate_state, protect_state
-from service.access import open_access
-from service.access_log import keep_callers_out
-from service.answering import Answering
+from service.api.errors import quieten_refusals
 from service.api.routes import RouteTable
-from service.changing import reload_model, start_canary, stop_canary
-from service.checking import check_settings
-from service.choices import Choice
-from service.connections import bound_connections
-from service.dispatch import Dispatch, Operation
-from service.edge import Edge
-from service.fetch.sources import read_sources
-from service.metrics import Metrics
-from service.model import find_admitted_tag
-from service.pages.assets import list_names
-from service.pages.reading import DatabaseReader
-from service.prediction_log.log import PredictionLog
-from service.prediction_log.pseudonyms import open_key, read_key
-from service.refusals import quieten_refusals
-from service.routes import readings
-from service.schemas import (
+from service.api.schemas import (
     Answer,
     BatchAnswer,
     Explanation,
@@ -38,12 +21,29 @@ from service.schemas import (
     ReloadAnswer,
     ReloadRequest,
 )
-from service.scores import LatestScores, read_scores
+from service.edge.dispatch import Dispatch, Operation
+from service.edge.endpoints import readings
+from service.edge.middleware import Edge
+from service.edge.uvicorn_protocol import bound_connections
+from service.inference.predictions import PredictionService
+from service.models.desired_state import Choice
+from service.models.fetch.sources import read_sources
+from service.models.operations import reload_model, start_canary, stop_canary
+from service.models.shadow import Shadow, open_challenger
+from service.models.sources import find_admitted_tag
+from service.models.switch import ModelSwitch
+from service.models.trust import choose_opener, choose_trial
+from service.models.workers import open_server_folder
+from service.observability.evaluation_scores import LatestScores, read_scores
+from service.observability.log_filters import keep_callers_out
+from service.observability.metrics import Metrics
+from service.pages.assets import list_names
+from service.pages.database_reader import DatabaseReader
+from service.prediction_log.log import PredictionLog
+from service.prediction_log.pseudonyms import open_key, read_key
+from service.security.access import open_access
 from service.settings import ServiceSettings
-from service.shadow import Shadow, open_challenger
-from service.switching import ModelSwitch
-from service.trust import choose_opener, choose_trial
-from service.workers import open_server_folder
+from service.startup import check_settings
 
 SECONDS_TO_SAY_SO = 5
 EVERYTHING = ".*"
@@ -92,7 +92,7 @@ class SentimentService:
         self.database = DatabaseReader(locate_database())
         self.scores = LatestScores(read_scores)
         self.shadow = self._open_shadow()
-        self.answering = Answering(self.switch, self.metrics, settings, log=self.log, shadow=self.shadow)
+        self.answering = PredictionService(self.switch, self.metrics, settings, log=self.log, shadow=self.shadow)
         gc.collect()
         gc.freeze()  # what lives as long as the service need not be looked through again
 

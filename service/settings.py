@@ -8,7 +8,7 @@ from limits import parse_many
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.fetch.sources import read_sources
+from service.models.fetch.sources import read_sources
 from service.prediction_log.redaction import KeptText
 
 ORIGIN = re.compile(r"https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?")
@@ -30,7 +30,7 @@ class ServiceSettings(BaseSettings):
     access_log: bool = Field(False, description="Write a line for each request.")
     tracing: bool = Field(False, description="Let BentoML trace requests; where to is in BentoML's own configuration.")
     api_keys: SecretStr | None = Field(None, description="Lines of a key file, separated by semicolons.")
-    api_key_file: Path | None = Field(None, description="File of API keys, made by `python -m service.keys`.")
+    api_key_file: Path | None = Field(None, description="File of API keys, made by `python -m service.security.keys`.")
     rate_limit: str = Field("", description="Texts per key, for example 600/minute;100000/day; empty for no limit.")
     trusted_proxies: str = Field("", description="Addresses or networks whose X-Forwarded-For counts, by commas.")
     max_connections: int = Field(1000, ge=1, description="Connections that one worker keeps open.")

@@ -13,17 +13,9 @@ from mlflow.entities.model_registry import ModelVersion
 from zenml import step
 from zenml.exceptions import RunInterruptedException
 
-from sentiment.canary import CanaryRule, Figures, Verdict, judge_canary
-from sentiment.config import CanarySection
-from sentiment.database.canary import read_figures
-from sentiment.database.connection import open_database
-from sentiment.errors import CanaryError, DatabaseError, SentimentError, ServiceError
-from sentiment.state import locate_database
-from steps.canary_service import ANSWERS, FAILURES, CanaryService, choose_service
-from steps.materializers import RecordMaterializer
-from steps.moves import enter_event
-from steps.promotion import check_version, ensure_stored, promote_version
-from steps.registry import (
+from release.canary_service import ANSWERS, FAILURES, CanaryService, choose_service
+from release.journal import enter_event
+from release.mlflow_registry import (
     PRODUCTION,
     STAGING,
     find_version,
@@ -32,6 +24,14 @@ from steps.registry import (
     read_alias,
     require_version,
 )
+from sentiment.config import CanarySection
+from sentiment.database.canary_figures import read_figures
+from sentiment.database.connection import open_database
+from sentiment.errors import CanaryError, DatabaseError, SentimentError, ServiceError
+from sentiment.governance.canary_rule import CanaryRule, Figures, Verdict, judge_canary
+from sentiment.state import locate_database
+from steps.materializers import RecordMaterializer
+from steps.promotion import check_version, ensure_stored, promote_version
 
 MINUTES_TO_PROMOTE = 5
 

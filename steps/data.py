@@ -9,10 +9,10 @@ from zenml import step
 from zenml.types import HTMLString
 
 from sentiment.config import DatasetSection, SplitSection
-from sentiment.datasets import Dataset, DatasetSource, find_dataset, load_dataset
-from sentiment.reports import render_validation
-from sentiment.splitting import split_dataset
-from sentiment.validation import clean_dataset
+from sentiment.data.datasets import Dataset, DatasetSource, find_dataset, load_dataset
+from sentiment.data.splitting import split_dataset
+from sentiment.data.validation import clean_dataset
+from sentiment.reports.html import render_validation
 from steps.materializers import DatasetMaterializer
 
 

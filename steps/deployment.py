@@ -11,25 +11,25 @@ from mlflow.entities.model_registry import ModelVersion
 from zenml import step
 from zenml.types import HTMLString
 
-from sentiment.admission import Admitted, sign_admitted
-from sentiment.behaviour import BehaviourReport
-from sentiment.bundle import Bundle
+from release.journal import enter_event, make_move, settle_moves
+from release.mlflow_registry import PRODUCTION, find_version, log_bundle, register_bundle
+from release.running_services import choose_services, read_key, switch_services
+from sentiment.bundle.bundle import Bundle
+from sentiment.bundle.predictor import Predictor
 from sentiment.config import Approval, GateSection, PromotionSection
-from sentiment.datasets import Dataset
+from sentiment.data.datasets import Dataset
 from sentiment.errors import BundleError, DeployError, GateBlockedError, RegistryError, ServiceError
-from sentiment.evaluation import Answers, answer_rows
-from sentiment.gate import Decision, Measured, decide_gate, write_decision
-from sentiment.ledger import count_decisions, read_entries
-from sentiment.plots import plot_confusion
-from sentiment.predictor import Predictor
-from sentiment.promotion import check_production
-from sentiment.reports import Trial, render_comparison, score_model
+from sentiment.evaluation.behaviour import BehaviourReport
+from sentiment.evaluation.predictions import Answers, answer_rows
+from sentiment.governance.admission import Admitted, sign_admitted
+from sentiment.governance.gate import Decision, Measured, decide_gate, write_decision
+from sentiment.governance.ledger import count_decisions, read_entries
+from sentiment.governance.promotion_rules import check_production
+from sentiment.reports.html import Trial, render_comparison, score_model
+from sentiment.reports.plots import plot_confusion
 from sentiment.state import locate_state
 from steps.materializers import RecordMaterializer
-from steps.moves import enter_event, make_move, settle_moves
 from steps.promotion import describe_move, fetch_whole, make_bento, stage_version
-from steps.registry import PRODUCTION, find_version, log_bundle, register_bundle
-from steps.services import choose_services, read_key, switch_services
 
 logger = logging.getLogger(__name__)
 

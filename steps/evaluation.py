@@ -8,13 +8,13 @@ from typing import Annotated
 import mlflow
 from zenml import step
 
-from sentiment.behaviour import BehaviourReport, read_cases, run_cases
-from sentiment.bundle import Bundle, copy_bundle, seal_bundle
-from sentiment.datasets import Dataset
-from sentiment.evaluation import Answers, answer_rows, score_answers
-from sentiment.latency import measure_latency
-from sentiment.plots import plot_confusion, plot_reliability
-from sentiment.predictor import Predictor
+from sentiment.bundle.bundle import Bundle, copy_bundle, seal_bundle
+from sentiment.bundle.latency import measure_latency
+from sentiment.bundle.predictor import Predictor
+from sentiment.data.datasets import Dataset
+from sentiment.evaluation.behaviour import BehaviourReport, read_cases, run_cases
+from sentiment.evaluation.predictions import Answers, answer_rows, score_answers
+from sentiment.reports.plots import plot_confusion, plot_reliability
 from sentiment.state import make_scratch_folder
 from steps.materializers import AnswersMaterializer, BundleMaterializer, RecordMaterializer
 

@@ -14,13 +14,13 @@ from zenml.enums import ArtifactType
 from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from sentiment.behaviour import BehaviourReport
-from sentiment.bundle import CARD_FILE, Bundle, open_bundle, read_card
-from sentiment.canary import Verdict
-from sentiment.datasets import Dataset
-from sentiment.evaluation import Answers
-from sentiment.gate import Decision
-from sentiment.promotion import Move
+from sentiment.bundle.bundle import CARD_FILE, Bundle, open_bundle, read_card
+from sentiment.data.datasets import Dataset
+from sentiment.evaluation.behaviour import BehaviourReport
+from sentiment.evaluation.predictions import Answers
+from sentiment.governance.canary_rule import Verdict
+from sentiment.governance.gate import Decision
+from sentiment.governance.promotion_rules import Move
 
 
 class BundleMaterializer(BaseMaterializer):

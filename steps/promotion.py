@@ -9,16 +9,18 @@ from typing import Annotated
 from mlflow.entities.model_registry import ModelVersion
 from zenml import step
 
-from sentiment.admission import Admitted, admit_bundle, sign_admitted
-from sentiment.bundle import Bundle, open_bundle
-from sentiment.errors import BundleError, PromotionError, RegistryError
-from sentiment.ledger import name_actor, read_entries, stamp_time
-from sentiment.promotion import Move, check_production, check_promotion, choose_waiting
-from sentiment.state import locate_state
-from steps.bento import BENTO, build_bento, carry_keys, find_stored, has_bento, remove_stored, smoke_test, store_model
-from steps.materializers import RecordMaterializer
-from steps.moves import enter_event, make_move, settle_moves
-from steps.registry import (
+from release.bento_store import (
+    BENTO,
+    build_bento,
+    carry_keys,
+    find_stored,
+    has_bento,
+    remove_stored,
+    smoke_test,
+    store_model,
+)
+from release.journal import enter_event, make_move, settle_moves
+from release.mlflow_registry import (
     MODEL,
     PRODUCTION,
     STAGING,
@@ -31,7 +33,14 @@ from steps.registry import (
     require_version,
     tag_version,
 )
-from steps.services import check_services, choose_services, read_key, switch_services
+from release.running_services import check_services, choose_services, read_key, switch_services
+from sentiment.bundle.bundle import Bundle, open_bundle
+from sentiment.errors import BundleError, PromotionError, RegistryError
+from sentiment.governance.admission import Admitted, admit_bundle, sign_admitted
+from sentiment.governance.ledger import name_actor, read_entries, stamp_time
+from sentiment.governance.promotion_rules import Move, check_production, check_promotion, choose_waiting
+from sentiment.state import locate_state
+from steps.materializers import RecordMaterializer
 
 logger = logging.getLogger(__name__)
 

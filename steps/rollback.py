@@ -7,16 +7,16 @@ from typing import Annotated
 
 from zenml import step
 
+from release.bento_store import BENTO, build_bento, has_bento, try_model
+from release.journal import make_move, settle_moves
+from release.mlflow_registry import MODEL, PRODUCTION, identify_version, name_version, read_alias, require_version
+from release.running_services import check_services, choose_services, read_key, switch_services
 from sentiment.errors import BundleError, DeployError, PromotionError, RegistryError
-from sentiment.ledger import name_actor, read_entries, stamp_time
-from sentiment.promotion import Move, check_promoted, choose_return, find_previous, require_reason
+from sentiment.governance.ledger import name_actor, read_entries, stamp_time
+from sentiment.governance.promotion_rules import Move, check_promoted, choose_return, find_previous, require_reason
 from sentiment.state import locate_state
-from steps.bento import BENTO, build_bento, has_bento, try_model
 from steps.materializers import RecordMaterializer
-from steps.moves import make_move, settle_moves
 from steps.promotion import ensure_stored
-from steps.registry import MODEL, PRODUCTION, identify_version, name_version, read_alias, require_version
-from steps.services import check_services, choose_services, read_key, switch_services
 
 logger = logging.getLogger(__name__)
 

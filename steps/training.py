@@ -6,11 +6,11 @@ from typing import Annotated
 import mlflow
 from zenml import step
 
-from sentiment.bundle import Bundle
-from sentiment.candidates.draft import Recipe, Sides
-from sentiment.candidates.training import train_candidate as train_by_name
+from sentiment.bundle.bundle import Bundle
+from sentiment.candidates.contract import TrainingContext, TrainingSplits
+from sentiment.candidates.train import train_candidate as train_by_name
 from sentiment.config import Candidate, EncoderSection, TrainingSection
-from sentiment.datasets import Dataset
+from sentiment.data.datasets import Dataset
 from sentiment.state import locate_state, make_scratch_folder
 from steps.materializers import BundleMaterializer
 
@@ -33,6 +33,6 @@ def train_candidate(
     def report(metrics: Mapping[str, float], at: int) -> None:
         mlflow.log_metrics({f"{candidate}/{name}": value for name, value in metrics.items()}, step=at)
 
-    recipe = Recipe(encoder, training, locate_state(), report)
-    sides = Sides(train, validation, clean.digest, holdout.digest)
+    recipe = TrainingContext(encoder, training, locate_state(), report)
+    sides = TrainingSplits(train, validation, clean.digest, holdout.digest)
     return train_by_name(candidate, sides, recipe, make_scratch_folder())

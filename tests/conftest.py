@@ -7,10 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sentiment.admission import admit_bundle, sign_admitted
-from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE, Bundle, Card, seal_bundle
-from sentiment.encoder import Encoder, find_encoder, prepare_encoder
-from sentiment.ledger import LedgerEntry, append_entry
+from sentiment.bundle.bundle import MODEL_FILE, TOKENIZER_FILE, Bundle, Card, seal_bundle
+from sentiment.candidates.shared.encoder import Encoder, find_encoder, prepare_encoder
+from sentiment.governance.admission import admit_bundle, sign_admitted
+from sentiment.governance.ledger import LedgerEntry, append_entry
 from sentiment.state import CHECKOUT, locate_state
 
 LABELS = ("negative", "neutral", "positive")

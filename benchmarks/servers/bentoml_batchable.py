@@ -7,7 +7,7 @@ from typing import Any
 
 import bentoml
 
-from sentiment.predictor import open_predictor
+from sentiment.bundle.predictor import open_predictor
 
 
 @bentoml.service(name="batchable", workers=2)

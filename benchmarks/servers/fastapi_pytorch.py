@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from sentiment.encoder import find_encoder
+from sentiment.candidates.shared.encoder import find_encoder
 
 MAX_TOKENS = 256
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import litserve
 
-from sentiment.predictor import open_predictor
+from sentiment.bundle.predictor import open_predictor
 
 MAX_BATCH_SIZE = 8
 BATCH_TIMEOUT_SECONDS = 0.001

@@ -7,7 +7,7 @@ from typing import Any
 
 import mlflow.pyfunc
 
-from sentiment.predictor import open_predictor
+from sentiment.bundle.predictor import open_predictor
 
 
 class SentimentModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]

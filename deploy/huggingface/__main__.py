@@ -9,11 +9,11 @@ import click
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from deploy.cli_errors import say_in_one_sentence
 from deploy.huggingface.card import UNSTATED
 from deploy.huggingface.folders import write_model_folder, write_space_folder
 from deploy.huggingface.hub import Kind, open_hub
 from deploy.production import Production, find_production
-from deploy.refusals import say_in_one_sentence
 from sentiment.errors import DeployError
 
 Writer = Callable[[Production, Path, str, str], None]

@@ -8,9 +8,9 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, SpaceCard, SpaceCardData
 
 from deploy.production import Production
-from sentiment.bundle import Card
-from sentiment.datasets import NAMED
-from sentiment.ledger import LedgerEntry
+from sentiment.bundle.bundle import Card
+from sentiment.data.datasets import NAMED
+from sentiment.governance.ledger import LedgerEntry
 
 TEMPLATES = Path(__file__).with_name("templates")
 TASK = "text-classification"

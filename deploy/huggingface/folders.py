@@ -5,9 +5,9 @@ from pathlib import Path
 
 from deploy.huggingface.card import TEMPLATES, find_measured, render_model_card, render_space_card
 from deploy.production import Production
-from sentiment.bundle import copy_bundle
+from sentiment.bundle.bundle import copy_bundle
 from sentiment.errors import DeployError
-from sentiment.ledger import read_entries
+from sentiment.governance.ledger import read_entries
 from sentiment.state import locate_state
 
 README = "README.md"

@@ -20,14 +20,14 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 
-from sentiment.bundle import MODEL_FILE, TOKENIZER_FILE
-from sentiment.calibration import fit_calibrator
-from sentiment.candidates.draft import Draft, Recipe, Sides
-from sentiment.encoder import find_encoder
+from sentiment.bundle.bundle import MODEL_FILE, TOKENIZER_FILE
+from sentiment.bundle.onnx_session import TextGraph
+from sentiment.candidates.contract import TrainedCandidate, TrainingContext, TrainingSplits
+from sentiment.candidates.shared.encoder import find_encoder
+from sentiment.candidates.shared.onnx_export import OPSET, add_calibration
 from sentiment.errors import EncoderError
-from sentiment.evaluation import measure_macro_f1
-from sentiment.export import OPSET, add_calibration
-from sentiment.text_graph import TextGraph
+from sentiment.evaluation.calibration import fit_calibrator
+from sentiment.evaluation.predictions import measure_macro_f1
 
 BUCKETS = 2**18
 PAIR_MULTIPLIER = 31337
@@ -51,7 +51,7 @@ class TfidfModel:
     intercepts: Numbers
 
 
-def draft_tfidf(candidate: str, sides: Sides, recipe: Recipe, folder: Path) -> Draft:  # noqa: ARG001
+def draft_tfidf(candidate: str, sides: TrainingSplits, recipe: TrainingContext, folder: Path) -> TrainedCandidate:  # noqa: ARG001
     """Return the yardstick that every other candidate must beat, calibrated on validation."""
     section = recipe.encoder
     tokenizer = copy_tokenizer(find_encoder(section.source), folder / TOKENIZER_FILE)
@@ -74,7 +74,7 @@ def draft_tfidf(candidate: str, sides: Sides, recipe: Recipe, folder: Path) -> D
     onnx.save(add_calibration(logits_graph, calibrator), folder / MODEL_FILE)
     probabilities = calibrator.calibrate(logits).astype(np.float32)
     f1 = measure_macro_f1(sides.validation_targets, probabilities)
-    return Draft(
+    return TrainedCandidate(
         base=f"tokens of {section.name}",
         max_tokens=section.max_tokens,
         precision="fp32",

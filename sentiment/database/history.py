@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from sentiment.database.activity import HOUR_SECONDS, LOWER_BOUNDS_MS, MINUTE_SECONDS, MINUTES_KEPT, SUMS, floor_time
+from sentiment.database.rollup import HOUR_SECONDS, LOWER_BOUNDS_MS, MINUTE_SECONDS, MINUTES_KEPT, SUMS, floor_time
 from sentiment.database.schema import ACTIVITY, FEEDBACK, PREDICTIONS, SHADOW_PREDICTIONS
 
 LONGEST_BY_MINUTE = timedelta(hours=6)

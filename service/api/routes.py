@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
-from service.schemas import (
+from service.api.schemas import (
     Answer,
     BatchAnswer,
     BatchPredictRequest,

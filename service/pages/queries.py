@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from service.refusals import RefusedError
-from service.schemas import Everything, Problem, Search, Window
+from service.api.errors import ApiError
+from service.api.schemas import Everything, Problem, Search, Window
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -45,7 +45,7 @@ def check_query(shape: type[Query], asked: Mapping[str, str]) -> Query:
             else f"{mistake['loc'][0]} cannot be read: {REASONS.get(mistake['type'], mistake['msg'].lower())}."
         )
         problem = Problem(code="bad_query", message=reason)
-        raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, problem) from None
+        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, problem) from None
 
 
 def find_in_window(reading: Reading) -> "Callable[[Window, sa.Engine], Series]":

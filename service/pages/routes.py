@@ -11,10 +11,10 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.errors import ApiError
+from service.api.schemas import Everything, Problem, Search, Window
 from service.pages.assets import find_headers, list_names, read_asset
 from service.pages.queries import Query, check_query, find_evaluations, find_in_window, find_predictions
-from service.refusals import RefusedError
-from service.schemas import Everything, Problem, Search, Window
 from service.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def answer_from_database(
     async def answer(request: Request) -> Response:
         service = bentoml.get_current_service()
         if of_log and service.log is None:
-            return Response(status_code=RefusedError(HTTPStatus.CONFLICT, LOG_UNREAD).error_code)
+            return Response(status_code=ApiError(HTTPStatus.CONFLICT, LOG_UNREAD).error_code)
         try:
             found = await service.database.read(partial(find, check_query(shape, request.query_params)))
-        except RefusedError as refused:
+        except ApiError as refused:
             return Response(status_code=refused.error_code)
         return Response(to_json(found), headers={"cache-control": "no-store"}, media_type="application/json")
 

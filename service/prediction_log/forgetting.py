@@ -14,10 +14,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from sentiment.data.text_normalization import normalise_text
 from sentiment.database.persons import Trace, find_rows, remove_rows
 from sentiment.errors import BusyError
-from sentiment.texts import normalise_text
-from service.locks import hold_file
+from service.background.file_lock import hold_file
 from service.prediction_log.pseudonyms import digest_text
 from service.prediction_log.redaction import keep_text
 from service.prediction_log.shipper import REJECTED_FILES, SEGMENTS_LOCK

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentiment.predictor import Prediction
+from sentiment.bundle.predictor import Prediction
+from service.api.context import RequestContext
 from service.prediction_log.entries import FeedbackEntry, PredictionEntry, ShadowEntry, make_id, write_line
 from service.prediction_log.pseudonyms import digest_subject
 from service.prediction_log.redaction import KeptText, keep_text
 from service.prediction_log.shipper import LogStatus, Shipper, read_status
 from service.prediction_log.spool import Spool, SpoolError
-from service.requests import RequestContext
 
 SECONDS_BETWEEN_WARNINGS = 60.0
 

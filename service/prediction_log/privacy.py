@@ -19,11 +19,11 @@ from bentoml.exceptions import BentoMLException
 from sentiment.database.connection import create_engine, migrate
 from sentiment.database.persons import Trace, count_kept, vacuum
 from sentiment.errors import SentimentError
-from sentiment.ledger import LedgerEntry, append_entry, name_actor, stamp_time
+from sentiment.governance.ledger import LedgerEntry, append_entry, name_actor, stamp_time
 from sentiment.state import locate_database, locate_state
-from service.checking import check_settings
 from service.prediction_log.forgetting import Found, find_person, trace_text
 from service.prediction_log.pseudonyms import digest_subject, read_key
+from service.startup import check_settings
 
 UNREACHED = (
     "backups and dumps of the database, and the spools of other services that ship to it (run this there, too)",

@@ -5,10 +5,10 @@ import os
 import secrets
 from pathlib import Path
 
+from sentiment.data.text_normalization import normalise_text
 from sentiment.errors import ConfigError
 from sentiment.state import make_private_folder
-from sentiment.texts import normalise_text
-from service.locks import hold_file
+from service.background.file_lock import hold_file
 
 KEY_BYTES = 32
 

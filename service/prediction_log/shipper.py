@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from service.loading import load_database
-from service.locks import hold_file, lock_file
+from service.background.database_import import load_database
+from service.background.file_lock import hold_file, lock_file
+from service.background.periodic_thread import PeriodicThread
 from service.prediction_log.entries import SHAPES, Kind, read_line
 from service.prediction_log.spool import SEALED, Spool, list_segments
-from service.ticking import Ticker
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -74,8 +74,8 @@ class Shipper:
         self._url = url
         self._retention_days = retention_days
         self._clock = clock
-        self._sealing = Ticker("sealing the spool", spool.seal_if_due, TICK_SECONDS)
-        self._shipping = Ticker("shipping the prediction log", self.tick, TICK_SECONDS)
+        self._sealing = PeriodicThread("sealing the spool", spool.seal_if_due, TICK_SECONDS)
+        self._shipping = PeriodicThread("shipping the prediction log", self.tick, TICK_SECONDS)
         self._lock = -1
         self._engine: sa.Engine | None = None
         self._status = LogStatus()
@@ -186,7 +186,7 @@ class Shipper:
         return True
 
     def _execute(self, kind: Kind, rows: Sequence[dict[str, Any]]) -> None:
-        from sentiment.database.records import add_feedback, add_predictions, add_shadow_predictions
+        from sentiment.database.predictions import add_feedback, add_predictions, add_shadow_predictions
 
         add = {"prediction": add_predictions, "feedback": add_feedback, "shadow": add_shadow_predictions}[kind]
         with self._open_engine().begin() as connection:
@@ -206,7 +206,7 @@ class Shipper:
         """Remove rows, and files of rejected ones, that are older than they may become, once an hour."""
         import sqlalchemy as sa
 
-        from sentiment.database.activity import remove_activity
+        from sentiment.database.rollup import remove_activity
         from sentiment.database.schema import FEEDBACK, PREDICTIONS, SHADOW_PREDICTIONS
 
         now = self._clock()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.integration.serving import Service, make_store, run_service
+from tests.support.serving import Service, make_store, run_service
 
 WIDE, NARROW = (1280, 900), (360, 740)
 

@@ -5,8 +5,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import expect
 
-from tests.integration.loopback import serve
-from tests.integration.serving import run_service
+from tests.support.loopback import serve
+from tests.support.serving import run_service
 
 pytestmark = pytest.mark.browser
 

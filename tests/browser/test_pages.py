@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from sentiment.state import CHECKOUT
 from tests.browser.conftest import NARROW, WIDE, visit
-from tests.integration.serving import run_service, wait_until
+from tests.support.serving import run_service, wait_until
 
 STRANGE = [
     "<img src=x onerror=alert(1)><script>alert(2)</script>",
@@ -219,7 +219,7 @@ def test_a_chart_is_also_a_table(visitor):
 def test_a_service_with_keys_asks_for_one(browser, store, tmp_path):
     """The page asks for a key where the service wants one, keeps it in its tab, and goes on with the question."""
     keys = tmp_path / "keys.txt"
-    command = [sys.executable, "-m", "service.keys", "me", "--file", str(keys)]
+    command = [sys.executable, "-m", "service.security.keys", "me", "--file", str(keys)]
     key = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.strip()
     with (
         run_service(store, tmp_path, SENTIMENT_API_KEY_FILE=str(keys), SENTIMENT_LOG_PREDICTIONS="false") as service,

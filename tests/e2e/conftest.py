@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.copying import CheckoutCopy
-from tests.e2e.moves import act
-from tests.integration.serving import Service
+from tests.support.production_moves import act
+from tests.support.serving import Service
 
 
 @pytest.fixture(scope="module")

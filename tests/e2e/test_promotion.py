@@ -9,9 +9,9 @@ from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
 from benchmarks.copying import CheckoutCopy
-from sentiment.ledger import read_entries
-from tests.e2e.moves import Load, act, copy_with_versions, read_last, read_version
-from tests.integration.serving import Service
+from sentiment.governance.ledger import read_entries
+from tests.support.production_moves import Load, act, copy_with_versions, read_last, read_version
+from tests.support.serving import Service
 
 pytestmark = pytest.mark.slow
 
@@ -157,5 +157,5 @@ def test_the_ledger_tells_the_story(copy: CheckoutCopy, service: Service) -> Non
     assert "promotion" in said
     assert "version 2 is in production, after version 1. Because: it knows more words" in said
     assert said.endswith("version 1 is in production again, instead of version 2. Because: it is rude to users")
-    lines = copy.run("-m", "pipelines.run", "ledger", "--limit", "3", "--json").splitlines()
+    lines = copy.run("-m", "pipelines.cli", "ledger", "--limit", "3", "--json").splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["rollback", "decision", "promotion"]

@@ -6,16 +6,16 @@ import sys
 
 import pytest
 
-from deploy.engines import Engine, find_engine
-from deploy.image import BASE_TAG
+from deploy.images.build import BASE_TAG
+from deploy.images.engines import Engine, find_engine
 from sentiment.errors import DeployError
 from sentiment.state import CHECKOUT
-from tests.integration.serving import TAG, make_store
+from tests.support.serving import TAG, make_store
 
 IMAGE = "localhost/sentigate-test"
 BUILD = """
-from sentiment.bundle import open_bundle
-from steps.bento import build_bento, find_stored
+from sentiment.bundle.bundle import open_bundle
+from release.bento_store import build_bento, find_stored
 from tests.conftest import let_pass
 let_pass(open_bundle(find_stored({tag!r})))
 build_bento({tag!r}, {version!r})
@@ -58,7 +58,7 @@ def image(engine: Engine, bento_store: dict[str, str]) -> str:
 
 def build_image(environment: dict[str, str], *options: str, check: bool = False) -> "subprocess.CompletedProcess[str]":
     """Return what `make image` did with these options."""
-    command = [sys.executable, "-m", "deploy.image", *options]
+    command = [sys.executable, "-m", "deploy.images.build", *options]
     environment = {"BASE_IMAGE": BASE_TAG, **environment}  # the stand-in of a machine without a registry has no digest
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, done.stderr

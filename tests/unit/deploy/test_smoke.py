@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from deploy.smoke import main
+from release.running_services import require_tls
 from sentiment.errors import ServiceError
 from sentiment.state import CHECKOUT
-from steps.services import require_tls
-from tests.unit.deploy.stand_in import (
+from tests.support.deploy.stand_in import (
     DIGEST,
     EMPTY,
     KEY,

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from sentiment.canary import Figures
 from sentiment.errors import ServiceError
+from sentiment.governance.canary_rule import Figures
 from steps.canary import Look, Watched, say_look, watch
 from tests.unit.test_canary import CHAMPION, RULE, make_figures
 

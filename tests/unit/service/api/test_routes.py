@@ -10,12 +10,12 @@ import pytest
 from pydantic import SecretStr
 
 from sentiment.state import CHECKOUT
-from service.access import open_access
+from service.api.context import CURRENT
 from service.api.routes import ROUTES, RouteTable
-from service.edge import Edge
-from service.keys import make_key, write_key
+from service.edge.middleware import Edge
 from service.pages.assets import list_names
-from service.requests import CURRENT
+from service.security.access import open_access
+from service.security.keys import make_key, write_key
 from service.settings import ServiceSettings
 
 TABLE = RouteTable(list_names())
@@ -114,7 +114,7 @@ def test_every_route_is_answered_by_one_handler(monkeypatch):
     monkeypatch.setenv("SENTIMENT_MODEL_TAG", "sentiment:tiny")
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")
     from service.app import OPERATIONS
-    from service.routes import READINGS
+    from service.edge.endpoints import READINGS
 
     bento = {"livez", "readyz", "schema"}
     handlers = [*OPERATIONS, *READINGS, *bento]
@@ -145,7 +145,7 @@ def test_the_docs_list_every_route():
 
 def read_nginx() -> list[re.Pattern[str]]:
     """Return the patterns of the paths that nginx passes on."""
-    text = (CHECKOUT / "deploy" / "nginx" / "nginx.conf.template").read_text(encoding="utf-8")
+    text = (CHECKOUT / "deploy" / "compose" / "nginx" / "nginx.conf.template").read_text(encoding="utf-8")
     found = re.findall(r"location ~ (\S+) \{(?:(?!location).)*?proxy_pass", text, re.DOTALL)
     return [re.compile(pattern.replace("\\z", "\\Z")) for pattern in found]
 
@@ -173,7 +173,7 @@ def test_the_ingress_publishes_the_public_paths_alone():
 
 def test_the_load_balancer_publishes_the_public_paths_alone():
     """Each by its exact path, and the folder of files; a rule takes five at most, and all else is answered 404."""
-    text = (CHECKOUT / "deploy" / "aws" / "balancer.tf").read_text(encoding="utf-8")
+    text = (CHECKOUT / "deploy" / "aws" / "terraform" / "balancer.tf").read_text(encoding="utf-8")
     rules = re.findall(r"^    \d = \[(.*)\]$", text, re.MULTILINE)
     published = [re.findall(r'"([^"]+)"', rule) for rule in rules]
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from service.api.context import CURRENT, RequestContext
+from service.api.errors import ApiError
 from service.pages.queries import Everything, Search, Window, check_query
-from service.refusals import RefusedError
-from service.requests import CURRENT, RequestContext
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_search_is_read():
 )
 def test_what_cannot_be_read_is_said_in_a_sentence(request_context, shape, asked, message):
     """A parameter that is wrong is answered 422 with its name, and without what was sent."""
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(ApiError) as refused:
         check_query(shape, asked)
 
     assert (refused.value.error_code, request_context.problem.code) == (422, "bad_query")

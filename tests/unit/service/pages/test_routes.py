@@ -3,8 +3,8 @@
 import pytest
 from starlette.testclient import TestClient
 
+from service.edge.endpoints import readings
 from service.pages.routes import read_frame_origins
-from service.routes import readings
 
 
 @pytest.fixture

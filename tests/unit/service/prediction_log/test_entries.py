@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from service.api.schemas import FeedbackRequest
 from service.prediction_log import entries
 from service.prediction_log.entries import FeedbackEntry, make_id, read_line, write_line
-from service.schemas import FeedbackRequest
 from tests.unit.service.prediction_log.conftest import FEEDBACK, PREDICTION
 
 ODD_TEXTS = {

@@ -20,9 +20,9 @@ from click.testing import CliRunner, Result
 from sentiment.database.connection import open_database
 from sentiment.database.persons import Trace
 from sentiment.errors import BusyError, DatabaseError
-from sentiment.ledger import read_entries
+from sentiment.governance.ledger import read_entries
 from sentiment.state import CHECKOUT
-from service.locks import hold_file
+from service.background.file_lock import hold_file
 from service.prediction_log import forgetting as module
 from service.prediction_log import privacy
 from service.prediction_log.entries import Entry, make_id, write_line

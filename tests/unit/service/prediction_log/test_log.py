@@ -4,14 +4,14 @@ import shutil
 
 import pytest
 
-from sentiment.predictor import Prediction
+from sentiment.bundle.predictor import Prediction
+from service.api.context import RequestContext
 from service.prediction_log import log as module
 from service.prediction_log import shipper
 from service.prediction_log.log import Answered, PredictionLog
 from service.prediction_log.pseudonyms import digest_subject
 from service.prediction_log.shipper import LogStatus
 from service.prediction_log.spool import SpoolError
-from service.requests import RequestContext
 from tests.unit.service.prediction_log.conftest import MANY_BYTES, PREDICTION, Bench
 
 TEXT = "Good, mail ann@example.com"

@@ -21,8 +21,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from sentiment.database import connection
-from service import ticking
-from service.locks import hold_file
+from service.background import periodic_thread as ticking
+from service.background.file_lock import hold_file
 from service.prediction_log import shipper as module
 from service.prediction_log import spool as spool_module
 from service.prediction_log.entries import make_id, write_line

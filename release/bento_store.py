@@ -1,0 +1,174 @@
+"""From a bundle to a Bento that has answered: store, build, smoke-test, each in a process of its own."""
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import httpx
+from bentoml.exceptions import NotFound
+
+from sentiment.bundle.bundle import Bundle, copy_bundle
+from sentiment.bundle.trial import Patience, try_bundle
+from sentiment.bundle.verify import SMOKE_TEXT
+from sentiment.errors import BundleError, DeployError
+from sentiment.governance.signatures import PUBLIC_FOLDER, write_public_keys
+from sentiment.state import CHECKOUT, MODEL_TAG_VARIABLE
+
+BENTO = "sentigate"
+READY_SECONDS = 60.0
+TRIAL_SECONDS = 120.0
+
+logger = logging.getLogger(__name__)
+
+
+def store_model(bundle: Bundle, tag: str) -> Path:
+    """Copy the bundle into BentoML's model store under an exact tag, unless it is there; return its folder."""
+    if folder := find_stored(tag):
+        return folder
+    labels = {"candidate": bundle.card.candidate, "dataset": bundle.card.dataset}
+    with bentoml.models.create(tag, labels=labels, metadata={"digest": bundle.card.digest}) as model:
+        copy_bundle(bundle, Path(model.path))
+    return Path(bentoml.models.get(tag).path)
+
+
+def remove_stored(tag: str) -> None:
+    """Remove a model from BentoML's store."""
+    bentoml.models.delete(tag)
+
+
+def find_stored(tag: str) -> Path | None:
+    """Return the folder of a model in BentoML's store, or None where it is not there."""
+    try:
+        return Path(bentoml.models.get(tag).path)
+    except NotFound:
+        return None
+
+
+def has_bento(tag: str) -> bool:
+    """Return whether a Bento is in the store."""
+    try:
+        bentoml.bentos.get(tag)
+    except NotFound:
+        return False
+    return True
+
+
+def try_model(folder: Path, digest: str) -> None:
+    """Open a stored model in a process of its own, warm it and ask it. Raises DeployError when it is not sound."""
+    try:
+        found, answer = try_bundle(folder, Patience(time.monotonic() + TRIAL_SECONDS))
+    except BundleError as error:
+        raise DeployError(f"the model does not answer: {error}") from error
+    if found != digest:
+        raise DeployError(f"the model in {folder} is {found[:12]}, wanted {digest[:12]}.")
+    logger.info("test load: %r is %s", SMOKE_TEXT, answer)
+
+
+def build_bento(model_tag: str, version: str) -> str:
+    """Build the Bento from `bentofile.yaml` with exactly this model inside; return its tag.
+
+    Raises DeployError with the last words of the build when it fails.
+    """
+    command = [sys.executable, "-m", "bentoml", "build", "--version", version, "--output", "tag"]
+    if revision := find_revision():
+        command += ["--label", f"revision={revision}"]
+    command.append(str(CHECKOUT))
+    environment = {**os.environ, MODEL_TAG_VARIABLE: model_tag}
+    done = subprocess.run(command, env=environment, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DeployError(f"the Bento could not be built: {_last_words(done.stderr or done.stdout)}")
+    bento = f"{BENTO}:{version}"
+    carry_keys(bento)
+    return bento
+
+
+def carry_keys(bento: str) -> None:
+    """Put the public keys that this installation trusts into a Bento, so that it can tell whose model it has."""
+    write_public_keys(Path(bentoml.bentos.get(bento).path) / PUBLIC_FOLDER)
+
+
+def find_revision() -> str:
+    """Return the commit of this checkout, with `-dirty` where files differ from it; empty without git."""
+    return ask_git("describe", "--always", "--match=", "--abbrev=40", "--dirty")
+
+
+def ask_git(*question: str) -> str:
+    """Return what git says of this checkout; empty without git, or where it has no answer."""
+    try:
+        done = subprocess.run(["git", *question], cwd=CHECKOUT, capture_output=True, text=True, check=False)  # noqa: S607 - as PATH has it
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
+
+
+def smoke_test(bento_tag: str, digest: str) -> None:
+    """Serve the built Bento from another folder, on loopback and a free port, and ask it a question.
+
+    Raises DeployError when it does not answer from the model with this digest.
+    """
+    port = find_free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "bentoml", "serve", bento_tag, "--host", "127.0.0.1", "--port", str(port)]
+    environment = {key: value for key, value in os.environ.items() if key not in {MODEL_TAG_VARIABLE, "PYTHONPATH"}}
+    environment |= {"SENTIMENT_LOG_PREDICTIONS": "false", "SENTIMENT_REQUIRE_SIGNATURE": "true"}
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "serve.log").open("w+") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True
+        )
+        try:
+            wait_until_ready(url, process)
+            answer = httpx.post(f"{url}/predict", json={"text": SMOKE_TEXT}, timeout=10, trust_env=False)
+            answered = answer.raise_for_status().json()
+        except (httpx.HTTPError, json.JSONDecodeError, TimeoutError) as error:
+            log.seek(0)
+            raise DeployError(
+                f"{bento_tag} did not answer its smoke test: {error}; {_last_words(log.read())}"
+            ) from error
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+    if answered.get("model_digest") != digest:
+        raise DeployError(
+            f"{bento_tag} answered from the model {str(answered.get('model_digest'))[:12]}, wanted {digest[:12]};"
+            " remove the Bento with `bentoml delete` and build it again."
+        )
+    logger.info("smoke test: %r is %s (%.2f)", SMOKE_TEXT, answered["label"], answered["confidence"])
+
+
+def find_free_port() -> int:
+    """Return a port on loopback that nobody listens on."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until_ready(url: str, process: "subprocess.Popen[Any]", probe: str = "/readyz") -> None:
+    """Return when the server answers its readiness probe.
+
+    Raises TimeoutError when it ends before, or is not ready within a minute.
+    """
+    deadline = time.monotonic() + READY_SECONDS
+    with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise TimeoutError(f"the server ended with exit code {process.returncode}")
+            with suppress(httpx.TransportError):
+                if client.get(probe).status_code == httpx.codes.OK:
+                    return
+            time.sleep(0.1)
+    raise TimeoutError(f"not ready after {READY_SECONDS:.0f} s")
+
+
+def _last_words(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1] if lines else "no output"

@@ -1,0 +1,163 @@
+"""The description of the API, from the table of routes and the models that check requests and shape answers."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import models_json_schema
+
+from sentiment.bundle.bundle import Card
+from service.api.routes import JSON, ROUTES, Route
+from service.api.schemas import BatchPredictRequest, PredictRequest, Problem
+from service.settings import ServiceSettings
+
+REFERENCE = "#/components/schemas/{model}"
+TITLE, VERSION = "Sentigate", "1"
+DESCRIPTION = "Sentiment of texts in English, from a model that passed its gate."
+PROBLEMS: Mapping[int, str] = {
+    400: "The body is not JSON, or a header cannot be used.",
+    401: "There is no API key, or it is not known or has expired.",
+    403: "The key has not the scope.",
+    408: "The body did not come in time.",
+    413: "A text, the batch or the body is over its limit, which is named.",
+    422: "The body has another shape, or what it names is not there.",
+    429: "Too many requests for this key.",
+    500: "The service failed; the error is in its log.",
+    503: "Too many texts wait for the model.",
+    504: "The answer took too long.",
+}
+RETRIED = (429, 503)
+A_WORD = r"[^\s\x1c-\x1f\x85\u200b\u200c\u2060\ufeff]"
+KEYS: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
+REQUEST_ID = {"X-Request-ID": {"description": "The id of the request.", "schema": {"type": "string"}}}
+RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+
+
+NAME = {
+    "name": "X-Request-ID",
+    "in": "header",
+    "description": "A name for the request, up to 128 letters, digits and `_ . : -`; another is replaced.",
+    "schema": {"type": "string"},
+}
+SUBJECT = {
+    "name": "X-Subject",
+    "in": "header",
+    "description": "Your id of the person whose text it is; kept as an HMAC, by which rows are found and forgotten.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,256}$"},
+}
+OF_PERSONS = ("/predict", "/batch_predict", "/explain", "/feedback")
+MODEL = "ModelCard"
+OWN_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+    "model": {"$ref": REFERENCE.format(model=MODEL)},
+    "dashboard_evaluations": {"type": "array", "items": {"type": "object"}},
+}
+"""Schemas of answers that are no models of the wire, by the names of their routes."""
+
+
+def describe_api(settings: ServiceSettings) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 description, with the limits of the settings."""
+    described = [route for route in ROUTES if route.summary]
+    models = {model for route in described for model in (route.request, route.answer) if model} | {Problem}
+    ordered = sorted(models, key=lambda model: model.__name__)
+    _, schemas = models_json_schema([(model, "validation") for model in ordered], ref_template=REFERENCE)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in described:
+        describe = _describe_read if route.method == "GET" else _describe_change
+        paths.setdefault(route.path, {})[route.method.lower()] = describe(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": TITLE, "version": VERSION, "description": DESCRIPTION},
+        "paths": paths,
+        "components": {
+            "schemas": {**_bound_requests(schemas["$defs"], settings), MODEL: _describe_card()},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            },
+        },
+        "security": [*KEYS, {}],
+    }
+
+
+def _bound_requests(schemas: Mapping[str, Any], settings: ServiceSettings) -> Mapping[str, Any]:
+    """Add what the edge asks of texts, beyond their types."""
+    text = {"minLength": 1, "maxLength": settings.max_text_chars, "pattern": A_WORD}
+    schemas[PredictRequest.__name__]["properties"]["text"] |= text
+    schemas[BatchPredictRequest.__name__]["properties"]["texts"] |= {
+        "minItems": 1,
+        "maxItems": settings.max_batch_texts,
+    }
+    return schemas
+
+
+def _describe_card() -> dict[str, Any]:
+    card = TypeAdapter(Card).json_schema()
+    canary = {"type": ["object", "null"], "description": "Its card, version and share, where there is one."}
+    properties = {"version": {"type": "string"}, **card["properties"], "canary": canary}
+    return {**card, "title": MODEL, "properties": properties, "required": list(properties)}
+
+
+def _describe_change(route: Route) -> dict[str, Any]:
+    problems = {**PROBLEMS, **route.problems}
+    return {
+        "summary": route.summary,
+        "operationId": route.name,
+        **({"security": KEYS} if route.is_guarded else {}),
+        "parameters": [NAME, *([SUBJECT] if route.path in OF_PERSONS else [])],
+        **(_describe_body(route, route.request) if route.request else {}),
+        "responses": {
+            "200": {
+                "description": HTTPStatus.OK.phrase,
+                "headers": REQUEST_ID,
+                "content": _describe_content(route.answer, route.example_answer),
+            },
+            **{
+                str(status): {
+                    "description": said,
+                    "headers": {**REQUEST_ID, **(RETRY_AFTER if status in RETRIED else {})},
+                    "content": _describe_content(Problem, None),
+                }
+                for status, said in sorted(problems.items())
+            },
+        },
+    }
+
+
+def _describe_body(route: Route, request: type[BaseModel]) -> dict[str, Any]:
+    return {"requestBody": {"required": route.needs_body, "content": _describe_content(request, route.example)}}
+
+
+def _describe_read(route: Route) -> dict[str, Any]:
+    schema = OWN_SCHEMAS.get(route.name, _refer_to(route.answer) if route.media_type == JSON else {"type": "string"})
+    responses: dict[str, Any] = {
+        "200": {
+            "description": HTTPStatus.OK.phrase,
+            "headers": REQUEST_ID,
+            "content": {route.media_type: {"schema": schema}},
+        }
+    }
+    described: dict[str, Any] = {"summary": route.summary, "operationId": route.name, "responses": responses}
+    if route.is_open:
+        return {**described, "security": []}
+    if route.is_guarded:
+        described["security"] = KEYS
+    for status, said in {**{known: PROBLEMS[known] for known in (401, 403, 429)}, **route.problems}.items():
+        responses[str(status)] = {"description": said, "content": _describe_content(Problem, None)}
+    return {**described, "parameters": _describe_query(route.query)} if route.query else described
+
+
+def _describe_query(query: type[BaseModel]) -> list[dict[str, Any]]:
+    properties = query.model_json_schema().get("properties", {})
+    # A parameter has no null: it is left out, or empty.
+    sound = {name: {"anyOf": [schema.get("anyOf", [schema])[0], {"const": ""}]} for name, schema in properties.items()}
+    return [{"name": name, "in": "query", "schema": schema} for name, schema in sound.items()]
+
+
+def _describe_content(model: type[BaseModel] | None, example: Mapping[str, Any] | None) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": _refer_to(model)}
+    return {JSON: content if example is None else {**content, "example": dict(example)}}
+
+
+def _refer_to(model: type[BaseModel] | None) -> Mapping[str, Any]:
+    return {"$ref": REFERENCE.format(model=model.__name__)} if model else {"type": "object"}

@@ -1,0 +1,96 @@
+"""The canary: which requests it answers, and what happens when it does not."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+
+from sentiment.bundle.predictor import Prediction
+from service.inference.micro_batcher import MicroBatcher
+from service.models.desired_state import CanaryChoice
+from service.models.loaded import Canary, Served
+from service.models.switch import ModelSwitch
+from service.settings import ServiceSettings
+
+MAX_FAILURES = 3
+PATIENCE_SECONDS = 2.0
+PATIENCE_SECONDS_PER_TEXT = 0.05
+HASH_BYTES = 4
+HASH_RANGE = 256**HASH_BYTES
+
+Results = list[tuple[Prediction, Served]]
+
+
+class CanaryEndedError(Exception):
+    """There is no canary any more."""
+
+
+class CanaryCaller:
+    """Asks the canary of a switch, in threads of its own, so that a slow one holds up no text of the champion's.
+
+    After a few requests that it fails or is late with, and that the champion answers, the canary is given up.
+    """
+
+    def __init__(
+        self, switch: ModelSwitch, settings: ServiceSettings, watch: Callable[[Sequence[float]], None]
+    ) -> None:
+        self._switch = switch
+        self._settings = settings
+        self._watch = watch
+        self._asked: CanaryChoice | None = None
+        self._failures: list[str] = []
+        self._batcher: MicroBatcher[tuple[Prediction, Served]] | None = None
+
+    async def try_to_answer(self, texts: Sequence[str], canary: Canary) -> Results | str:
+        """Return the answers, or what kept the canary from them in a word; empty where it only has ended."""
+        patience = PATIENCE_SECONDS + PATIENCE_SECONDS_PER_TEXT * len(texts)
+        try:
+            async with asyncio.timeout(min(patience, self._settings.timeout_seconds / 2)):
+                return await self._open_batcher(canary.choice).submit(texts)
+        except CanaryEndedError:
+            return ""
+        except Exception as error:  # noqa: BLE001 - whatever it is, the champion answers
+            return type(error).__name__  # not the error itself: it may hold what a user wrote
+
+    def note_failure(self, canary: Canary, reason: str) -> None:
+        """Count a request that the champion could answer and the canary could not; give it up after a few."""
+        if self._switch.canary is not canary:
+            return
+        self._failures.append(reason)
+        if len(self._failures) >= MAX_FAILURES:
+            reasons = ", ".join(sorted(set(self._failures)))
+            self._switch.give_up_canary(canary.choice, f"it failed {len(self._failures)} requests ({reasons})")
+
+    def close(self) -> None:
+        """Take no more texts; calls under way end."""
+        if self._batcher is not None:
+            self._batcher.close()
+
+    def _open_batcher(self, choice: CanaryChoice) -> MicroBatcher[tuple[Prediction, Served]]:
+        """Return the batcher of this canary; what waits for an earlier one is nobody's burden."""
+        if self._batcher is None or self._asked != choice:
+            self.close()
+            self._asked, self._failures = choice, []
+            self._batcher = MicroBatcher(
+                self._predict,
+                max_texts_per_call=self._settings.max_texts_per_call,
+                max_queued_texts=self._settings.max_queued_texts,
+                threads=self._settings.engine_threads,
+                watch=self._watch,
+            )
+        return self._batcher
+
+    def _predict(self, texts: Sequence[str]) -> Results:
+        canary = self._switch.canary
+        if canary is None:
+            raise CanaryEndedError
+        return [(prediction, canary.served) for prediction in canary.served.predictor.predict(texts)]
+
+
+def is_chosen(request_id: str, canary: CanaryChoice) -> bool:
+    """Return whether the canary answers a request, which its id and the version of the canary alone decide.
+
+    So a request that is repeated under its id has its answer from the same model, and whoever a smaller share
+    chose a larger one chooses, too.
+    """
+    digest = blake2b(f"{canary.version} {request_id}".encode(), digest_size=HASH_BYTES).digest()
+    return bool(int.from_bytes(digest) < canary.share * HASH_RANGE)

@@ -1,0 +1,70 @@
+"""A checkout state with a tiny model in production: its Bento built, its model stored, its decision in the ledger."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentiment.state import CHECKOUT, MODEL_TAG_VARIABLE, State, list_environment
+
+MAKE = """
+import json
+import sys
+from pathlib import Path
+from sentiment.state import locate_state
+from release.bento_store import build_bento, store_model
+from tests.conftest import let_pass, make_tiny_bundle
+
+state, number = locate_state(), sys.argv[1]
+bundle = make_tiny_bundle(state.folder / f"tiny-{number}", slope=0.1 * int(number))
+digest = bundle.card.digest
+version = f"{number}-{digest[:12]}"
+model = f"sentiment:{version}"
+let_pass(bundle, macro_f1=0.8123)
+store_model(bundle, model)
+bento = build_bento(model, version)
+pointer = {"tag": model, "bento": bento, "digest": digest}
+state.production.write_text(json.dumps(pointer))
+"""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A state folder, and the commands of this checkout on it."""
+
+    state: State
+
+    @property
+    def pointer(self) -> dict[str, str]:
+        return json.loads(self.state.production.read_text())
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        left_out = ("SENTIMENT_", "DATABASE_", "HF_", "BENTO")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+        return {**inherited, **list_environment(self.state), **variables}
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Return how `python -m ...` ended."""
+        return subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=CHECKOUT, env=self.environment(**variables), capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    def promote(self, number: int) -> None:
+        """Put a tiny model into production."""
+        command = [sys.executable, "-c", MAKE, str(number)]
+        environment = self.environment()
+        environment.pop(MODEL_TAG_VARIABLE, None)
+        subprocess.run(command, cwd=CHECKOUT, env=environment, check=True)
+
+
+def make_checkout(folder: Path) -> Checkout:
+    """Return a state with version 1 in production."""
+    state = State(folder / "state")
+    for made in (state.bentoml, state.mlflow_artifacts):
+        made.mkdir(parents=True)
+    checkout = Checkout(state)
+    checkout.promote(1)
+    return checkout
