@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
-import httpx
 
 from pipelines.training import training_pipeline
 from release.bento_store import wait_until_ready
+from sentigate_client import SentigateClient
 from sentiment.admin_token import read_admin_token
 from sentiment.governance.ledger import read_entries
 from sentiment.state import CHECKOUT, locate_state
@@ -61,10 +61,10 @@ def serve_production(host: str, port: int) -> Iterator["subprocess.Popen[bytes]"
 
 def ask_questions(url: str) -> None:
     """Ask over HTTP and show the answers."""
-    with httpx.Client(base_url=url, trust_env=False, timeout=10) as client:
+    with SentigateClient(url, api_key="") as client:
         for text in QUESTIONS:
-            answer = client.post("/predict", json={"text": text}).raise_for_status().json()
-            click.echo(f"  {answer['label']:>8} {answer['confidence']:.0%}  {text}")
+            answer = client.predict(text)
+            click.echo(f"  {answer.label:>8} {answer.confidence:.0%}  {text}")
 
 
 def say_what_next(url: str) -> None:

@@ -1,10 +1,10 @@
-"""What the service answers, as frozen values. Fields that a later service adds are passed over."""
+"""What the service answers, as frozen values. Fields that a later service adds are ignored."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from types import UnionType
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class Problem:
 
     code: str
     message: str
-    limit: int | None = None
+    limit: int | None
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Workers:
 
 @dataclass(frozen=True)
 class LogHealth:
-    """The prediction log. `database` is ok, unreachable or unknown; `lag_seconds` the age of its oldest entry."""
+    """The prediction log. `database` is ok, unreachable or unknown, `lag_seconds` the age of its oldest entry."""
 
     database: str
     lag_seconds: float
@@ -85,25 +85,16 @@ class LogHealth:
 
 
 @dataclass(frozen=True)
-class CanaryHealth:
-    """The canary. `status` is on or ended; `reason` says why it ended."""
+class OtherHealth:
+    """A model beside the champion. `status` is on or ended for a canary; `reason` says why it ended or fails.
+
+    In the shadow it is opening, ok, failing, other_labels or unavailable.
+    """
 
     model_version: str | None
     share: float
     status: str
     reason: str
-    seconds_left: float
-
-
-@dataclass(frozen=True)
-class ShadowHealth:
-    """The model in the shadow. `status` is opening, ok, failing, other_labels or unavailable."""
-
-    model_version: str | None
-    share: float
-    status: str
-    reason: str
-    waiting: int
 
 
 @dataclass(frozen=True)
@@ -114,15 +105,15 @@ class Health:
     model_version: str
     workers: Workers
     prediction_log: LogHealth | None
-    canary: CanaryHealth | None
-    shadow: ShadowHealth | None
+    canary: OtherHealth | None
+    shadow: OtherHealth | None
 
 
 @dataclass(frozen=True)
 class ModelCard:
     """The model that answers: its labels in order, how it was made and how good it measured.
 
-    `latency_ms` and `metrics` are by name. A text is uncertain at a confidence below `uncertain_below`.
+    `metrics` and `latency_ms` are by name. A text is uncertain at a confidence below `uncertain_below`.
     """
 
     version: str
@@ -134,40 +125,12 @@ class ModelCard:
     created_at: str
     uncertain_below: float
     size_bytes: int
-    latency_ms: Mapping[str, float] = field(default_factory=dict)
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    canary: "Canary | None" = None
+    latency_ms: Mapping[str, float]
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Canary:
-    """The model that answers a share of the requests."""
-
-    share: float
-    version: str
-    digest: str
-
-
-@dataclass(frozen=True)
-class Reloaded:
-    """The model that every one of the `workers` answers from now."""
-
-    model_version: str
-    model_digest: str
-    workers: int
-    request_id: str
-
-
-@dataclass(frozen=True)
-class CanaryStarted(Reloaded):
-    """The model that answers a `share` of the requests in every worker, for so many minutes at most."""
-
-    share: float
-    minutes: float
-
-
-@dataclass(frozen=True)
-class CanaryStopped:
+class Champion:
     """The model that answers every request again, in so many workers."""
 
     model_version: str
@@ -175,42 +138,47 @@ class CanaryStopped:
     request_id: str
 
 
+@dataclass(frozen=True)
+class Reloaded(Champion):
+    """The model that every one of the `workers` answers from now."""
+
+    model_digest: str
+
+
+@dataclass(frozen=True)
+class Canary(Reloaded):
+    """The model that answers a `share` of the requests in every worker, for so many minutes at most."""
+
+    share: float
+    minutes: float
+
+
 def read_answer(shape: type[T], found: object) -> T:
     """Return an answer of this shape. Raises ValueError that names the field which is missing or of another type."""
-    if not isinstance(found, dict):
-        raise ValueError(f"{shape.__name__} is not an object")  # noqa: TRY004 - what came is at fault, not the caller
-    values = {}
-    for name, (kind, is_needed) in _list_fields(cast("Hashable", shape)).items():
-        if name in found:
-            values[name] = _convert(kind, found[name], name)
-        elif is_needed:
-            raise ValueError(f"{name} is missing")
-    return shape(**values)
+    values = found if isinstance(found, dict) else {}
+    kinds = _list_fields(cast("Hashable", shape))
+    return shape(**{name: _convert(kind, values.get(name), name) for name, kind in kinds.items()})
 
 
 @cache
-def _list_fields(shape: Hashable) -> dict[str, tuple[Any, bool]]:
-    """Return the type of each field, and whether an answer must have it."""
+def _list_fields(shape: Hashable) -> dict[str, Any]:
     kinds = get_type_hints(cast("Any", shape))
-    return {
-        one.name: (kinds[one.name], one.default is MISSING and one.default_factory is MISSING)
-        for one in fields(cast("Any", shape))
-    }
+    return {one.name: kinds[one.name] for one in fields(cast("Any", shape))}
 
 
-def _convert(kind: Any, value: object, name: str) -> Any:
-    """Return a value as the type of its field. `null` and "off" are None where the field may be None."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in {Union, UnionType}:
+def _convert(kind: Any, value: Any, name: str) -> Any:
+    """Return a value as the type of its field. What is missing, null or "off" is None where the field may be None."""
+    inner = get_args(kind)
+    if get_origin(kind) is UnionType:
         return None if value in (None, "off") else _convert(inner[0], value, name)
-    if is_dataclass(kind):
+    if is_dataclass(kind) and isinstance(value, dict):
         return read_answer(cast("type[object]", kind), value)
-    if origin is tuple and isinstance(value, list):
+    if get_origin(kind) is tuple and isinstance(value, list):
         return tuple(_convert(inner[0], one, name) for one in value)
-    if origin is Mapping and isinstance(value, dict):
+    if get_origin(kind) is Mapping and isinstance(value, dict):
         return {key: _convert(inner[1], one, name) for key, one in value.items()}
     if kind is float and type(value) in {int, float}:
-        return float(cast("float", value))
+        return float(value)
     if type(value) is kind:
         return value
-    raise ValueError(f"{name} has another type")
+    raise ValueError(f"{name} is missing or of another type")

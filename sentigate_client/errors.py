@@ -9,14 +9,23 @@ class UsageError(SentigateError, ValueError):
     """An argument cannot be sent: an address, a key, an id. Nothing was sent."""
 
 
+class PlainHttpError(UsageError):
+    """A key would leave this machine unencrypted. Nothing was sent."""
+
+
+class UnreadableAnswerError(SentigateError):
+    """The answer is not one of the service: another program listens there, or a gateway changed it."""
+
+
 class ConnectionFailedError(SentigateError):
-    """There is no answer. `was_sent` is true if the service may have received the request and acted on it."""
+    """No answer came to `asked`, a method and URL.
+
+    `was_sent` is true if the service may have received the request and acted on it.
+    """
 
     def __init__(self, asked: str, reason: str, was_sent: bool) -> None:
         super().__init__(asked, reason, was_sent)
-        self.asked = asked
-        self.reason = reason
-        self.was_sent = was_sent
+        self.asked, self.reason, self.was_sent = asked, reason, was_sent
 
     def __str__(self) -> str:
         return f"{self.asked} has no answer: {self.reason}."
@@ -26,16 +35,12 @@ class TimedOutError(ConnectionFailedError):
     """There is no answer in time."""
 
 
-class UnreadableAnswerError(SentigateError):
-    """The answer is not one of the service: another program listens there, or a gateway changed it."""
-
-
 class RequestRefusedError(SentigateError):
     """The service, or a gateway before it, answered with an error.
 
     `status` is that of HTTP. `code` is the stable name of the error and `message` its sentence; both are empty if a
-    gateway refused without one. `limit` is the limit that the request exceeded. `retry_after_seconds` is how long the
-    service wants the caller to wait.
+    gateway refuses without them. `limit` is the limit that the request exceeds, `retry_after_seconds` the time that
+    the service asks the caller to wait.
     """
 
     def __init__(
@@ -49,22 +54,16 @@ class RequestRefusedError(SentigateError):
         limit: int | None = None,
     ) -> None:
         super().__init__(asked, status, code, message, request_id, retry_after_seconds, limit)
-        self.asked = asked
-        self.status = status
-        self.code = code
-        self.message = message
-        self.request_id = request_id
-        self.retry_after_seconds = retry_after_seconds
-        self.limit = limit
+        self.asked, self.status, self.code, self.message, self.request_id = asked, status, code, message, request_id
+        self.retry_after_seconds, self.limit = retry_after_seconds, limit
 
     def __str__(self) -> str:
-        return f"{self.asked} was refused with {self.status} {self.code}".rstrip() + (
-            f": {self.message}" if self.message else "."
-        )
+        named = " ".join(part for part in ("was refused with", str(self.status), self.code) if part)
+        return f"{self.asked} {named}: {self.message or 'no reason was given.'}"
 
 
 class InvalidRequestError(RequestRefusedError):
-    """400, 413 or 422: the text, the batch or the model is not one that the service accepts."""
+    """400, 413 or 422: the service does not accept the text, the batch or the model."""
 
 
 class UnauthorizedError(RequestRefusedError):
@@ -88,14 +87,10 @@ class UnavailableError(RequestRefusedError):
 
 
 KINDS: dict[int, type[RequestRefusedError]] = {
-    400: InvalidRequestError,
+    **dict.fromkeys((400, 413, 422), InvalidRequestError),
     401: UnauthorizedError,
     403: ForbiddenError,
     409: ConflictError,
-    413: InvalidRequestError,
-    422: InvalidRequestError,
     429: RateLimitedError,
-    502: UnavailableError,
-    503: UnavailableError,
-    504: UnavailableError,
+    **dict.fromkeys((502, 503, 504), UnavailableError),
 }

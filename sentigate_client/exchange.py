@@ -1,16 +1,18 @@
 """One call as a conversation: what to send, what came, whether to send it again. Nothing here opens a connection.
 
-An exchange is a generator. It yields each `Attempt`, is sent the `Reply` or `Failure` that came of it, and returns the
-answer. Both clients drive the same exchanges.
+An exchange is a generator. It yields each `Attempt`, is sent the response with its body or the error that came of it,
+and returns the answer. Both clients drive the same exchanges.
 """
 
 import json
 import random
 import time
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import httpx
 
 from sentigate_client.errors import (
     KINDS,
@@ -24,67 +26,44 @@ from sentigate_client.retries import Retries, choose_pause, read_retry_after
 
 T = TypeVar("T")
 
-REPEATED_STATUSES = (429, 503)  # the service did nothing
-REPEATED_CODE = "reload_busy"
+HARMLESS_STATUSES, HARMLESS_CODE = (429, 503), "reload_busy"  # the service did nothing
 SHORTEST_TIMEOUT_SECONDS = 0.001
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request; `secret` is what no error may show."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes | None = field(repr=False)
-    secret: str = field(default="", repr=False)
-
-    @property
-    def asked(self) -> str:
-        """What errors call it."""
-        return f"{self.method} {self.url}"
+MOST_BYTES = 64_000_000
+NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.LocalProtocolError,
+    httpx.InvalidURL,
+    UnicodeError,  # a name that no host can have
+)
+FAILURES = (httpx.HTTPError, *NOT_SENT)
 
 
 @dataclass(frozen=True)
 class Attempt:
     """A request to send after a pause; the whole answer must come within the timeout, both in seconds."""
 
-    request: Request
+    request: httpx.Request
     pause_seconds: float
     timeout_seconds: float
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What came back; names of headers are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why nothing came back, and whether the request may have reached the service."""
-
-    reason: str
-    was_sent: bool
-    is_late: bool = False
-
-
-Exchange = Generator[Attempt, Reply | Failure, T]
+Outcome = tuple[httpx.Response, bytes] | Exception
+Exchange = Generator[Attempt, Outcome, T]
 
 
 def exchange(
-    request: Request,
-    read: Callable[[Reply], T],
+    request: httpx.Request,
+    read: Callable[[bytes], T],
     retries: Retries,
     timeout_seconds: float,
     *,
     clock: Callable[[], float] = time.monotonic,
     roll: Callable[[], float] = random.random,
 ) -> Exchange[T]:
-    """Return what `read` makes of the answer. Raises SentigateError when the last attempt has none.
+    """Return what `read` makes of the body of the answer. Raises SentigateError when the last attempt has none.
 
     `read` raises ValueError for a body that it cannot read.
     """
@@ -92,64 +71,79 @@ def exchange(
     attempt, pause = 0, 0.0
     while True:
         attempt += 1
-        left = deadline - clock() - pause
-        came = yield Attempt(request, pause, max(SHORTEST_TIMEOUT_SECONDS, min(timeout_seconds, left)))
-        if isinstance(came, Reply) and came.status // 100 == 2:  # noqa: PLR2004 - of the protocol
-            return _read(request, read, came)
-        error = _explain(request, came)
+        seconds = max(SHORTEST_TIMEOUT_SECONDS, min(timeout_seconds, deadline - clock() - pause))
+        request.extensions["timeout"] = httpx.Timeout(seconds).as_dict()
+        came = yield Attempt(request, pause, seconds)
+        if isinstance(came, tuple) and came[0].is_success:
+            return _read(request, read, *came)
+        error = _explain(request, came, seconds)
         pause = choose_pause(retries, attempt, getattr(error, "retry_after_seconds", None), roll())
-        if attempt >= retries.attempts or not _may_repeat(request, error) or clock() + pause >= deadline:
+        if not _may_repeat(request, error, attempt, retries) or clock() + pause >= deadline:
             raise error
 
 
-def _read(request: Request, read: Callable[[Reply], T], reply: Reply) -> T:
+def collect(content: bytearray, chunk: bytes, deadline: float) -> None:
+    """Add a piece to a body. Raises httpx.HTTPError when the body trickles past the deadline, or does not end."""
+    content += chunk
+    if time.monotonic() > deadline:
+        raise httpx.ReadTimeout("")
+    if len(content) > MOST_BYTES:
+        raise httpx.DecodingError(f"the answer is over {MOST_BYTES:,} bytes")
+
+
+def _read(request: httpx.Request, read: Callable[[bytes], T], response: httpx.Response, body: bytes) -> T:
     try:
-        return read(reply)
+        return read(body)
     except (ValueError, RecursionError) as error:
         raise UnreadableAnswerError(
-            f"{request.asked} answered {reply.status}, and it is no answer of the service: {error}."
+            f"{_name(request)} answered {response.status_code}, and it is no answer of the service: {error}."
         ) from None
 
 
-def _explain(request: Request, came: Reply | Failure) -> SentigateError:
-    """Return the error that an attempt ended with."""
-    if isinstance(came, Failure):
-        kind = TimedOutError if came.is_late else ConnectionFailedError
-        return kind(request.asked, _hide(request, came.reason), came.was_sent)
-    code, message, limit = _read_problem(came)
-    return KINDS.get(came.status, RequestRefusedError)(
-        request.asked,
-        came.status,
-        _hide(request, code),
-        _hide(request, message),
-        came.headers.get("x-request-id") or request.headers.get("x-request-id", ""),
-        read_retry_after(came.headers, datetime.now(timezone.utc)),
-        limit,
+def _explain(request: httpx.Request, came: Outcome, seconds: float) -> SentigateError:
+    """Return the error that an attempt ended with. What came may repeat the key, which is hidden."""
+    key = request.headers.get("authorization", "").removeprefix("Bearer ")
+
+    def hide(text: object) -> str:
+        return str(text).replace(key, "***") if key else str(text)
+
+    if isinstance(came, Exception):
+        is_late = isinstance(came, httpx.TimeoutException)
+        reason = f"it did not come within {seconds:.3g} s" if is_late else hide(came).strip().rstrip(".")
+        kind = TimedOutError if is_late else ConnectionFailedError
+        return kind(_name(request), reason or type(came).__name__, not isinstance(came, NOT_SENT))
+    response, body = came
+    problem = _read_problem(response, body)
+    return KINDS.get(response.status_code, RequestRefusedError)(
+        _name(request),
+        response.status_code,
+        hide(problem.get("code") or ""),
+        hide(problem.get("message") or ""),
+        response.headers.get("x-request-id") or request.headers["x-request-id"],
+        read_retry_after(response.headers.get("retry-after", ""), datetime.now(timezone.utc)),
+        limit if isinstance(limit := problem.get("limit"), int) else None,
     )
 
 
-def _read_problem(reply: Reply) -> tuple[str, str, int | None]:
-    """Return code, message and limit of an error; what a gateway answers may have none of them."""
-    if target := reply.headers.get("location"):
-        return "", f"it points to {target}, and the client follows no redirects.", None
+def _read_problem(response: httpx.Response, body: bytes) -> dict[str, Any]:
+    """Return what an error says; nothing where it is of a gateway."""
+    if target := response.headers.get("location"):
+        return {"message": f"it points to {target}, and the client follows no redirects."}
     try:
-        found = json.loads(reply.body)
+        found = json.loads(body)
     except (ValueError, RecursionError):
-        found = None
-    code, message, limit = map(found.get, ("code", "message", "limit")) if isinstance(found, dict) else ("", "", None)
-    return (
-        code if isinstance(code, str) else "",
-        message if isinstance(message, str) else "",
-        limit if type(limit) is int else None,
-    )
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def _may_repeat(request: Request, error: SentigateError) -> bool:
-    """Return whether the service has done nothing yet, or does no harm by doing it twice."""
+def _may_repeat(request: httpx.Request, error: SentigateError, attempt: int, retries: Retries) -> bool:
+    """Return whether another attempt is left and can do no harm: the service did nothing, or may do it twice."""
     if isinstance(error, RequestRefusedError):
-        return error.status in REPEATED_STATUSES or error.code == REPEATED_CODE
-    return isinstance(error, ConnectionFailedError) and (request.method == "GET" or not error.was_sent)
+        is_safe = error.status in HARMLESS_STATUSES or error.code == HARMLESS_CODE
+        return is_safe and attempt < retries.attempts
+    is_safe = isinstance(error, ConnectionFailedError) and (request.method == "GET" or not error.was_sent)
+    return is_safe and attempt < min(retries.attempts, retries.connect_attempts)
 
 
-def _hide(request: Request, text: str) -> str:
-    return text.replace(request.secret, "***") if request.secret else text
+def _name(request: httpx.Request) -> str:
+    return f"{request.method} {request.url}"

@@ -1,17 +1,20 @@
-"""What can be asked of a service, each operation as an exchange. The clients run them and return what they end with."""
+"""What can be asked of a service, each operation as an exchange, and where it may be asked with which key."""
 
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
+from ipaddress import ip_address
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
-from sentigate_client.address import Address
+import httpx
+
 from sentigate_client.answers import (
-    CanaryStarted,
-    CanaryStopped,
+    Canary,
+    Champion,
     Explanation,
     Feedback,
     Health,
@@ -21,35 +24,36 @@ from sentigate_client.answers import (
     Reloaded,
     read_answer,
 )
-from sentigate_client.errors import ConnectionFailedError, InvalidRequestError, UnavailableError, UsageError
-from sentigate_client.exchange import Exchange, Reply, Request, exchange
+from sentigate_client.errors import (
+    ConnectionFailedError,
+    InvalidRequestError,
+    PlainHttpError,
+    UnavailableError,
+    UsageError,
+)
+from sentigate_client.exchange import Exchange, exchange
 from sentigate_client.retries import Retries
 
 T = TypeVar("T")
 
+VISIBLE = re.compile(r"[!-~]+")
+SUBJECT = re.compile(r"[!-~]{0,256}")
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
-SUBJECT = re.compile(r"[!-~]{1,256}")
-BODY_FRAME_BYTES = len(b'{"texts":[]}')
+BATCH_TEXTS = 256  # as many as the service takes, unless it is set otherwise
 TOO_LARGE = 413
-
-
-@dataclass(frozen=True)
-class BatchLimits:
-    """How much fits in one request; the defaults are those of the service."""
-
-    texts: int = 256
-    bytes: int = 1_000_000
 
 
 class Operations:
     """The operations of one service, for one key."""
 
-    def __init__(self, address: Address, user_agent: str, timeout_seconds: float, retries: Retries) -> None:
-        self.address = address
-        self._user_agent = user_agent
+    def __init__(self, url: str, key: str, user_agent: str, timeout_seconds: float, retries: Retries) -> None:
+        self.url = url
+        self._headers = {"accept-encoding": "identity", "user-agent": user_agent}
+        if key:
+            self._headers["authorization"] = f"Bearer {key}"
         self._timeout_seconds = timeout_seconds
         self._retries = retries
-        self._limits = BatchLimits()
+        self._batch_texts = BATCH_TEXTS
 
     def predict(self, text: str, *, request_id: str = "", subject: str = "") -> Exchange[Prediction]:
         """Return the sentiment of one text.
@@ -65,30 +69,29 @@ class Operations:
     def predict_batch(
         self, texts: Iterable[str], *, request_id: str = "", subject: str = ""
     ) -> Exchange[list[Prediction | Problem]]:
-        """Return a prediction or a problem for each text, in order.
+        """Return a prediction for each text, in order, or the problem of a text that is empty or too long.
 
         More texts than the service takes at once go in several requests, one after the other, all under one request
-        id. Each has its own deadline. If one of them fails, the error is raised and the other predictions are lost.
+        id, each with a deadline of its own. If one of them fails, its error is raised and all predictions are lost.
 
-        Raises the errors of `predict`, but a text that is empty or too long is a `Problem` in its place.
+        Raises the errors of `predict`.
         """
         if isinstance(texts, str):
             raise UsageError("texts is one text; wanted a list of texts.")
-        encoded = [_encode(text) for text in texts]
+        asked, found = list(texts), list[Prediction | Problem]()
         request_id = request_id or make_request_id()
-        found: list[Prediction | Problem] = []
-        while len(found) < len(encoded):
-            size = count_fitting(encoded, len(found), self._limits)
-            part = encoded[len(found) : len(found) + size]
-            body = b'{"texts":[' + b",".join(part) + b"]}"
+        while len(found) < len(asked):
+            part = asked[len(found) : len(found) + self._batch_texts]
+            read = partial(_read_batch, len(part))
             try:
                 found += yield from self._send(
-                    "POST", "/batch_predict", partial(_read_batch, size), body, request_id=request_id, subject=subject
+                    "POST", "/batch_predict", read, {"texts": part}, request_id=request_id, subject=subject
                 )
             except InvalidRequestError as refusal:
-                if refusal.status != TOO_LARGE or size == 1:
+                if refusal.status != TOO_LARGE or len(part) == 1:
                     raise
-                self._limits = narrow_limits(self._limits, refusal, part)
+                named = (refusal.limit or 0) if refusal.code == "batch_too_large" else 0
+                self._batch_texts = named if 0 < named < len(part) else len(part) // 2
         return found
 
     def explain(self, text: str, *, request_id: str = "", subject: str = "") -> Exchange[Explanation]:
@@ -114,9 +117,8 @@ class Operations:
 
         Raises RequestRefusedError when a gateway before the service refuses the probe.
         """
-        once = replace(self._retries, attempts=1)
         try:
-            yield from self._send("GET", "/readyz", lambda _: None, retries=once)
+            yield from self._send("GET", "/readyz", bool, retries=replace(self._retries, attempts=1))
         except (ConnectionFailedError, UnavailableError):
             return False
         return True
@@ -127,7 +129,7 @@ class Operations:
 
     def metrics(self) -> Exchange[str]:
         """Return the metrics of all workers in the text format of Prometheus. Needs the scope `read`."""
-        return self._send("GET", "/metrics", lambda reply: reply.body.decode())
+        return self._send("GET", "/metrics", bytes.decode)
 
     def reload(self, *, version: str = "", folder: str = "", uri: str = "") -> Exchange[Reloaded]:
         """Answer from another model in every worker: a version, a bundle folder, a URI, or what is in production.
@@ -141,90 +143,91 @@ class Operations:
 
     def start_canary(
         self, share: float, minutes: float, *, version: str = "", folder: str = "", uri: str = ""
-    ) -> Exchange[CanaryStarted]:
+    ) -> Exchange[Canary]:
         """Let another model answer a share (0 to 1) of the requests, for so many minutes at most.
 
         Needs and raises what `reload` does.
         """
         body = {**_name_source(version, folder, uri), "share": share, "minutes": minutes}
-        return self._ask("POST", "/canary", CanaryStarted, body)
+        return self._ask("POST", "/canary", Canary, body)
 
-    def stop_canary(self) -> Exchange[CanaryStopped]:
+    def stop_canary(self) -> Exchange[Champion]:
         """Let the champion answer every request. It does no harm without a canary. Needs what `reload` does."""
-        return self._ask("DELETE", "/canary", CanaryStopped)
+        return self._ask("DELETE", "/canary", Champion)
 
     def _ask(
         self, method: str, path: str, shape: type[T], body: Mapping[str, Any] | None = None, **options: Any
     ) -> Exchange[T]:
-        """Return an exchange with JSON in and an answer of a shape out."""
-        content = None if body is None else _encode(body)
-        return self._send(method, path, lambda reply: read_answer(shape, json.loads(reply.body)), content, **options)
+        return self._send(method, path, lambda content: read_answer(shape, json.loads(content)), body, **options)
 
     def _send(
         self,
         method: str,
         path: str,
-        read: Callable[[Reply], T],
-        body: bytes | None = None,
+        read: Callable[[bytes], T],
+        body: Mapping[str, Any] | None = None,
         *,
         request_id: str = "",
         subject: str = "",
         retries: Retries | None = None,
     ) -> Exchange[T]:
-        return exchange(
-            self._make_request(method, path, body, request_id or make_request_id(), subject),
-            read,
-            retries or self._retries,
-            self._timeout_seconds,
-        )
-
-    def _make_request(self, method: str, path: str, body: bytes | None, request_id: str, subject: str) -> Request:
-        if not REQUEST_ID.fullmatch(request_id):
-            raise UsageError("the request id cannot be sent; wanted 1 to 128 letters, digits and _ . : -")
-        if subject and not SUBJECT.fullmatch(subject):
-            raise UsageError("the subject cannot be sent; wanted 1 to 256 visible ASCII characters.")
-        headers = {
-            "accept": "*/*",
-            "accept-encoding": "identity",
-            "user-agent": self._user_agent,
-            "x-request-id": request_id,
-        }
+        """Return an exchange with JSON in; all its attempts have one request id, so that one model answers them."""
+        named = request_id or make_request_id()
+        if not REQUEST_ID.fullmatch(named) or not SUBJECT.fullmatch(subject):
+            raise UsageError(
+                "an id cannot be sent; wanted 1 to 128 letters, digits and _ . : - for a request, and 1 to 256 visible"
+                " ASCII characters for a subject."
+            )
+        headers = {**self._headers, "x-request-id": named, **({"x-subject": subject} if subject else {})}
+        content = None
         if body is not None:
             headers["content-type"] = "application/json"
-        if subject:
-            headers["x-subject"] = subject
-        if self.address.key:
-            headers["authorization"] = f"Bearer {self.address.key}"
-        return Request(method, f"{self.address.url}{path}", headers, body, self.address.key)
+            # Half a character passes here as it is: the service refuses it with a sentence.
+            content = json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        request = httpx.Request(method, f"{self.url}{path}", headers=headers, content=content)
+        return exchange(request, read, retries or self._retries, self._timeout_seconds)
+
+
+def check_address(url: str, key: str, *, allow_plain_http: bool) -> str:
+    """Return the address of a service without a slash at its end.
+
+    Raises UsageError for a URL of no service and a key that fits in no header, and PlainHttpError for a key that would
+    leave this machine unencrypted while `allow_plain_http` is false.
+    """
+    if set("@?#") & set(url):
+        raise UsageError("the address holds a password, a query or a fragment; pass a key as `api_key`.")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+        host.encode("idna")
+    except ValueError:
+        host = ""
+    if not host or parts.scheme not in {"http", "https"} or not VISIBLE.fullmatch(url):
+        raise UsageError(f"{url!r} is not the address of a service; wanted for example http://127.0.0.1:3000.")
+    if key and not VISIBLE.fullmatch(key):
+        raise UsageError("the key has a character that no key has; wanted one line of visible ASCII characters.")
+    if key and parts.scheme == "http" and not (allow_plain_http or is_loopback(url)):
+        raise PlainHttpError(f"the key would go to {url} unencrypted; wanted https://, or `allow_plain_http=True`.")
+    return url.rstrip("/")
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether requests to a URL stay on this machine. Of names, only localhost is this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def make_request_id() -> str:
-    """Return a new id. All attempts of a call have the same, so that one model answers each of them."""
+    """Return a new id."""
     return uuid.uuid4().hex
 
 
-def count_fitting(encoded: Sequence[bytes], start: int, limits: BatchLimits) -> int:
-    """Return how many texts from `start` on fit in one request, at least one."""
-    size, fitting = BODY_FRAME_BYTES, 0
-    for text in encoded[start : start + limits.texts]:
-        size += len(text) + 1
-        if size > limits.bytes and fitting:
-            break
-        fitting += 1
-    return fitting
-
-
-def narrow_limits(limits: BatchLimits, refusal: InvalidRequestError, part: Sequence[bytes]) -> BatchLimits:
-    """Return limits that the part exceeds: those that the refusal names, or else half of its bytes."""
-    if refusal.code == "batch_too_large" and refusal.limit:
-        return replace(limits, texts=min(refusal.limit, len(part) - 1))
-    size = BODY_FRAME_BYTES + sum(map(len, part))
-    named = refusal.limit or size
-    return replace(limits, bytes=named if named < size else size // 2)
-
-
-def _read_batch(size: int, reply: Reply) -> list[Prediction | Problem]:
-    answer = json.loads(reply.body)
+def _read_batch(size: int, content: bytes) -> list[Prediction | Problem]:
+    answer = json.loads(content)
     entries = answer.get("predictions") if isinstance(answer, dict) else None
     if not isinstance(entries, list) or len(entries) != size:
         raise ValueError(f"{size} predictions were wanted")
@@ -239,8 +242,3 @@ def _read_entry(entry: object) -> Prediction | Problem:
 
 def _name_source(version: str, folder: str, uri: str) -> dict[str, str]:
     return {name: value for name, value in (("version", version), ("folder", folder), ("uri", uri)) if value}
-
-
-def _encode(value: object) -> bytes:
-    # Half a character passes here as it is: the service refuses it with a sentence.
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")

@@ -13,7 +13,6 @@ from mlflow.entities.model_registry import ModelVersion
 from zenml import step
 from zenml.exceptions import RunInterruptedException
 
-from release.canary_service import ANSWERS, FAILURES, CanaryService, choose_service
 from release.journal import enter_event
 from release.mlflow_registry import (
     PRODUCTION,
@@ -24,6 +23,7 @@ from release.mlflow_registry import (
     read_alias,
     require_version,
 )
+from release.running_services import ANSWERS, FAILURES, CanaryService, choose_canary_service
 from sentiment.config import CanarySection
 from sentiment.database.canary_figures import read_figures
 from sentiment.database.connection import open_database
@@ -69,7 +69,7 @@ def try_canary(
     if production == str(found.version):
         raise CanaryError(f"version {production} is in production already; name another: make canary VERSION=...")
     check_version(found, production, force)
-    return try_version(found, canary, choose_service(service, key_file), force=force, key_file=key_file)
+    return try_version(found, canary, choose_canary_service(service, key_file), force=force, key_file=key_file)
 
 
 def try_version(
