@@ -73,7 +73,7 @@ setup: .venv/.ready ## Make .venv and the state folder of this checkout; safe to
 	@$(PY) -m pipelines.setup
 	@touch .sentigate/.ready
 
-.sentigate/.ready: .venv/.ready pipelines/setup.py sentiment/state.py
+.sentigate/.ready: .venv/.ready pipelines/setup.py sentiment/paths.py sentiment/environment.py
 	@$(MAKE) --no-print-directory setup
 
 INSTALL = .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --requirement

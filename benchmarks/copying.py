@@ -7,7 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentiment.state import CHECKOUT, DEFAULT_FOLDER, State, list_environment
+from sentiment.environment import list_environment
+from sentiment.paths import CHECKOUT, DEFAULT_FOLDER, StateFolder
 
 COPIED = ("pipelines", "steps", "sentiment", "service", "deploy", "data", "bentofile.yaml", "zenml_config.yaml")
 LEFT = ("__pycache__", "secrets", "backups", ".terraform")
@@ -18,7 +19,7 @@ class CheckoutCopy:
     """Where the copy lies, where its state is, and the variables that lead to it."""
 
     folder: Path
-    state: State
+    state: StateFolder
 
     @property
     def environment(self) -> dict[str, str]:
@@ -54,4 +55,4 @@ def copy_checkout(folder: Path) -> CheckoutCopy:
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns(*LEFT))
         else:
             shutil.copy(source, folder / name)
-    return CheckoutCopy(folder, State(folder / DEFAULT_FOLDER))
+    return CheckoutCopy(folder, StateFolder(folder / DEFAULT_FOLDER))

@@ -23,7 +23,7 @@ from benchmarks.sides import split_named
 from pipelines.cli import CONFIG
 from release.mlflow_registry import find_bundle
 from sentiment.bundle.predictor import Predictor
-from sentiment.config import read_config
+from sentiment.config.reader import read_config
 from sentiment.data.datasets import Dataset
 from sentiment.evaluation.behaviour import BehaviourReport
 from sentiment.evaluation.comparison import count_cells, score_confusions

@@ -31,7 +31,7 @@ from release.bento_store import READY_SECONDS, find_free_port
 from release.mlflow_registry import find_bundle
 from sentiment.bundle.predictor import Predictor
 from sentiment.errors import SentimentError
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 LOAD = Path(__file__).with_name("servers") / "load.lua"
 LIST_SIZE = 32

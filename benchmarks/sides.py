@@ -1,7 +1,7 @@
 """The sides of a named dataset as the training pipeline makes them, for benchmarks."""
 
 from pipelines.cli import CONFIG
-from sentiment.config import read_config
+from sentiment.config.reader import read_config
 from sentiment.data.datasets import find_dataset, load_dataset
 from sentiment.data.splitting import Split, split_dataset
 from sentiment.data.validation import clean_dataset

@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from benchmarks.copying import copy_checkout
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 CANDIDATES = "svm,svm_smote"
 STEP = re.compile(r"Step (\w+) has finished in (?:(\d+)m)?([\d.]+)s")

@@ -1,6 +1,5 @@
 """What is in production in this checkout: the Bento that targets get, and the bundle inside it, checked together."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from release.bento_store import carry_keys
 from sentiment.bundle.bundle import Bundle
 from sentiment.errors import DeployError
 from sentiment.governance.admission import admit_bundle
-from sentiment.state import locate_state
+from sentiment.paths import locate_state
+from sentiment.production_pointer import ProductionPointer
 
 AGAIN = "train again with `make train`, or roll back"
 
@@ -35,18 +35,15 @@ class Production:
 def find_production() -> Production:
     """Return what is in production, whose files passed the gate.
 
-    Raises DeployError or BundleError when it is not all there, or not one thing, PromotionError when it never passed.
+    Raises DeployError, PointerError or BundleError when it is not all there, or not one thing, PromotionError when it
+    never passed.
     """
-    pointer = locate_state().production
-    if not pointer.is_file():
+    pointer = ProductionPointer.read(locate_state().production)
+    if pointer is None:
         raise DeployError(
             "no model is in production in this checkout, so that there is nothing to deploy; `make train`."
         )
-    try:
-        named = json.loads(pointer.read_text(encoding="utf-8"))
-        model, bento, digest = str(named["tag"]), str(named["bento"]), str(named["digest"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise DeployError(f"the pointer to the model in production, {pointer}, cannot be read; {AGAIN}.") from error
+    model, bento, digest = pointer.tag, pointer.bento, pointer.digest
     try:
         built, stored = bentoml.bentos.get(bento), bentoml.models.get(model)
     except BentoMLException as error:

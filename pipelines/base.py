@@ -15,7 +15,7 @@ from zenml.pipelines.pipeline_definition import Pipeline
 
 from pipelines.mlflow_tracking import follow_tracking
 from sentiment.errors import BusyError, SentimentError
-from sentiment.state import STATE_VARIABLE, locate_state, make_private_folder
+from sentiment.paths import STATE_VARIABLE, locate_state, make_private_folder
 
 TRACEBACK_LOGGERS = ("zenml.orchestrators.local.local_orchestrator", "zenml.orchestrators.step_runner")
 CHATTY_LOGGERS = (

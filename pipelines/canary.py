@@ -5,7 +5,8 @@ from pathlib import Path
 from zenml.enums import ExecutionMode
 
 from pipelines.base import GuardedPipeline
-from sentiment.config import CanaryConfig, CanarySection, check_parameters, read_parameters
+from sentiment.config.reader import check_parameters, read_parameters
+from sentiment.config.schema import CanaryConfig, CanarySection
 from steps.canary import try_canary
 
 

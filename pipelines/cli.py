@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
-from sentiment.config import CANARY_KEY, read_parameters, read_yaml
+from sentiment.config.reader import CANARY_KEY, read_parameters, read_yaml
 from sentiment.errors import SentimentError
 from sentiment.governance.ledger import read_entries, render_entry, select_entries
 from sentiment.governance.promotion_rules import require_reason
-from sentiment.state import CHECKOUT, locate_state
+from sentiment.paths import CHECKOUT, locate_state
 
 if TYPE_CHECKING:
     from pipelines.base import GuardedPipeline

@@ -1,6 +1,5 @@
 """The ten-minute tour: train, gate, build, serve and ask, on the comments that the project ships."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,8 @@ from release.bento_store import wait_until_ready
 from sentigate_client import SentigateClient
 from sentiment.admin_token import read_admin_token
 from sentiment.governance.ledger import read_entries
-from sentiment.state import CHECKOUT, locate_state
+from sentiment.paths import CHECKOUT, locate_state
+from sentiment.production_pointer import ProductionPointer
 from service.__main__ import MAX_PORT, require_free_port
 
 QUESTIONS = (
@@ -71,9 +71,10 @@ def say_what_next(url: str) -> None:
     """Show the decision, where things are and what to try."""
     state = locate_state()
     decision = [entry for entry in read_entries(state.ledger) if entry.event == "decision"][-1]
-    pointer = json.loads(state.production.read_text(encoding="utf-8"))
+    pointer = ProductionPointer.read(state.production)
     click.echo(f"\nThe gate said {decision.details['outcome']}: {decision.summary}")
-    click.echo(f"Bento {pointer['bento']}, model {pointer['tag']}")
+    if pointer:
+        click.echo(f"Bento {pointer.bento}, model {pointer.tag}")
     curl = f"""curl -s {url}/predict -H 'content-type: application/json' -d '{{"text": "what a day"}}'"""
     for what, how in (
         (

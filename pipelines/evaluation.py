@@ -5,7 +5,8 @@ from pathlib import Path
 from zenml.enums import ExecutionMode
 
 from pipelines.base import GuardedPipeline
-from sentiment.config import DatasetSection, SplitSection, read_evaluation_config
+from sentiment.config.reader import read_evaluation_config
+from sentiment.config.schema import DatasetSection, SplitSection
 from steps.data import find_source
 from steps.model_comparison import answer_dataset, fetch_model, load_rows, report_models
 

@@ -3,7 +3,7 @@
 import os
 
 from pipelines.setup import TRACKER
-from sentiment.state import CHECKOUT, locate_state
+from sentiment.paths import CHECKOUT, locate_state
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 CREDENTIALS = ("tracking_username", "tracking_password", "tracking_token")

@@ -5,7 +5,8 @@ from pathlib import Path
 from zenml.enums import ExecutionMode
 
 from pipelines.base import GuardedPipeline
-from sentiment.config import PromoteConfig, check_parameters, read_parameters
+from sentiment.config.reader import check_parameters, read_parameters
+from sentiment.config.schema import PromoteConfig
 from steps.promotion import prepare_promotion, put_into_production, tell_services
 
 

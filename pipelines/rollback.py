@@ -9,7 +9,8 @@ from zenml.enums import ExecutionMode
 from zenml.models import PipelineRunResponse
 
 from pipelines.base import GuardedPipeline, say_errors
-from sentiment.config import RollbackConfig, check_parameters, read_parameters
+from sentiment.config.reader import check_parameters, read_parameters
+from sentiment.config.schema import RollbackConfig
 from sentiment.errors import BusyError
 from steps.promotion import put_into_production
 from steps.rollback import finish_rollback, roll_back, try_previous

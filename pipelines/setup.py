@@ -5,7 +5,8 @@ import site
 import sys
 from pathlib import Path
 
-from sentiment.state import CHECKOUT, DEFAULT_FOLDER, STATE_VARIABLE, State, list_environment, protect_state
+from sentiment.environment import list_environment
+from sentiment.paths import CHECKOUT, DEFAULT_FOLDER, STATE_VARIABLE, StateFolder, protect_state
 
 STACK, TRACKER = "sentigate", "sentigate_mlflow"
 HOOK = "sentigate_state.pth"
@@ -16,7 +17,7 @@ def write_hook(packages: Path) -> None:
 
     Python runs a line of a .pth file that starts with `import` at its start.
     """
-    values = list_environment(State(CHECKOUT / DEFAULT_FOLDER))
+    values = list_environment(StateFolder(CHECKOUT / DEFAULT_FOLDER))
     folder = values.pop(STATE_VARIABLE)
     statements = [f"import os; s = os.environ.setdefault({STATE_VARIABLE!r}, {folder!r})"]
     for name, value in values.items():
@@ -24,7 +25,7 @@ def write_hook(packages: Path) -> None:
     (packages / HOOK).write_text("; ".join(statements) + "\n", encoding="utf-8")
 
 
-def link_repository(state: State) -> None:
+def link_repository(state: StateFolder) -> None:
     """Keep ZenML's repository folder inside the state folder, with a link where ZenML looks for it."""
     folder, link = state.folder / "zen", CHECKOUT / ".zen"
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,7 +33,7 @@ def link_repository(state: State) -> None:
         link.symlink_to(os.path.relpath(folder, CHECKOUT))
 
 
-def register_stack(state: State) -> None:
+def register_stack(state: StateFolder) -> None:
     """Register the local stack with the MLflow tracker and make it the active one."""
     from zenml.client import Client
     from zenml.enums import StackComponentType

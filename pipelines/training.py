@@ -5,7 +5,8 @@ from pathlib import Path
 from zenml.enums import ExecutionMode
 
 from pipelines.base import GuardedPipeline
-from sentiment.config import (
+from sentiment.config.reader import read_config
+from sentiment.config.schema import (
     Candidate,
     DatasetSection,
     EncoderSection,
@@ -13,7 +14,6 @@ from sentiment.config import (
     PromotionSection,
     SplitSection,
     TrainingSection,
-    read_config,
 )
 from steps.data import find_source, ingest, split_rows, validate
 from steps.deployment import model_deployer

@@ -18,9 +18,10 @@ from sentigate_client import SentigateClient, SentigateError
 from sentiment.bundle.bundle import Bundle, copy_bundle
 from sentiment.bundle.trial import Patience, try_bundle
 from sentiment.bundle.verify import SMOKE_TEXT
-from sentiment.errors import BundleError, DeployError
+from sentiment.environment import MODEL_TAG_VARIABLE
+from sentiment.errors import BundleError, DeployError, find_last_words
 from sentiment.governance.signatures import PUBLIC_FOLDER, write_public_keys
-from sentiment.state import CHECKOUT, MODEL_TAG_VARIABLE
+from sentiment.paths import CHECKOUT
 
 BENTO = "sentigate"
 READY_SECONDS = 60.0
@@ -85,7 +86,7 @@ def build_bento(model_tag: str, version: str) -> str:
     environment = {**os.environ, MODEL_TAG_VARIABLE: model_tag}
     done = subprocess.run(command, env=environment, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DeployError(f"the Bento could not be built: {_last_words(done.stderr or done.stdout)}")
+        raise DeployError(f"the Bento could not be built: {find_last_words(done.stderr or done.stdout)}.")
     bento = f"{BENTO}:{version}"
     carry_keys(bento)
     return bento
@@ -131,7 +132,7 @@ def smoke_test(bento_tag: str, digest: str) -> None:
         except (SentigateError, TimeoutError) as error:
             log.seek(0)
             raise DeployError(
-                f"{bento_tag} did not answer its smoke test: {error}; {_last_words(log.read())}"
+                f"{bento_tag} did not answer its smoke test: {error}; {find_last_words(log.read())}."
             ) from error
         finally:
             process.terminate()
@@ -167,8 +168,3 @@ def wait_until_ready(url: str, process: "subprocess.Popen[Any]") -> None:
                     return
             time.sleep(0.1)
     raise TimeoutError(f"not ready after {READY_SECONDS:.0f} s")
-
-
-def _last_words(output: str) -> str:
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return lines[-1] if lines else "no output"

@@ -5,9 +5,8 @@ It is written to a file first. What was cut off is finished by the next command 
 
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +26,8 @@ from release.mlflow_registry import (
     read_alias,
     tag_version,
 )
-from sentiment.errors import BusyError, PromotionError, RegistryError
+from sentiment.atomic_files import write_atomically
+from sentiment.errors import BusyError, PointerError, PromotionError, RegistryError
 from sentiment.governance.ledger import (
     Event,
     LedgerEntry,
@@ -38,7 +38,8 @@ from sentiment.governance.ledger import (
     stamp_time,
 )
 from sentiment.governance.promotion_rules import Move, find_promoted, read_stack, require_decision
-from sentiment.state import locate_state
+from sentiment.paths import locate_state
+from sentiment.production_pointer import ProductionPointer
 
 LOCK_SECONDS = 30
 
@@ -62,7 +63,7 @@ def make_move(move: Move) -> None:
                 f"version {move.version} was not put into production: {_name(found)} is there by now, and not"
                 f" {_name(move.replaced)}; look at `make ledger` and start again."
             )
-        _write_durably(locate_state().move, asdict(move))
+        write_atomically(locate_state().move, json.dumps(asdict(move), indent=2) + "\n")
         _finish_move()
     logger.info("%s: %s", move.event, move.summary)
 
@@ -72,8 +73,9 @@ def settle_moves() -> None:
 
     Raises LedgerError where the ledger is not sound.
     """
+    state = locate_state()
     with hold_move_lock():
-        entries = read_entries(locate_state().ledger)
+        entries = read_entries(state.ledger)
         if move := _finish_move():
             logger.warning("a %s to version %s was cut off before; it is finished now", move.event, move.version)
         version = find_version(PRODUCTION)
@@ -81,8 +83,9 @@ def settle_moves() -> None:
             return
         number, digest, name = str(version.version), version.tags["digest"], name_version(version)
         is_ours = number in read_stack(entries)[-1:] and digest == find_promoted(entries, number)
-        if is_ours and _read_pointer() != f"{MODEL}:{name}":
-            write_pointer(name, f"{BENTO}:{name}", digest)
+        pointer = ProductionPointer(f"{MODEL}:{name}", f"{BENTO}:{name}", digest)
+        if is_ours and _read_pointer() != pointer:
+            pointer.write(state.production)
             logger.warning("the pointer of this checkout names version %s again", name)
 
 
@@ -101,11 +104,6 @@ def seal(reason: str) -> Path:
         said = "the ledger is taken as it stands."
         entry = LedgerEntry(stamp_time(datetime.now(UTC)), "seal", MODEL, None, said, {}, name_actor(), reason)
         return seal_ledger(locate_state().ledger, entry)
-
-
-def write_pointer(name: str, bento: str, digest: str) -> None:
-    """Write what a service that starts in this checkout reads: the model in production."""
-    _write_durably(locate_state().production, {"tag": f"{MODEL}:{name}", "bento": bento, "digest": digest})
 
 
 @contextmanager
@@ -142,7 +140,7 @@ def _finish_move() -> Move | None:
             f"what {state.move} says cannot be done: {error}; mend that and start again, or remove the file to give it"
             " up."
         ) from error
-    write_pointer(move.name, move.bento, move.digest)
+    ProductionPointer(f"{MODEL}:{move.name}", move.bento, move.digest).write(state.production)
     for entry in move.list_entries():
         if entry not in written:
             append_entry(state.ledger, entry)
@@ -156,21 +154,10 @@ def _tag_versions(move: Move) -> None:
         tag_version(move.replaced, **{"rolled_back.because": move.reason})
 
 
-def _read_pointer() -> str:
-    try:
-        return str(json.loads(locate_state().production.read_text(encoding="utf-8"))["tag"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-
-
-def _write_durably(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".part")
-    with scratch.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+def _read_pointer() -> ProductionPointer | None:
+    with suppress(PointerError):
+        return ProductionPointer.read(locate_state().production)
+    return None
 
 
 def _name(version: str | None) -> str:

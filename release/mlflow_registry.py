@@ -5,6 +5,12 @@ from pathlib import Path
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    INVALID_PARAMETER_VALUE,
+    RESOURCE_ALREADY_EXISTS,
+    RESOURCE_DOES_NOT_EXIST,
+    ErrorCode,
+)
 from mlflow.tracking import MlflowClient
 
 from sentiment.bundle.bundle import SIGNATURE_FILE, Bundle, open_bundle
@@ -13,6 +19,7 @@ from sentiment.errors import RegistryError
 MODEL = "sentiment"
 PRODUCTION, PREVIOUS, STAGING = "production", "previous", "staging"
 BUNDLE_FOLDER = "bundle"
+NOT_FOUND = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
 
 
 def find_version(alias: str) -> ModelVersion | None:
@@ -20,7 +27,7 @@ def find_version(alias: str) -> ModelVersion | None:
     try:
         return MlflowClient().get_model_version_by_alias(MODEL, alias)
     except MlflowException as error:
-        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+        if error.error_code in {NOT_FOUND, ErrorCode.Name(INVALID_PARAMETER_VALUE)}:
             return None
         raise
 
@@ -86,7 +93,7 @@ def register_bundle(bundle: Bundle, uri: str, run_id: str, outcome: str = "") ->
     try:
         client.create_registered_model(MODEL)
     except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
             raise
     card = bundle.card
     tags = {"candidate": card.candidate, "dataset": card.dataset, "digest": card.digest, "gate.outcome": outcome}
@@ -122,7 +129,7 @@ def _find_number(number: str) -> ModelVersion | None:
     try:
         return MlflowClient().get_model_version(MODEL, number)
     except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+        if error.error_code == NOT_FOUND:
             return None
         raise
 

@@ -29,7 +29,7 @@ from sentiment.admin_token import read_admin_token
 from sentiment.errors import ServiceError
 from sentiment.governance.promotion_rules import Move
 from sentiment.hosts import is_loopback
-from sentiment.state import locate_state
+from sentiment.paths import locate_state
 
 SERVICES_VARIABLE = "SENTIMENT_SERVICES"
 KEY_VARIABLE = "SENTIMENT_SERVICES_KEY_FILE"

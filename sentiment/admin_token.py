@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from sentiment.errors import ConfigError
-from sentiment.state import make_private_folder
+from sentiment.paths import make_private_folder
 
 TOKEN_BYTES = 32
 SHORTEST_TOKEN = 32

@@ -40,6 +40,10 @@ class RegistryError(SentimentError):
     """The model registry has no such version or alias."""
 
 
+class PointerError(SentimentError):
+    """The pointer to the model in production is damaged."""
+
+
 class DatabaseError(SentimentError):
     """The database of our own records is of another kind, or its schema of a later version."""
 
@@ -74,3 +78,9 @@ def say_unknown(kind: str, name: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     return f"unknown {kind} {name!r}.{hint} Known: {', '.join(choices)}."
+
+
+def find_last_words(output: str) -> str:
+    """Return the last line of what a command said, without its full stop."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else "no word of why"

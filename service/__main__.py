@@ -10,7 +10,7 @@ import click
 from bentoml.exceptions import BentoMLException
 
 from sentiment.hosts import is_loopback
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from service.models.sources import find_admitted_tag
 from service.security.access import open_access, say_exposed
 from service.startup import check_settings

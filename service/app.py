@@ -10,7 +10,8 @@ from typing import Literal, cast
 import bentoml
 from starlette.middleware.cors import CORSMiddleware
 
-from sentiment.state import locate_database, locate_state, protect_state
+from sentiment.database.url import locate_database
+from sentiment.paths import locate_state, protect_state
 from service.api.errors import quieten_refusals
 from service.api.routes import RouteTable
 from service.api.schemas import (

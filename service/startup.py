@@ -3,9 +3,9 @@
 from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 
+from sentiment.database.url import locate_database
 from sentiment.errors import ConfigError
 from sentiment.governance.signatures import PUBLIC_KEYS_VARIABLE, load_public_keys
-from sentiment.state import locate_database
 from service.prediction_log.pseudonyms import read_key
 from service.security.access import open_access
 from service.settings import ServiceSettings

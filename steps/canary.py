@@ -24,12 +24,12 @@ from release.mlflow_registry import (
     require_version,
 )
 from release.running_services import ANSWERS, FAILURES, CanaryService, choose_canary_service
-from sentiment.config import CanarySection
+from sentiment.config.schema import CanarySection
 from sentiment.database.canary_figures import read_figures
 from sentiment.database.connection import open_database
+from sentiment.database.url import locate_database
 from sentiment.errors import CanaryError, DatabaseError, SentimentError, ServiceError
 from sentiment.governance.canary_rule import CanaryRule, Figures, Verdict, judge_canary
-from sentiment.state import locate_database
 from steps.materializers import RecordMaterializer
 from steps.promotion import check_version, ensure_stored, promote_version
 

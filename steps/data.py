@@ -8,7 +8,7 @@ import mlflow
 from zenml import step
 from zenml.types import HTMLString
 
-from sentiment.config import DatasetSection, SplitSection
+from sentiment.config.schema import DatasetSection, SplitSection
 from sentiment.data.datasets import Dataset, DatasetSource, find_dataset, load_dataset
 from sentiment.data.splitting import split_dataset
 from sentiment.data.validation import clean_dataset

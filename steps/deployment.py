@@ -16,7 +16,7 @@ from release.mlflow_registry import PRODUCTION, find_version, log_bundle, regist
 from release.running_services import choose_services, read_key, switch_services
 from sentiment.bundle.bundle import Bundle
 from sentiment.bundle.predictor import Predictor
-from sentiment.config import Approval, GateSection, PromotionSection
+from sentiment.config.schema import Approval, GateSection, PromotionSection
 from sentiment.data.datasets import Dataset
 from sentiment.errors import BundleError, DeployError, GateBlockedError, RegistryError, ServiceError
 from sentiment.evaluation.behaviour import BehaviourReport
@@ -25,9 +25,9 @@ from sentiment.governance.admission import Admitted, sign_admitted
 from sentiment.governance.gate import Decision, Measured, decide_gate, write_decision
 from sentiment.governance.ledger import count_decisions, read_entries
 from sentiment.governance.promotion_rules import check_production
+from sentiment.paths import locate_state
 from sentiment.reports.html import Trial, render_comparison, score_model
 from sentiment.reports.plots import plot_confusion
-from sentiment.state import locate_state
 from steps.materializers import RecordMaterializer
 from steps.promotion import describe_move, fetch_whole, make_bento, stage_version
 

@@ -14,8 +14,8 @@ from sentiment.bundle.predictor import Predictor
 from sentiment.data.datasets import Dataset
 from sentiment.evaluation.behaviour import BehaviourReport, read_cases, run_cases
 from sentiment.evaluation.predictions import Answers, answer_rows, score_answers
+from sentiment.paths import make_scratch_folder
 from sentiment.reports.plots import plot_confusion, plot_reliability
-from sentiment.state import make_scratch_folder
 from steps.materializers import AnswersMaterializer, BundleMaterializer, RecordMaterializer
 
 logger = logging.getLogger(__name__)

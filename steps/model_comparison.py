@@ -14,17 +14,17 @@ from zenml.types import HTMLString
 from release.mlflow_registry import find_bundle
 from sentiment.bundle.bundle import Bundle
 from sentiment.bundle.predictor import Predictor
-from sentiment.config import DatasetSection, SplitSection
+from sentiment.config.schema import DatasetSection, SplitSection
 from sentiment.data.datasets import Dataset, load_dataset
 from sentiment.data.splitting import sample_rows, split_dataset
 from sentiment.data.validation import clean_dataset
 from sentiment.database.evaluations import EvaluationRecord, append_evaluations
+from sentiment.database.url import locate_database
 from sentiment.evaluation.behaviour import BehaviourReport, read_cases, run_cases
 from sentiment.evaluation.comparison import Comparison, compare_answers
 from sentiment.evaluation.predictions import Answers, answer_rows
 from sentiment.governance.ledger import stamp_time
 from sentiment.reports.html import Scored, render_evaluation, render_validation, score_model
-from sentiment.state import locate_database
 from steps.data import find_source
 from steps.materializers import AnswersMaterializer, BundleMaterializer, DatasetMaterializer, RecordMaterializer
 

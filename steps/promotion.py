@@ -39,7 +39,7 @@ from sentiment.errors import BundleError, PromotionError, RegistryError
 from sentiment.governance.admission import Admitted, admit_bundle, sign_admitted
 from sentiment.governance.ledger import name_actor, read_entries, stamp_time
 from sentiment.governance.promotion_rules import Move, check_production, check_promotion, choose_waiting
-from sentiment.state import locate_state
+from sentiment.paths import locate_state
 from steps.materializers import RecordMaterializer
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from release.running_services import check_services, choose_services, read_key, 
 from sentiment.errors import BundleError, DeployError, PromotionError, RegistryError
 from sentiment.governance.ledger import name_actor, read_entries, stamp_time
 from sentiment.governance.promotion_rules import Move, check_promoted, choose_return, find_previous, require_reason
-from sentiment.state import locate_state
+from sentiment.paths import locate_state
 from steps.materializers import RecordMaterializer
 from steps.promotion import ensure_stored
 

@@ -9,9 +9,9 @@ from zenml import step
 from sentiment.bundle.bundle import Bundle
 from sentiment.candidates.contract import TrainingContext, TrainingSplits
 from sentiment.candidates.train import train_candidate as train_by_name
-from sentiment.config import Candidate, EncoderSection, TrainingSection
+from sentiment.config.schema import Candidate, EncoderSection, TrainingSection
 from sentiment.data.datasets import Dataset
-from sentiment.state import locate_state, make_scratch_folder
+from sentiment.paths import locate_state, make_scratch_folder
 from steps.materializers import BundleMaterializer
 
 

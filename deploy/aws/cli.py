@@ -20,11 +20,11 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.cli_errors import say_in_one_sentence
-from deploy.images.engines import find_engine, find_last_words
+from deploy.images.engines import find_engine
 from deploy.images.push import find_version, push_image, read_repository
 from deploy.images.registries import DIGEST, ECR
-from sentiment.errors import DeployError, say_unknown
-from sentiment.state import CHECKOUT
+from sentiment.errors import DeployError, find_last_words, say_unknown
+from sentiment.paths import CHECKOUT
 
 TERRAFORM = CHECKOUT / "deploy" / "aws" / "terraform"
 REPOSITORY = "sentigate"

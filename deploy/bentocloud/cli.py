@@ -26,9 +26,9 @@ from bentoml.exceptions import BentoMLException, CloudRESTApiClientError, NotFou
 
 from deploy.cli_errors import say_in_one_sentence
 from deploy.production import Production, find_production
+from sentiment.database.url import DATABASE_VARIABLE
 from sentiment.errors import ConfigError, DeployError
 from sentiment.hosts import is_loopback
-from sentiment.state import DATABASE_VARIABLE
 
 CONFIG = Path(__file__).with_name("bentocloud.yaml")
 KEYS_VARIABLE = "SENTIMENT_API_KEYS"

@@ -16,7 +16,7 @@ from deploy.cli_errors import say_in_one_sentence
 from deploy.images.attestations import MAKERS_OF_IMAGES, require_attestation
 from deploy.images.registry import add_tag, find_digest
 from sentiment.errors import DeployError, say_unknown
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 TARGETS = Path(__file__).with_name("targets")
 SMOKE = CHECKOUT / "deploy" / "smoke.py"

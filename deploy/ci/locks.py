@@ -14,9 +14,8 @@ from pathlib import Path
 import click
 
 from deploy.cli_errors import say_in_one_sentence
-from deploy.images.engines import find_last_words
-from sentiment.errors import DeployError
-from sentiment.state import CHECKOUT
+from sentiment.errors import DeployError, find_last_words
+from sentiment.paths import CHECKOUT
 
 CHECKOUT_LOCK, CPU_LOCK, CUDA_LOCK = (
     CHECKOUT / f"{name}.lock" for name in ("requirements", "requirements.cpu", "requirements.cuda")

@@ -18,7 +18,7 @@ from release.mlflow_registry import MODEL, PRODUCTION, STAGING, find_version, id
 from sentiment.errors import DeployError
 from sentiment.governance.ledger import LedgerEntry, read_entries
 from sentiment.governance.promotion_rules import check_production
-from sentiment.state import CHECKOUT, locate_state
+from sentiment.paths import CHECKOUT, locate_state
 from steps.promotion import check_version, ensure_stored
 
 

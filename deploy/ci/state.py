@@ -27,7 +27,7 @@ from deploy.images.registry import copy, find_digest
 from sentiment.errors import BusyError, DeployError
 from sentiment.governance.ledger import HEAD_FILE, SIGNING, read_entries
 from sentiment.governance.signatures import load_public_keys
-from sentiment.state import STATE_VARIABLE, State, locate_state
+from sentiment.paths import STATE_VARIABLE, StateFolder, locate_state
 
 # Embeddings, encoders, fine-tuned weights and ZenML's store are made again; they hold gigabytes and rows of data.
 # The end of the ledger goes along; the keys never do: whoever may write this state could change both.
@@ -39,7 +39,7 @@ OCI = "application/vnd.oci.image"
 PLACE_OF_TAG = re.compile(r"(:[\w.-]+)?(@sha256:[0-9a-f]{64})?$")
 
 
-def save_state(state: State, name: str, expected: str) -> str:
+def save_state(state: StateFolder, name: str, expected: str) -> str:
     """Keep the state under a name in a registry; return its digest there.
 
     `expected` is the digest that was restored, empty where there was none. Raises DeployError when another state was
@@ -60,7 +60,7 @@ def save_state(state: State, name: str, expected: str) -> str:
         return copy(f"oci:{layout}", f"docker://{name}")
 
 
-def restore_state(state: State, name: str, *, first: bool, attested_by: str = "") -> str:
+def restore_state(state: StateFolder, name: str, *, first: bool, attested_by: str = "") -> str:
     """Bring the state that a registry keeps into an empty folder; return its digest.
 
     `first` says that there may be none yet: then the digest is empty. `attested_by` names the repository whose
@@ -97,7 +97,7 @@ def restore_state(state: State, name: str, *, first: bool, attested_by: str = ""
 
 
 @contextmanager
-def hold_lock(state: State) -> Iterator[None]:
+def hold_lock(state: StateFolder) -> Iterator[None]:
     """Hold the lock of this checkout. Raises BusyError when a run has it."""
     state.folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -109,7 +109,7 @@ def hold_lock(state: State) -> Iterator[None]:
         ) from error
 
 
-def write_layout(state: State, layout: Path) -> None:
+def write_layout(state: StateFolder, layout: Path) -> None:
     """Write an OCI layout with one layer that holds what is kept."""
     blobs = layout / "blobs" / "sha256"
     blobs.mkdir(parents=True)

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from deploy.compose.project import MIGRATION, Compose
-from deploy.images.engines import find_last_words
-from sentiment.errors import DeployError
+from sentiment.errors import DeployError, find_last_words
 
 OWNERS = {"sentigate": "sentigate_owner", "mlflow": "mlflow"}
 SCRIPT = "/docker-entrypoint-initdb.d/databases.sh"

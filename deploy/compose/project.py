@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from deploy.images.engines import Engine, find_engine, find_last_words
-from sentiment.errors import DeployError
+from deploy.images.engines import Engine, find_engine
+from sentiment.errors import DeployError, find_last_words
 
 FILE = Path(__file__).with_name("compose.yaml")
 PROFILES = ("front", "metrics", "mlflow")

@@ -5,8 +5,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from deploy.images.engines import find_last_words
-from sentiment.errors import DeployError
+from sentiment.errors import DeployError, find_last_words
 from service.security.keys import make_key, write_key
 
 FOLDER = Path(__file__).with_name("secrets")

@@ -8,7 +8,7 @@ from deploy.production import Production
 from sentiment.bundle.bundle import copy_bundle
 from sentiment.errors import DeployError
 from sentiment.governance.ledger import read_entries
-from sentiment.state import locate_state
+from sentiment.paths import locate_state
 
 README = "README.md"
 LOCK = "requirements.lock"

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import click
 
 from deploy.cli_errors import say_in_one_sentence
-from deploy.images.engines import find_last_words
-from sentiment.errors import DeployError
+from sentiment.errors import DeployError, find_last_words
 
 MAIN = "refs/heads/main"
 MAKERS_OF_IMAGES = ("release.yml",)

@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from deploy.cli_errors import say_in_one_sentence
-from deploy.images.engines import find_last_words
-from sentiment.errors import DeployError
-from sentiment.state import CHECKOUT
+from sentiment.errors import DeployError, find_last_words
+from sentiment.paths import CHECKOUT
 
 LOCKS = [CHECKOUT / folder / "requirements.lock" for folder in ("service", "deploy/compose/mlflow", "deploy")]
 SERVICES = ("pypi", "osv")

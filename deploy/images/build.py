@@ -14,12 +14,12 @@ import click
 from bentoml.exceptions import BentoMLException
 
 from deploy.cli_errors import say_in_one_sentence
-from deploy.images.engines import ENGINES, Engine, find_engine, find_last_words
+from deploy.images.engines import ENGINES, Engine, find_engine
 from release.bento_store import BENTO, ask_git, carry_keys
-from sentiment.errors import DeployError
+from sentiment.errors import DeployError, find_last_words
 from sentiment.governance.admission import admit_bundle
-from sentiment.state import locate_state
-from service.models.sources import read_production_tag
+from sentiment.paths import locate_state
+from sentiment.production_pointer import ProductionPointer
 
 BASE_TAG = "python:3.11-slim-bookworm"
 BASE_IMAGE = f"{BASE_TAG}@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
@@ -77,14 +77,10 @@ def find_bento(wanted: str | None) -> BuiltBento:
 def find_production_version() -> str | None:
     """Return the version that the pointer to production names, or None; its Bento need not be there.
 
-    Raises DeployError when the pointer is damaged.
+    Raises PointerError when the pointer is damaged.
     """
-    if not locate_state().production.is_file():
-        return None
-    try:
-        return read_production_tag().partition(":")[2]
-    except BentoMLException as error:
-        raise DeployError(str(error)) from error
+    pointer = ProductionPointer.read(locate_state().production)
+    return pointer.version if pointer else None
 
 
 def _find_version(wanted: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sentiment.errors import DeployError
+from sentiment.errors import DeployError, find_last_words
 
 PROBES = {
     "docker": ("version", "--format", "{{.Server.Version}}"),  # the client alone is of no use
@@ -93,9 +93,3 @@ def find_obstacle(name: str) -> str:
     except subprocess.TimeoutExpired:
         return f"no answer in {PROBE_SECONDS} s"
     return find_last_words(done.stderr or done.stdout) if done.returncode else ""
-
-
-def find_last_words(output: str) -> str:
-    """Return the last line of what a command said, without its full stop."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else "no word of why"

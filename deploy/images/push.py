@@ -15,9 +15,9 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.cli_errors import say_in_one_sentence
-from deploy.images.engines import Engine, find_engine, find_last_words
+from deploy.images.engines import Engine, find_engine
 from deploy.images.registries import DIGEST, ECR, LOOPBACK, REFUSED, REPOSITORY, UNREACHABLE
-from sentiment.errors import DeployError
+from sentiment.errors import DeployError, find_last_words
 
 EXAMPLE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/sentigate"
 REFUSALS = (

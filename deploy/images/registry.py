@@ -15,9 +15,8 @@ from pathlib import Path
 import click
 
 from deploy.cli_errors import say_in_one_sentence
-from deploy.images.engines import find_last_words
 from deploy.images.registries import DIGEST, LOOPBACK, REFUSED, REPOSITORY, UNREACHABLE
-from sentiment.errors import DeployError
+from sentiment.errors import DeployError, find_last_words
 
 PLACE = re.compile(rf"{REPOSITORY}(?::(?P<tag>\w[\w.-]{{0,127}}))?(?:@(?P<digest>{DIGEST}))?")
 EXAMPLE = "ghcr.io/owner/sentigate"

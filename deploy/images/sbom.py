@@ -14,7 +14,7 @@ from deploy.cli_errors import say_in_one_sentence
 from deploy.images.engines import Engine, find_engine
 from release.bento_store import BENTO
 from sentiment.errors import DeployError
-from sentiment.state import locate_state
+from sentiment.paths import locate_state
 
 RUNNERS = ("docker", "podman")
 # Run in the image, without a network: what is installed there, as the package managers themselves know it.

@@ -14,7 +14,7 @@ import yaml
 
 from deploy.cli_errors import say_in_one_sentence
 from sentiment.errors import DeployError, say_unknown
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 MANIFESTS = CHECKOUT / "deploy" / "kubernetes"
 PRODUCTION = "production"

@@ -14,7 +14,7 @@ import psutil
 
 from sentiment.bundle.bundle import read_card
 from sentiment.errors import BundleError
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 LOOK_SECONDS = 0.05
 BASE_BYTES = 500_000_000

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment.bundle.onnx_session import Floats
-from sentiment.config import EncoderSection, TrainingSection
+from sentiment.config.schema import EncoderSection, TrainingSection
 from sentiment.data.datasets import Dataset
 from sentiment.data.validation import order_labels
 from sentiment.errors import DatasetError
 from sentiment.evaluation.predictions import encode_labels
-from sentiment.state import State
+from sentiment.paths import StateFolder
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class TrainingContext:
 
     encoder: EncoderSection
     training: TrainingSection
-    state: State
+    state: StateFolder
     report: Report
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from sentiment.bundle.bundle import MODEL_FILE, Bundle, Card, seal_bundle
 from sentiment.candidates.contract import TrainedCandidate, TrainingContext, TrainingSplits
 from sentiment.candidates.shared.onnx_export import move_weights
-from sentiment.config import Candidate
+from sentiment.config.schema import Candidate
 from sentiment.evaluation.calibration import choose_threshold
 from sentiment.governance.ledger import stamp_time
 

@@ -10,7 +10,7 @@ import pandas as pd
 from sentiment.data.table_reader import FORMATS, read_table
 from sentiment.data.text_normalization import digest_rows
 from sentiment.errors import DatasetError, say_unknown
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 DATA_VARIABLE = "SENTIMENT_DATA_DIR"
 STARS = {"1": "negative", "2": "negative", "3": "neutral", "4": "positive", "5": "positive"}

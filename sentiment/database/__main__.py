@@ -4,8 +4,8 @@ import click
 import sqlalchemy as sa
 
 from sentiment.database.connection import grant_use, open_database
+from sentiment.database.url import locate_database
 from sentiment.errors import SentimentError
-from sentiment.state import locate_database
 
 
 @click.command()

@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 from sentiment.database.schema import METADATA
 from sentiment.errors import DatabaseError
 from sentiment.hosts import is_loopback
-from sentiment.state import make_private_folder
+from sentiment.paths import make_private_folder
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = 7_364_117  # the advisory lock that migrations of this project take in PostgreSQL

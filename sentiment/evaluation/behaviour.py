@@ -11,7 +11,7 @@ import numpy as np
 from sentiment.bundle.onnx_session import Floats
 from sentiment.bundle.predictor import Predictor
 from sentiment.errors import DatasetError
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 BEHAVIOUR_FILE = CHECKOUT / "data" / "behaviour.csv"
 COLUMNS = ("kind", "topic", "text", "other", "expected")

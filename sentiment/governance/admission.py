@@ -8,7 +8,7 @@ from sentiment.errors import PromotionError, SignatureError
 from sentiment.governance.ledger import LedgerEntry, read_entries
 from sentiment.governance.promotion_rules import require_decision
 from sentiment.governance.signatures import load_public_keys, load_signing_key, sign_decision, verify_signature
-from sentiment.state import locate_state
+from sentiment.paths import locate_state
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import getpass
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -16,9 +17,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
+from sentiment.atomic_files import write_atomically
 from sentiment.errors import LedgerError, PromotionError
 from sentiment.governance.signatures import LINE, PublicKeys, is_signed, load_public_keys, load_signing_key
-from sentiment.state import make_private_folder
+from sentiment.paths import make_private_folder
 
 logger = logging.getLogger(__name__)
 
@@ -124,10 +126,8 @@ def seal_ledger(ledger: Path, entry: LedgerEntry) -> Path:
     for one in (*entries, entry):
         last = _sign_line(ledger, one, sha256(last).hexdigest() if last else "")
         sealed += last + b"\n"
-    scratch = ledger.with_suffix(".part")
-    scratch.write_bytes(sealed)
-    ledger.rename(kept)
-    scratch.replace(ledger)
+    shutil.copy2(ledger, kept)
+    write_atomically(ledger, sealed)
     _write_head(ledger, len(entries) + 1, last)
     return kept
 
@@ -213,12 +213,7 @@ def _read_head(ledger: Path) -> tuple[int, str]:
 def _write_head(ledger: Path, number: int, line: bytes) -> None:
     path = ledger.parent / SIGNING / HEAD_FILE
     path.parent.mkdir(exist_ok=True, mode=0o700)
-    scratch = path.with_suffix(".part")
-    with scratch.open("w", encoding="utf-8") as file:
-        file.write(json.dumps({"line": number, "digest": sha256(line).hexdigest()}) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    write_atomically(path, json.dumps({"line": number, "digest": sha256(line).hexdigest()}) + "\n")
 
 
 def _say_damage(ledger: Path, number: int, wrong: str) -> LedgerError:

@@ -25,9 +25,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from sentiment.atomic_files import write_atomically
 from sentiment.bundle.bundle import SIGNATURE_FILE as SIGNATURE_FILE  # noqa: PLC0414 - offered with the rest
 from sentiment.errors import ConfigError, SignatureError
-from sentiment.state import CHECKOUT, locate_state, make_private_folder
+from sentiment.paths import CHECKOUT, locate_state, make_private_folder
 
 SIGNING_KEY_VARIABLE = "SENTIMENT_SIGNING_KEY"
 PUBLIC_KEYS_VARIABLE = "SENTIMENT_PUBLIC_KEYS"
@@ -93,9 +94,7 @@ def sign_decision(folder: Path, decided: Mapping[str, str], key: SigningKey) -> 
     """Write the signature of a decision beside the card of a bundle: all fields of a statement but the key."""
     statement = Statement(**decided, key=key.id)  # type: ignore[arg-type]
     signed = SignedDecision(statement, key.sign(DECISION, asdict(statement)))
-    scratch = folder / f"{SIGNATURE_FILE}.part"
-    scratch.write_text(json.dumps(asdict(signed), indent=2) + "\n", encoding="utf-8")
-    scratch.replace(folder / SIGNATURE_FILE)
+    write_atomically(folder / SIGNATURE_FILE, json.dumps(asdict(signed), indent=2) + "\n")
     return signed
 
 
@@ -215,15 +214,9 @@ def make_signing_key(folder: Path) -> SigningKey:
     (folder / PUBLIC_FOLDER).mkdir(exist_ok=True)
     private = Ed25519PrivateKey.generate()
     key = SigningKey(name_key(private.public_key()), private)
-    scratch = folder / f"{KEY_FILE}.{os.getpid()}.part"
-    scratch.unlink(missing_ok=True)
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        file.flush()
-        os.fsync(file.fileno())
     (folder / PUBLIC_FOLDER / f"{key.id}.pem").write_bytes(_dump_public(private.public_key()))
-    scratch.replace(folder / KEY_FILE)
+    content = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_atomically(folder / KEY_FILE, content, mode=0o600)
     return key
 
 

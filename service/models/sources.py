@@ -1,6 +1,5 @@
 """Which model this service answers from, and where its bundle lies."""
 
-import json
 import math
 import os
 import shutil
@@ -13,10 +12,12 @@ from bentoml.exceptions import BentoMLException
 
 from sentiment.bundle.bundle import Bundle, Card, open_bundle
 from sentiment.bundle.trial import Patience, run_bounded
-from sentiment.errors import BundleError, ConfigError, SentimentError, SignatureError
+from sentiment.environment import MODEL_TAG_VARIABLE
+from sentiment.errors import BundleError, ConfigError, PointerError, SentimentError, SignatureError
 from sentiment.governance.admission import admit_bundle
 from sentiment.governance.signatures import load_public_keys, verify_signature
-from sentiment.state import MODEL_TAG_VARIABLE, locate_state
+from sentiment.paths import locate_state
+from sentiment.production_pointer import ProductionPointer
 from service.api.schemas import ReloadRequest
 from service.models.fetch.files import fetch_files, read_local
 from service.models.fetch.sources import SOURCES_VARIABLE, Location, Sources
@@ -75,19 +76,16 @@ def _find_named() -> str:
 
 def read_production_tag() -> str:
     """Return the tag that the state folder points to. Raises BentoMLException when nothing is in production."""
-    pointer = locate_state().production
-    if not pointer.is_file():
+    try:
+        pointer = ProductionPointer.read(locate_state().production)
+    except PointerError as error:
+        raise BentoMLException(str(error)) from error
+    if pointer is None:
         raise BentoMLException(
             "no model is in production in this checkout; train one with `make train`,"
             f" or name one from `bentoml models list` in {MODEL_TAG_VARIABLE}."
         )
-    try:
-        return str(json.loads(pointer.read_text(encoding="utf-8"))["tag"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise BentoMLException(
-            f"the pointer to the model in production, {pointer}, cannot be read; train again with `make train`,"
-            f" or name a model from `bentoml models list` in {MODEL_TAG_VARIABLE}."
-        ) from error
+    return pointer.tag
 
 
 def fetch_model(wanted: ReloadRequest, folder: Path, patience: Patience, sources: Sources) -> tuple[Path, str]:

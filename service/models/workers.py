@@ -15,7 +15,7 @@ from typing import Literal
 
 import psutil
 
-from sentiment.state import make_private_folder
+from sentiment.paths import make_private_folder
 from service.background.file_lock import lock_file
 from service.prediction_log.entries import make_id
 

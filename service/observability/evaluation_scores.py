@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from sentiment.state import locate_database
+from sentiment.database.url import locate_database
 from service.background.database_import import load_database
 
 KEPT_SECONDS = 60.0

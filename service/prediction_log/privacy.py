@@ -18,9 +18,10 @@ from bentoml.exceptions import BentoMLException
 
 from sentiment.database.connection import create_engine, migrate
 from sentiment.database.persons import Trace, count_kept, vacuum
+from sentiment.database.url import locate_database
 from sentiment.errors import SentimentError
 from sentiment.governance.ledger import LedgerEntry, append_entry, name_actor, stamp_time
-from sentiment.state import locate_database, locate_state
+from sentiment.paths import locate_state
 from service.prediction_log.forgetting import Found, find_person, trace_text
 from service.prediction_log.pseudonyms import digest_subject, read_key
 from service.startup import check_settings

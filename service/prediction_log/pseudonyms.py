@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sentiment.data.text_normalization import normalise_text
 from sentiment.errors import ConfigError
-from sentiment.state import make_private_folder
+from sentiment.paths import make_private_folder
 from service.background.file_lock import hold_file
 
 KEY_BYTES = 32

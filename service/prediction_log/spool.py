@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sentiment.state import make_private_folder
+from sentiment.paths import make_private_folder
 
 MADE, OPEN, SEALED = ".new", ".open", ".sealed"
 FORGOTTEN_SECONDS = 60.0

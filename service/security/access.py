@@ -8,7 +8,7 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 
 from sentiment.admin_token import make_admin_token
-from sentiment.state import locate_state
+from sentiment.paths import locate_state
 from service.api.context import STRANGER, Caller
 from service.api.errors import ApiError
 from service.api.routes import SCOPES, Route

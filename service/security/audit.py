@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from sentiment.state import locate_state, make_private_folder
+from sentiment.paths import locate_state, make_private_folder
 from service.api.context import CURRENT
 from service.api.schemas import ReloadRequest
 from service.background.file_lock import lock_file

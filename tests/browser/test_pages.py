@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from tests.browser.conftest import NARROW, WIDE, visit
 from tests.support.serving import run_service, wait_until
 

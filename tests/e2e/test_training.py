@@ -15,7 +15,7 @@ from release.bento_store import find_free_port, wait_until_ready
 from sentiment.database.evaluations import read_evaluations
 from sentiment.evaluation.behaviour import KINDS
 from sentiment.governance.ledger import read_entries
-from sentiment.state import State, locate_state
+from sentiment.paths import StateFolder, locate_state
 
 pytestmark = pytest.mark.slow
 
@@ -45,12 +45,12 @@ def write_config(copy: CheckoutCopy, name: str, **changes: object) -> str:
     return name
 
 
-def list_bentos(state: State) -> list[str]:
+def list_bentos(state: StateFolder) -> list[str]:
     folder = state.bentoml / "bentos" / "sentigate"
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
 
 
-def read_version(state: State, alias: str) -> int:
+def read_version(state: StateFolder, alias: str) -> int:
     return int(MlflowClient(state.tracking_uri).get_model_version_by_alias("sentiment", alias).version)
 
 

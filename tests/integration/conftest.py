@@ -9,7 +9,7 @@ import pytest
 from deploy.images.build import BASE_TAG
 from deploy.images.engines import Engine, find_engine
 from sentiment.errors import DeployError
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from tests.support.serving import TAG, make_store
 
 IMAGE = "localhost/sentigate-test"

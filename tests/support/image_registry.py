@@ -16,7 +16,7 @@ import yaml
 
 from deploy.images.engines import Engine
 from release.bento_store import find_free_port
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from tests.support.serving import wait_until
 
 

@@ -7,13 +7,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentiment.state import CHECKOUT, MODEL_TAG_VARIABLE, State, list_environment
+from sentiment.environment import MODEL_TAG_VARIABLE, list_environment
+from sentiment.paths import CHECKOUT, StateFolder
 
 MAKE = """
-import json
 import sys
-from pathlib import Path
-from sentiment.state import locate_state
+from sentiment.production_pointer import ProductionPointer
+from sentiment.paths import locate_state
 from release.bento_store import build_bento, store_model
 from tests.conftest import let_pass, make_tiny_bundle
 
@@ -25,8 +25,7 @@ model = f"sentiment:{version}"
 let_pass(bundle, macro_f1=0.8123)
 store_model(bundle, model)
 bento = build_bento(model, version)
-pointer = {"tag": model, "bento": bento, "digest": digest}
-state.production.write_text(json.dumps(pointer))
+ProductionPointer(model, bento, digest).write(state.production)
 """
 
 
@@ -34,7 +33,7 @@ state.production.write_text(json.dumps(pointer))
 class Checkout:
     """A state folder, and the commands of this checkout on it."""
 
-    state: State
+    state: StateFolder
 
     @property
     def pointer(self) -> dict[str, str]:
@@ -62,7 +61,7 @@ class Checkout:
 
 def make_checkout(folder: Path) -> Checkout:
     """Return a state with version 1 in production."""
-    state = State(folder / "state")
+    state = StateFolder(folder / "state")
     for made in (state.bentoml, state.mlflow_artifacts):
         made.mkdir(parents=True)
     checkout = Checkout(state)

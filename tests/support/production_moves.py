@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 
 from benchmarks.copying import CheckoutCopy, copy_checkout
 from sentiment.governance.ledger import LedgerEntry, read_entries
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from tests.support.serving import Service, wait_until
 
 

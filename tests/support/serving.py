@@ -17,7 +17,7 @@ import psutil
 
 from release.bento_store import find_free_port, wait_until_ready
 from sentiment.admin_token import read_admin_token
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 TAG = "sentiment:tiny"
 WORD = "marmalade"

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 SECURITY = (CHECKOUT / "docs" / "explanation" / "security.md").read_text(encoding="utf-8")
 TEST = re.compile(r"`((?:unit|integration|e2e|browser)/[\w/]+\.py)::(\w+)`")

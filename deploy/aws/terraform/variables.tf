@@ -29,12 +29,12 @@ variable "image" {
 }
 
 variable "api_key_file" {
-  description = "Key file made by `python -m service.security.keys`, seen from deploy/aws: digests of the keys that may ask."
+  description = "Key file made by `python -m service.security.keys`, seen from deploy/aws/terraform: digests of the keys that may ask."
   type        = string
 
   validation {
     condition     = fileexists(var.api_key_file)
-    error_message = "api_key_file ${jsonencode(var.api_key_file)} does not exist; make it: .venv/bin/python -m service.security.keys NAME --file deploy/aws/${var.environment}.keys"
+    error_message = "api_key_file ${jsonencode(var.api_key_file)} does not exist; make it: .venv/bin/python -m service.security.keys NAME --file deploy/aws/terraform/${var.environment}.keys"
   }
 
   validation {

@@ -1,12 +1,13 @@
 """Sentence embeddings of a dataset, computed once per content and encoder, then read from disk."""
 
 import logging
-import os
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
+from sentiment.atomic_files import write_atomically
 from sentiment.bundle.onnx_session import Floats
 from sentiment.candidates.shared.encoder import Encoder
 from sentiment.candidates.shared.progress import Progress
@@ -58,8 +59,7 @@ def _read(file: Path) -> Floats:
 
 def _write(file: Path, embeddings: Floats) -> Floats:
     file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_suffix(f".{os.getpid()}.part")
-    with scratch.open("wb") as handle:
-        np.save(handle, embeddings)
-    scratch.replace(file)
+    content = BytesIO()
+    np.save(content, embeddings)
+    write_atomically(file, content.getvalue())
     return embeddings

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_model
 
+from sentiment.atomic_files import write_atomically
 from sentiment.candidates.transformer.classifier import TextClassifier
 from sentiment.errors import TrainingError
 
@@ -61,16 +62,14 @@ def holds_weights(file: Path, names: set[str] | None = None) -> bool:
 
 def save_whole(model: torch.nn.Module, path: Path) -> None:
     """Write the weights of a model; a kill leaves what was there before."""
-    scratch = path.with_suffix(".part")
+    scratch = path.with_suffix(".part")  # not `write_atomically`: safetensors writes to a path alone
     save_model(model, str(scratch))
     scratch.replace(path)
 
 
 def note_end(folder: Path, validation_f1: float | None, seconds: float) -> None:
     """Note that a fine-tuning ended, and drop the checkpoints that it no longer needs."""
-    scratch = folder / f"{DONE_FILE}.part"
-    scratch.write_text(json.dumps({"validation_f1": validation_f1, "seconds": seconds}), encoding="utf-8")
-    scratch.replace(folder / DONE_FILE)
+    write_atomically(folder / DONE_FILE, json.dumps({"validation_f1": validation_f1, "seconds": seconds}))
     for left in folder.glob("checkpoint-*"):
         shutil.rmtree(left)
 

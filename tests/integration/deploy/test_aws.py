@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from service.security.keys import make_key, write_key
 from tests.support.deploy.clouds import ACCOUNT, REGION, Cloud, start_cloud
 

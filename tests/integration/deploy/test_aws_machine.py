@@ -15,7 +15,7 @@ import pytest
 
 from deploy.images.engines import Engine
 from release.bento_store import find_free_port
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from service.security.keys import make_key, write_key
 from tests.support.deploy.clouds import ACCOUNT, REGION, Cloud, start_cloud
 from tests.support.image_registry import ClosedRegistry, run_closed_registry

@@ -8,7 +8,7 @@ import yaml
 
 from deploy.bentocloud.cli import CONFIG
 from sentiment.bundle.bundle import CARD_FILE, MODEL_FILE
-from sentiment.state import DATABASE_VARIABLE
+from sentiment.database.url import DATABASE_VARIABLE
 from tests.support.deploy.bentocloud_server import TOKEN, run_cloud
 from tests.support.production import make_checkout
 

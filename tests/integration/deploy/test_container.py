@@ -13,7 +13,7 @@ from deploy.images.build import BASE_TAG
 from deploy.images.engines import Engine
 from sentiment.errors import DeployError
 from sentiment.governance.signatures import make_signing_key
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from service.security.keys import make_key, write_key
 from tests.support.deploy.containers import HARDENED, Container, is_busy, run_container
 from tests.support.serving import wait_until

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from deploy.ci.delivery import Delivery, find_before, find_script, main
 from deploy.images.registry import add_tag, find_digest, read_model
 from sentiment.errors import DeployError
-from sentiment.state import CHECKOUT
-from tests.integration.test_registry_images import push_something
+from sentiment.paths import CHECKOUT
+from tests.integration.deploy.test_registry_images import push_something
 from tests.support.deploy.github import REPOSITORY, put_on_path
 from tests.support.deploy.stand_in import DIGEST, Asked, Reply, Server, answer_soundly, serve
 from tests.support.image_registry import require_registry, run_registry

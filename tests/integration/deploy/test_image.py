@@ -10,9 +10,9 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from tests.integration.conftest import IMAGE, build_image
-from tests.unit.deploy.test_lock import read_pins
+from tests.unit.deploy.ci.test_locks import read_pins
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +52,7 @@ def test_a_damaged_pointer_is_named(checkout):
 
 def test_a_bento_that_is_gone_can_be_built_again(checkout):
     """The sentence has the command."""
-    put_in_production(checkout, json.dumps({"tag": "sentiment:9-abc"}))
+    put_in_production(checkout, json.dumps({"tag": "sentiment:9-abc", "bento": "sentigate:9-abc", "digest": "abc"}))
     assert read_refusal(build_image(checkout)) == (
         "BentoML's store has no sentigate:9-abc; build it again with `source .venv/bin/activate &&"
         " SENTIMENT_MODEL_TAG=sentiment:9-abc bentoml build --version 9-abc`."
@@ -111,7 +111,7 @@ def test_packages_that_cannot_be_had_leave_no_image(checkout, engine):
 @pytest.mark.container
 def test_the_bento_in_production_is_the_latest(checkout, engine, image):
     """Of all versions only what is in production is called latest."""
-    put_in_production(checkout, json.dumps({"tag": "sentiment:tiny"}))
+    put_in_production(checkout, json.dumps({"tag": "sentiment:tiny", "bento": "sentigate:tiny", "digest": "abc"}))
     done = build_image(checkout, "--backend", engine.name, "--name", IMAGE, check=True)
     assert done.stdout.startswith(f"{IMAGE}:tiny and {IMAGE}:latest: ")
     assert " MB on top of python:3.11-slim-bookworm" in done.stdout

@@ -19,7 +19,7 @@ from deploy.images.registry import add_tag, copy, find_digest, mirror_image, pus
 from release.bento_store import find_free_port
 from sentiment.errors import BusyError, DeployError, LedgerError
 from sentiment.governance.ledger import LedgerEntry, append_entry
-from sentiment.state import CHECKOUT, State
+from sentiment.paths import CHECKOUT, StateFolder
 from tests.support.deploy.github import REPOSITORY, put_on_path
 from tests.support.image_registry import Registry, require_registry, run_closed_registry, run_registry
 
@@ -36,12 +36,12 @@ def registry(tmp_path_factory) -> Iterator[Registry]:
 
 
 @pytest.fixture
-def state(tmp_path) -> State:
+def state(tmp_path) -> StateFolder:
     """A state folder as a training leaves it, with what is kept and what is not."""
     return make_state(tmp_path / "state")
 
 
-def make_state(folder: Path, lines: int = 2) -> State:
+def make_state(folder: Path, lines: int = 2) -> StateFolder:
     for name in ("mlflow/artifacts/1/bundle/model.onnx", "bentoml/models/sentiment/5/card.json", "finetuned/big"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
@@ -51,7 +51,7 @@ def make_state(folder: Path, lines: int = 2) -> State:
     for _ in range(lines):
         append_entry(folder / "ledger.jsonl", LINE)
     (folder / "production.json").write_text('{"tag": "sentiment:5"}')
-    return State(folder)
+    return StateFolder(folder)
 
 
 def push_something(registry: Registry, name: str, folder: Path) -> str:
@@ -61,7 +61,7 @@ def push_something(registry: Registry, name: str, folder: Path) -> str:
     return f"{registry.host}/{name}@{digest}"
 
 
-def move(state: State, folder: Path) -> State:
+def move(state: StateFolder, folder: Path) -> StateFolder:
     """Move a state away, so that its folder has the keys of the machine alone."""
     shutil.move(state.folder, folder)
     shutil.copytree(folder / "signing", state.signing, ignore=shutil.ignore_patterns("ledger.json"))
@@ -100,7 +100,7 @@ def test_a_registry_that_wants_a_password_says_how_to_log_in(tmp_path):
         with pytest.raises(DeployError, match=rf"{closed.host} refuses: .*; log in with `skopeo login {closed.host}`"):
             find_digest(f"{closed.host}/state:main")
         with pytest.raises(DeployError, match="refuses"):
-            restore_state(State(tmp_path / "state"), f"{closed.host}/state:main", first=True)
+            restore_state(StateFolder(tmp_path / "state"), f"{closed.host}/state:main", first=True)
 
 
 @pytest.mark.parametrize("name", ["sentigate", "ghcr.io/Owner/x:1", "ghcr.io/o/x:1@sha256:12", "https://ghcr.io/o/x:1"])
@@ -211,7 +211,7 @@ def test_a_state_that_another_run_saved_meanwhile_is_not_written_over(registry, 
 
 def test_the_first_state_is_begun_on_purpose_alone(registry, tmp_path, state):
     """A registry without a state, or with one, is only what the caller says that it is."""
-    empty, name = State(tmp_path / "empty"), f"{registry.host}/state:begun"
+    empty, name = StateFolder(tmp_path / "empty"), f"{registry.host}/state:begun"
     with pytest.raises(DeployError, match="where there was none yet, say so with --first"):
         restore_state(empty, name, first=False)
     assert restore_state(empty, name, first=True) == ""
@@ -258,7 +258,7 @@ def test_a_registry_of_a_checkout_is_not_written_over(registry, state):
 def test_a_state_of_another_folder_is_refused_and_nothing_is_left(registry, state, tmp_path):
     name = f"{registry.host}/state:elsewhere"
     save_state(state, name, "")
-    elsewhere = State(tmp_path / "elsewhere")
+    elsewhere = StateFolder(tmp_path / "elsewhere")
     with pytest.raises(DeployError, match=f"was made in {state.folder}, .*SENTIMENT_STATE_DIR={state.folder}, not in"):
         restore_state(elsewhere, name, first=False)
     assert [path.name for path in elsewhere.folder.iterdir()] == ["run.lock"]
@@ -285,7 +285,7 @@ def test_an_image_that_is_no_state_is_refused(registry, tmp_path):
     (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     copy(f"oci:{layout}", f"docker://{registry.host}/sentigate:5")
     with pytest.raises(DeployError, match="is an image, and no state that was saved"):
-        restore_state(State(tmp_path / "state"), f"{registry.host}/sentigate:5", first=False)
+        restore_state(StateFolder(tmp_path / "state"), f"{registry.host}/sentigate:5", first=False)
 
 
 def test_a_state_is_not_saved_while_a_run_is_at_work(registry, state):
@@ -295,7 +295,7 @@ def test_a_state_is_not_saved_while_a_run_is_at_work(registry, state):
 
 def test_a_folder_without_a_registry_has_nothing_to_save(registry, tmp_path):
     with pytest.raises(DeployError, match="has no registry to save; `make train` makes one"):
-        save_state(State(tmp_path / "none"), f"{registry.host}/state:none", "")
+        save_state(StateFolder(tmp_path / "none"), f"{registry.host}/state:none", "")
 
 
 def test_the_command_line_says_one_sentence(registry, tmp_path):

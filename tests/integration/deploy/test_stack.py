@@ -20,7 +20,7 @@ from deploy.images.build import BASE_TAG
 from deploy.images.engines import Engine
 from release.bento_store import find_free_port
 from sentiment.errors import DeployError
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from tests.support.serving import WORD, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.container, pytest.mark.postgres]

@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 
 from sentiment.bundle.bundle import open_bundle, seal_bundle
 from tests.conftest import make_tiny_bundle
-from tests.integration.test_reload import Load, ask_all, find_trips, make_slow_bundle, name_model, reload, tell
+from tests.integration.models.test_reload import Load, ask_all, find_trips, make_slow_bundle, name_model, reload, tell
 from tests.support.serving import Service, make_store, run_service, wait_until
 
 pytestmark = pytest.mark.slow

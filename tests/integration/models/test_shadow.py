@@ -10,9 +10,9 @@ from sentiment.database.evaluations import append_evaluations
 from sentiment.database.schema import SHADOW_PREDICTIONS
 from service.models.shadow import is_sampled
 from tests.conftest import make_tiny_bundle
-from tests.integration.test_prediction_log import Load, LoggingService, run_service
+from tests.integration.prediction_log.test_prediction_log import Load, LoggingService, run_service
 from tests.support.serving import WORD, make_store, wait_until
-from tests.unit.database.test_evaluations import RECORD
+from tests.unit.sentiment.database.test_evaluations import RECORD
 
 pytestmark = pytest.mark.slow
 

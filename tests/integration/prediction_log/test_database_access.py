@@ -16,7 +16,7 @@ from sentiment.database.evaluations import append_evaluations, read_evaluations
 from sentiment.database.schema import METADATA
 from sentiment.errors import DatabaseError
 from tests.support.postgres import PASSWORD, Postgres, run_postgres
-from tests.unit.database.test_evaluations import RECORD
+from tests.unit.sentiment.database.test_evaluations import RECORD
 
 pytestmark = pytest.mark.postgres
 

@@ -26,7 +26,7 @@ from alembic.migration import MigrationContext
 
 from sentiment.database.connection import MIGRATION_LOCK, create_engine, open_database
 from sentiment.database.schema import ACTIVITY, FEEDBACK, METADATA, PREDICTIONS
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from service.prediction_log.entries import PredictionEntry, make_id, write_line
 from service.prediction_log.pseudonyms import digest_text, read_key
 from service.prediction_log.shipper import LOCK_FILE, ROWS_PER_DELETION, Shipper, read_status

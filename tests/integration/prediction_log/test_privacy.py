@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.state import CHECKOUT
-from tests.integration.test_prediction_log import Load, LoggingService, run_service
+from sentiment.paths import CHECKOUT
+from tests.integration.prediction_log.test_prediction_log import Load, LoggingService, run_service
 from tests.support.postgres import Postgres, run_postgres
 from tests.support.serving import make_store
 

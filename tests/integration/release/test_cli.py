@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from filelock import FileLock
 
 from pipelines.cli import main
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 pytestmark = pytest.mark.slow
 

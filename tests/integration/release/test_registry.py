@@ -12,7 +12,7 @@ import pytest
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from release.journal import enter_event, make_move, settle_moves, write_pointer
+from release.journal import enter_event, make_move, settle_moves
 from release.mlflow_registry import (
     fetch_bundle,
     find_version,
@@ -24,15 +24,17 @@ from release.mlflow_registry import (
     register_bundle,
 )
 from sentiment.bundle.bundle import Bundle, seal_bundle
-from sentiment.config import GateSection, read_config
+from sentiment.config.reader import read_config
+from sentiment.config.schema import GateSection
 from sentiment.data.datasets import Dataset
 from sentiment.errors import PromotionError, RegistryError
 from sentiment.evaluation.behaviour import KINDS, BehaviourReport
 from sentiment.governance.gate import Decision
 from sentiment.governance.ledger import LedgerEntry, append_entry, read_entries
 from sentiment.governance.promotion_rules import Move
+from sentiment.paths import CHECKOUT, STATE_VARIABLE, locate_state
+from sentiment.production_pointer import ProductionPointer
 from sentiment.reports.html import Trial
-from sentiment.state import CHECKOUT, STATE_VARIABLE, locate_state
 from steps.deployment import try_on_holdout
 from steps.promotion import describe_move, plan_promotion, reject_version, stage_version
 from steps.rollback import plan_rollback
@@ -155,7 +157,7 @@ def test_a_promotion_that_was_cut_off_is_finished(run_id: str, tmp_path: Path, w
     if done >= 2:
         point_alias("production", "2")
     if done >= 3:
-        write_pointer(second.name, second.bento, second.digest)
+        ProductionPointer(f"sentiment:{second.name}", second.bento, second.digest).write(locate_state().production)
     if done >= 4:
         append_entry(locate_state().ledger, *second.list_entries())
     locate_state().move.write_text(json.dumps(asdict(second)))

@@ -37,11 +37,13 @@ from release.mlflow_registry import (
 )
 from sentiment.bundle.bundle import SIGNATURE_FILE, Bundle, seal_bundle
 from sentiment.bundle.trial import Patience
-from sentiment.config import CANARY_KEY, CanarySection, read_yaml
+from sentiment.config.reader import CANARY_KEY, read_yaml
+from sentiment.config.schema import CanarySection
+from sentiment.environment import list_environment
 from sentiment.errors import SentimentError
 from sentiment.governance.ledger import read_entries
 from sentiment.governance.signatures import LINE, load_public_keys, load_signing_key, make_signing_key, verify_signature
-from sentiment.state import CHECKOUT, STATE_VARIABLE, State, list_environment
+from sentiment.paths import CHECKOUT, STATE_VARIABLE, StateFolder
 from service.api.schemas import ReloadRequest
 from service.models.fetch.sources import Sources
 from service.models.sources import fetch_model, find_admitted_tag
@@ -73,7 +75,7 @@ Way = Callable[["Place", str], None]
 class Place:
     """A registry whose version 1 was in production, 2 is, and 3 waits; and a bundle that never passed."""
 
-    state: State
+    state: StateFolder
     evil: Bundle
     run_id: str
 
@@ -95,7 +97,7 @@ def make_bundle(folder: Path, number: int) -> Bundle:
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An empty registry, which takes MLflow seconds to make, and the Bento of version 2, so that tests copy both."""
-    state = State(tmp_path_factory.mktemp("empty"))
+    state = StateFolder(tmp_path_factory.mktemp("empty"))
     with pytest.MonkeyPatch.context() as patch, use_stores(state):
         for name, value in list_environment(state).items():
             patch.setenv(name, value)
@@ -112,7 +114,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 class use_stores:  # noqa: N801 - a context manager
     """Let BentoML, in this process, use the stores of a state folder."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: StateFolder) -> None:
         self._home = state.bentoml
 
     def __enter__(self) -> None:
@@ -128,7 +130,7 @@ class use_stores:  # noqa: N801 - a context manager
 
 @pytest.fixture
 def place(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    state = State(tmp_path / "state")
+    state = StateFolder(tmp_path / "state")
     for kept in ("mlflow", "bentoml/bentos"):
         shutil.copytree(empty / kept, state.folder / kept)
     monkeypatch.setenv(STATE_VARIABLE, str(state.folder))

@@ -14,7 +14,7 @@ import pytest
 from bentoml.exceptions import BentoMLException
 
 from release.bento_store import find_free_port
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from tests.support.serving import Service, make_store, run_service, wait_until
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from service.prediction_log.entries import make_id
-from tests.integration.test_prediction_log import Load, LoggingService
+from tests.integration.prediction_log.test_prediction_log import Load, LoggingService
 from tests.support.postgres import run_postgres
 from tests.support.serving import Service, make_store, run_service
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from service.api.schemas import Answer, BatchAnswer, Explanation, FeedbackAnswer, Problem
-from tests.integration.test_prediction_log import LoggingService
+from tests.integration.prediction_log.test_prediction_log import LoggingService
 from tests.support import serving
 from tests.support.serving import WORD, make_store, wait_until
 

@@ -18,10 +18,10 @@ from deploy.compose.project import FILE
 from release.bento_store import find_free_port
 from sentiment.bundle.bundle import seal_bundle
 from sentiment.database.evaluations import append_evaluations
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from tests.conftest import make_tiny_bundle
 from tests.support.serving import WORD, make_store, run_service, wait_until
-from tests.unit.database.test_evaluations import RECORD
+from tests.unit.sentiment.database.test_evaluations import RECORD
 
 pytestmark = pytest.mark.slow
 

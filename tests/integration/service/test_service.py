@@ -20,7 +20,7 @@ from bentoml.exceptions import UnprocessableEntity
 from release.bento_store import find_free_port, wait_until_ready
 from sentiment.bundle.bundle import open_bundle
 from sentiment.bundle.predictor import open_predictor
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from tests.support.serving import STORE, TAG, WORD
 
 pytestmark = pytest.mark.slow

@@ -236,7 +236,7 @@ def test_half_a_body_is_never_answered(service):
             connection.sendall(HEAD + b"content-length: 100\r\nx-request-id: half\r\n\r\n" + BODY)
     last = service.predict("the last")
 
-    from tests.integration.test_prediction_log import read_rows
+    from tests.integration.prediction_log.test_prediction_log import read_rows
 
     database = f"sqlite:///{service.state}/sentigate.db"
     rows = wait_until(lambda: (rows := read_rows(database)) and last in rows and rows)

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.smoke import main
 from release.bento_store import find_free_port
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from tests.support.serving import TAG, Service, run_service
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from sentiment.bundle.onnx_session import TextGraph
 from sentiment.candidates.shared.embeddings import embed_reference, embed_texts
 from sentiment.candidates.shared.encoder import Encoder, find_encoder, prepare_encoder
 from sentiment.errors import EncoderError
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from tests.conftest import ENCODER
 from tests.support.deploy.hub_server import TOKEN, USER, Repository, run_hub
 

@@ -24,8 +24,8 @@ from sentiment.candidates.transformer.classifier import LoraSettings, TextClassi
 from sentiment.candidates.transformer.finetuning import FineTuned, fine_tune
 from sentiment.candidates.transformer.trainer import AveragingTrainer, FineTuneSettings, LabelledTexts
 from sentiment.errors import SentimentError, TrainingError
-from sentiment.state import CHECKOUT
-from tests.unit.candidates.conftest import make_rows, save_base
+from sentiment.paths import CHECKOUT
+from tests.unit.sentiment.candidates.conftest import make_rows, save_base
 
 FILES = (
     "model.safetensors",
@@ -576,7 +576,7 @@ def start_child(base: Path, store: Path) -> subprocess.Popen[bytes]:
     """Start a fine-tuning of 150 steps, with checkpoints at 75 and 150, in a process of its own."""
     code = (
         "import sys, torch; torch.set_num_threads(1); from pathlib import Path;"
-        " from tests.integration.test_finetuning import LONG_ROWS, tune;"
+        " from tests.integration.training.test_finetuning import LONG_ROWS, tune;"
         " tune(Path(sys.argv[1]), Path(sys.argv[2]), rows=LONG_ROWS)"
     )
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}

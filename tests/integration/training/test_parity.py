@@ -16,11 +16,11 @@ from sentiment.candidates.shared.encoder import Encoder
 from sentiment.candidates.svm.candidate import MAX_PARITY_GAP, measure_parity
 from sentiment.candidates.svm.model import SvmModel, SvmSettings, fit_svm
 from sentiment.candidates.train import train_candidate
-from sentiment.config import read_config
+from sentiment.config.reader import read_config
 from sentiment.data.datasets import Dataset
 from sentiment.errors import EncoderError
 from sentiment.evaluation.predictions import answer_rows, encode_labels, score_answers
-from sentiment.state import CHECKOUT, State
+from sentiment.paths import CHECKOUT, StateFolder
 
 pytestmark = pytest.mark.slow
 
@@ -31,9 +31,9 @@ SETTINGS = SvmSettings(seed=SHIPPED.training.seed, **SHIPPED.training.svm.model_
 
 
 @pytest.fixture(scope="module")
-def state(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> State:
+def state(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> StateFolder:
     """A state folder with the encoder of this checkout, whose embeddings are computed once for this file."""
-    state = State(tmp_path_factory.mktemp("state"))
+    state = StateFolder(tmp_path_factory.mktemp("state"))
     state.encoders.symlink_to(encoder.folder.parent)
     return state
 
@@ -52,7 +52,7 @@ def cut(comments: pd.DataFrame, labels: tuple[str, ...]) -> tuple[Dataset, Datas
 
 
 def fit(
-    comments: pd.DataFrame, encoder: Encoder, state: State, labels: tuple[str, ...], *, smote: bool = False
+    comments: pd.DataFrame, encoder: Encoder, state: StateFolder, labels: tuple[str, ...], *, smote: bool = False
 ) -> SvmModel:
     train, held_out = cut(comments, labels)
     rows, held_out_rows = (
@@ -63,7 +63,7 @@ def fit(
 
 
 def train(
-    comments: pd.DataFrame, state: State, folder: Path, candidate: str = "svm", precision: str = "fp32"
+    comments: pd.DataFrame, state: StateFolder, folder: Path, candidate: str = "svm", precision: str = "fp32"
 ) -> Bundle:
     section = SHIPPED.encoder.model_copy(update={"precision": precision})
     folder.mkdir()
@@ -74,7 +74,7 @@ def train(
 @pytest.mark.parametrize("smote", [False, True], ids=["svm", "svm_smote"])
 @pytest.mark.parametrize("labels", [TWO, THREE], ids=["two", "three"])
 def test_the_graph_answers_as_the_pipeline_it_came_from(
-    comments: pd.DataFrame, encoder: Encoder, state: State, labels: tuple[str, ...], smote: bool
+    comments: pd.DataFrame, encoder: Encoder, state: StateFolder, labels: tuple[str, ...], smote: bool
 ):
     """Probabilities of five hundred comments agree with sentence-transformers and scikit-learn to four digits."""
     model = fit(comments, encoder, state, labels, smote=smote)
@@ -83,7 +83,7 @@ def test_the_graph_answers_as_the_pipeline_it_came_from(
 
 
 def test_a_graph_that_answers_otherwise_is_refused(
-    comments: pd.DataFrame, encoder: Encoder, state: State, tmp_path: Path
+    comments: pd.DataFrame, encoder: Encoder, state: StateFolder, tmp_path: Path
 ):
     """An int8 graph in the place of the fp32 one does not pass for it."""
     model = fit(comments, encoder, state, THREE)
@@ -98,7 +98,7 @@ def test_a_graph_that_answers_otherwise_is_refused(
 
 @pytest.mark.parametrize("candidate", ["svm", "svm_smote"])
 def test_a_trained_bundle_answers_as_scikit_learn_does(
-    comments: pd.DataFrame, encoder: Encoder, state: State, tmp_path: Path, candidate: str
+    comments: pd.DataFrame, encoder: Encoder, state: StateFolder, tmp_path: Path, candidate: str
 ):
     """What is sealed and opened again gives the probabilities of the same fit in Python."""
     bundle = train(comments, state, tmp_path / "bundle", candidate)
@@ -109,7 +109,7 @@ def test_a_trained_bundle_answers_as_scikit_learn_does(
     assert np.abs(answers - expected).max() < 1e-4
 
 
-def test_a_card_says_how_its_bundle_was_made(comments: pd.DataFrame, state: State, tmp_path: Path):
+def test_a_card_says_how_its_bundle_was_made(comments: pd.DataFrame, state: StateFolder, tmp_path: Path):
     """Precision, rows, parity, threshold and the score that chose the precision are on the card."""
     bundle = train(comments, state, tmp_path / "bundle")
     card = bundle.card
@@ -122,7 +122,9 @@ def test_a_card_says_how_its_bundle_was_made(comments: pd.DataFrame, state: Stat
     assert answers.correct[sure].mean() >= SHIPPED.training.uncertain_precision - 0.01
 
 
-def test_an_int8_bundle_answers_alike_whatever_the_neighbours(comments: pd.DataFrame, state: State, tmp_path: Path):
+def test_an_int8_bundle_answers_alike_whatever_the_neighbours(
+    comments: pd.DataFrame, state: StateFolder, tmp_path: Path
+):
     """A text asked of an int8 bundle alone has the bits that it has in a crowd, on one thread and on two."""
     bundle = train(comments, state, tmp_path / "bundle", precision="int8")
     texts = list(comments["text"].iloc[500:560])

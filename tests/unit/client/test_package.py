@@ -4,7 +4,7 @@ import ast
 import sys
 import tomllib
 
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 FOLDER = CHECKOUT / "sentigate_client"
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from deploy.production import find_production
-from sentiment.errors import DeployError
+from sentiment.errors import DeployError, PointerError
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_a_pointer_that_cannot_be_read_is_said(pointer, content):
     """Half a pointer deploys nothing."""
     pointer.write_text(content)
 
-    with pytest.raises(DeployError, match=r"production\.json, cannot be read; train again with `make train`"):
+    with pytest.raises(PointerError, match=r"production\.json, cannot be read; train again with `make train`"):
         find_production()
 
 

@@ -17,7 +17,7 @@ import pytest
 from deploy.smoke import main
 from release.running_services import require_address
 from sentiment.errors import ServiceError
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from tests.support.deploy.stand_in import (
     DIGEST,
     EMPTY,

@@ -6,8 +6,9 @@ import click
 import pytest
 
 from pipelines.cli import override_setting
-from sentiment.config import TrainingConfig, check_parameters, read_yaml
-from sentiment.state import CHECKOUT
+from sentiment.config.reader import check_parameters, read_yaml
+from sentiment.config.schema import TrainingConfig
+from sentiment.paths import CHECKOUT
 
 PARAMETERS = {"training": {"seed": 13, "svm": {"c": 1.0}}, "gate": {"strict": False}, "candidates": ["svm"]}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.mlflow_tracking import CREDENTIALS, VARIABLE, describe_tracking
-from sentiment.state import locate_state
+from sentiment.paths import locate_state
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 from bentoml.exceptions import BentoMLException
 
 from sentiment.governance.signatures import make_signing_key
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from service.startup import check_settings
 from tests.support.serving import TAG, make_store
 

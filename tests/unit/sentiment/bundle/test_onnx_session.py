@@ -11,7 +11,7 @@ import pytest
 
 from sentiment.bundle.bundle import Bundle
 from sentiment.bundle.onnx_session import TextGraph, plan_calls
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 LENGTHS = {
     "mixed": [random.Random(7).randint(2, 256) for _ in range(500)],

@@ -9,18 +9,18 @@ from click.testing import CliRunner, Result
 from pipelines.cli import main
 from sentiment.governance.ledger import read_entries
 from sentiment.governance.signatures import load_public_keys, load_signing_key
-from sentiment.state import STATE_VARIABLE, State
+from sentiment.paths import STATE_VARIABLE, StateFolder
 from tests.conftest import enter_decision
 
 
 @pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StateFolder:
     """A state whose ledger has two lines."""
     monkeypatch.setenv(STATE_VARIABLE, str(tmp_path))
     monkeypatch.setenv("SENTIMENT_ACTOR", "ann")
     enter_decision("a" * 64)
     enter_decision("b" * 64)
-    return State(tmp_path)
+    return StateFolder(tmp_path)
 
 
 def act(*arguments: str) -> Result:

@@ -23,9 +23,9 @@ from sentiment.candidates.contract import TrainingContext, TrainingSplits
 from sentiment.candidates.shared.encoder import find_encoder
 from sentiment.candidates.transformer.classifier import quieten_transformers
 from sentiment.candidates.transformer.trainer import LabelledTexts
-from sentiment.config import read_config
+from sentiment.config.reader import read_config
 from sentiment.data.datasets import Dataset
-from sentiment.state import CHECKOUT, State
+from sentiment.paths import CHECKOUT, StateFolder
 from tests.conftest import ENCODER, LABELS
 
 POSITIONS = 64
@@ -108,7 +108,7 @@ def make_recipe(
         update={name: getattr(config.training, name).model_copy(update=values) for name, values in sections.items()}
     )
     return TrainingContext(
-        config.encoder.model_copy(update=encoder), training, State(state), lambda metrics, step: None
+        config.encoder.model_copy(update=encoder), training, StateFolder(state), lambda metrics, step: None
     )
 
 

@@ -32,7 +32,7 @@ from sentiment.candidates.tfidf import (
 from sentiment.candidates.transformer.trainer import LabelledTexts
 from sentiment.errors import EncoderError
 from tests.conftest import ENCODER, LABELS
-from tests.unit.candidates.conftest import PIECES, make_recipe, make_rows, make_sides
+from tests.unit.sentiment.candidates.conftest import PIECES, make_recipe, make_rows, make_sides
 
 TOKENIZER = find_encoder(ENCODER) / TOKENIZER_FILE
 ODD = ["", "a", "good", "good " * 40, "\x00", "unbelievably tremendous", "love love love love", "😀 naïve @user"]

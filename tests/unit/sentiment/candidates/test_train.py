@@ -9,11 +9,12 @@ from sentiment.bundle.bundle import BUNDLE_FILES, WEIGHTS_FILE, Bundle, open_bun
 from sentiment.bundle.predictor import Predictor
 from sentiment.candidates.contract import TrainingContext, TrainingSplits
 from sentiment.candidates.train import MAKERS, VERSIONED, train_candidate
-from sentiment.config import CANDIDATES, read_config
+from sentiment.config.reader import read_config
+from sentiment.config.schema import CANDIDATES
 from sentiment.data.datasets import Dataset
 from sentiment.errors import DatasetError
 from sentiment.evaluation.calibration import OUT_OF_REACH
-from sentiment.state import CHECKOUT, State
+from sentiment.paths import CHECKOUT, StateFolder
 
 WORDS = {"negative": ("bad", "awful", "broken"), "positive": ("good", "lovely", "great")}
 
@@ -32,7 +33,7 @@ VALIDATION = make_side(40, wrong=4)
 def make_recipe(folder: Path, uncertain_precision: float = 0.9) -> TrainingContext:
     config = read_config(CHECKOUT / "zenml_config.yaml")
     training = config.training.model_copy(update={"uncertain_precision": uncertain_precision})
-    return TrainingContext(config.encoder, training, State(folder / "state"), lambda metrics, at: None)
+    return TrainingContext(config.encoder, training, StateFolder(folder / "state"), lambda metrics, at: None)
 
 
 def train(folder: Path, validation: Dataset = VALIDATION, uncertain_precision: float = 0.9) -> Bundle:

@@ -12,7 +12,7 @@ import pytest
 from sentiment.data.datasets import DATA_VARIABLE, NAMED, Dataset, DatasetSource, find_dataset, load_dataset
 from sentiment.data.validation import ValidationReport, clean_dataset
 from sentiment.errors import DatasetError
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 CSV = "text,label\ngood,positive\nbad,negative\n"
 REAL = ["youtube", "tweet_eval", "amazon", pytest.param("imdb", marks=pytest.mark.slow)]

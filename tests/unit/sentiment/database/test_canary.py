@@ -10,7 +10,7 @@ from sentiment.database.canary_figures import read_figures
 from sentiment.database.predictions import add_feedback, add_predictions
 from sentiment.governance.canary_rule import Figures
 from service.prediction_log.entries import make_id
-from tests.unit.database.test_history import NOW, make_row
+from tests.unit.sentiment.database.test_history import NOW, make_row
 
 WINDOW = (NOW, NOW + timedelta(minutes=10))
 

@@ -21,7 +21,7 @@ from sentiment.database.connection import create_engine, open_database
 from sentiment.database.evaluations import append_evaluations, read_evaluations
 from sentiment.database.schema import METADATA
 from sentiment.errors import DatabaseError
-from tests.unit.database.test_evaluations import RECORD
+from tests.unit.sentiment.database.test_evaluations import RECORD
 
 TABLES = ["activity", "alembic_version", "evaluations", "feedback", "predictions", "shadow_predictions"]
 PROCESSES = 6

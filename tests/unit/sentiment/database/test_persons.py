@@ -11,7 +11,7 @@ from sentiment.database.predictions import add_feedback, add_predictions, add_sh
 from sentiment.database.schema import ACTIVITY, FEEDBACK, PREDICTIONS, SHADOW_PREDICTIONS
 from sentiment.errors import DatabaseError
 from service.prediction_log.entries import make_id
-from tests.unit.database.test_history import NOW, make_row
+from tests.unit.sentiment.database.test_history import NOW, make_row
 
 ANN, BOB = "a" * 64, "b" * 64
 NOBODY: dict[str, list[Any]] = {"prediction": [], "feedback": [], "shadow": []}

@@ -19,8 +19,8 @@ from sentiment.reports.plots import (
     plot_intervals,
     plot_reliability,
 )
-from tests.unit.test_evaluation import make_answers
-from tests.unit.test_gate import answer, decide, decide_against, measure, spread
+from tests.unit.sentiment.evaluation.test_predictions import make_answers
+from tests.unit.sentiment.governance.test_gate import answer, decide, decide_against, measure, spread
 
 LABELS = ("negative", "neutral", "positive")
 

@@ -7,7 +7,7 @@ import pytest
 
 from service.api.context import CURRENT, RequestContext, choose_request_id, read_subject
 from service.api.schemas import FeedbackRequest
-from tests.unit.service.test_edge import HOSTILE_IDS, SOUND_IDS
+from tests.unit.service.edge.test_middleware import HOSTILE_IDS, SOUND_IDS
 
 
 def is_made(name: str) -> bool:

@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 from pydantic import SecretStr
 
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from service.api.context import CURRENT
 from service.api.routes import ROUTES, RouteTable
 from service.edge.middleware import Edge

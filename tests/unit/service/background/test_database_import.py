@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 RACE = """
 import threading

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from sentiment.admin_token import read_admin_token
 from sentiment.errors import ConfigError
-from sentiment.state import locate_state
+from sentiment.paths import locate_state
 from service.api.context import CURRENT
 from service.api.errors import ApiError
 from service.api.routes import RouteTable

@@ -1,5 +1,4 @@
 import importlib.util
-import json
 import shutil
 import threading
 import time
@@ -22,6 +21,7 @@ from sentiment.bundle.trial import Patience
 from sentiment.bundle.verify import open_sound_model
 from sentiment.errors import BundleError
 from sentiment.governance.signatures import load_signing_key, sign_decision
+from sentiment.production_pointer import ProductionPointer
 from service.api.schemas import ReloadRequest
 from service.models.fetch.files import fetch_files, read_remote
 from service.models.fetch.sources import Sources, parse_location, read_sources
@@ -223,7 +223,7 @@ def make_odd_bundle(folder: Path, example: Bundle, *nodes: onnx.NodeProto) -> Bu
 
 
 def put_in_production(folder: Path, tag: str) -> None:
-    (folder / "production.json").write_text(json.dumps({"tag": tag, "version": "3"}), encoding="utf-8")
+    ProductionPointer(tag, tag.replace("sentiment:", "sentigate:"), "7dfa").write(folder / "production.json")
 
 
 def find_built_tag(folder: Path) -> str:

@@ -10,7 +10,7 @@ from sentiment.bundle.bundle import seal_bundle
 from sentiment.bundle.trial import Patience
 from sentiment.errors import BundleError, SignatureError
 from sentiment.governance.signatures import make_signing_key
-from sentiment.state import locate_state
+from sentiment.paths import locate_state
 from service.models import trust
 from service.models.desired_state import Choice
 from service.models.shadow import open_challenger

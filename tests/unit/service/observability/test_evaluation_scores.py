@@ -9,7 +9,7 @@ import pytest
 
 from sentiment.database.evaluations import append_evaluations, read_newest_evaluations
 from service.observability.evaluation_scores import KEPT_SECONDS, EvaluationScores, LatestScores, read_scores
-from tests.unit.database.test_evaluations import RECORD
+from tests.unit.sentiment.database.test_evaluations import RECORD
 
 SCORES = [EvaluationScores("bundled", 0.75, 0.5, 0.25)]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 COUNT = """
 import sys

@@ -21,7 +21,7 @@ from sentiment.database.connection import open_database
 from sentiment.database.persons import Trace
 from sentiment.errors import BusyError, DatabaseError
 from sentiment.governance.ledger import read_entries
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from service.background.file_lock import hold_file
 from service.prediction_log import forgetting as module
 from service.prediction_log import privacy

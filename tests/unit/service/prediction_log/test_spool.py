@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from service.prediction_log import spool as module
 from service.prediction_log.spool import Spool, SpoolError, list_segments, measure_bytes
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 from service.security import rate_limit as rates
 from service.security.rate_limit import RateLimiter
 

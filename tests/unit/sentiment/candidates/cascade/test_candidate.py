@@ -13,7 +13,7 @@ from sentiment.bundle.bundle import MODEL_FILE, TOKENIZER_FILE
 from sentiment.bundle.onnx_session import TextGraph
 from sentiment.candidates.cascade.candidate import choose_cascade_threshold, draft_cascade, join_stages
 from tests.conftest import LABELS
-from tests.unit.candidates.conftest import make_recipe, make_rows, make_sides
+from tests.unit.sentiment.candidates.conftest import make_recipe, make_rows, make_sides
 
 SURE, UNSURE = 7, 3
 TABLE = {SURE: (0.125, 0.125, 0.75), UNSURE: (0.25, 0.5, 0.25)}

@@ -11,10 +11,10 @@ from sentiment.bundle.onnx_session import TextGraph
 from sentiment.candidates.contract import TrainedCandidate, TrainingContext, TrainingSplits
 from sentiment.candidates.shared.encoder import Encoder
 from sentiment.candidates.svm.candidate import MAX_PARITY_GAP, draft_svm
-from sentiment.config import read_config
+from sentiment.config.reader import read_config
 from sentiment.errors import DatasetError
-from sentiment.state import CHECKOUT, State
-from tests.unit.candidates.test_training import make_side
+from sentiment.paths import CHECKOUT, StateFolder
+from tests.unit.sentiment.candidates.test_train import make_side
 
 pytestmark = pytest.mark.slow
 
@@ -22,14 +22,14 @@ TRAIN, VALIDATION = make_side(40), make_side(20)
 
 
 @pytest.fixture(scope="module")
-def state(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> State:
+def state(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> StateFolder:
     """A state folder of its own with the encoder that this checkout exported."""
-    state = State(tmp_path_factory.mktemp("state"))
+    state = StateFolder(tmp_path_factory.mktemp("state"))
     state.encoders.symlink_to(encoder.folder.parent)
     return state
 
 
-def draft(state: State, folder: Path, candidate: str = "svm", **section: object) -> TrainedCandidate:
+def draft(state: StateFolder, folder: Path, candidate: str = "svm", **section: object) -> TrainedCandidate:
     config = read_config(CHECKOUT / "zenml_config.yaml")
     recipe = TrainingContext(
         config.encoder.model_copy(update=section), config.training, state, lambda metrics, at: None

@@ -14,7 +14,7 @@ from sklearn.svm import SVC
 from sentiment.candidates.shared.onnx_export import add_calibration
 from sentiment.candidates.svm.model import SvmModel, fit_svm, read_machine
 from sentiment.candidates.svm.onnx_head import build_head, export_svm
-from tests.unit.candidates.test_svm_model import SETTINGS, fit, make_rows
+from tests.unit.sentiment.candidates.svm.test_model import SETTINGS, fit, make_rows
 
 COUNTS = {"two": (60, 25), "three": (60, 25, 40)}
 IR_VERSION = 9

@@ -20,7 +20,7 @@ from sentiment.candidates.transformer.candidate import draft_transformer, measur
 from sentiment.candidates.transformer.classifier import LoraSettings, TextClassifier, load_tokenizer
 from sentiment.errors import EncoderError, SentimentError
 from tests.conftest import LABELS
-from tests.unit.candidates.conftest import KINDS, make_recipe, make_rows, make_sides
+from tests.unit.sentiment.candidates.conftest import KINDS, make_recipe, make_rows, make_sides
 
 LORA = LoraSettings(rank=2, alpha=4, dropout=0.0, learning_rate=1e-3)
 ODD = ["", "a", "good", "long " * 80, "\t", "naïve café 😀", "@user https://example.org"]

@@ -17,7 +17,7 @@ from sentiment.candidates.transformer.classifier import (
     quieten_transformers,
 )
 from sentiment.errors import EncoderError
-from tests.unit.candidates.conftest import KINDS, PIECES
+from tests.unit.sentiment.candidates.conftest import KINDS, PIECES
 
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 LORA = LoraSettings(rank=2, alpha=4, dropout=0.0, learning_rate=1e-3)

@@ -1,22 +1,17 @@
-"""Where a checkout keeps what it makes: one ignored folder, so that two clones never meet."""
+"""The paths of a checkout and of its state folder: one ignored folder, so that two clones never meet."""
 
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentiment.errors import ConfigError
-
 CHECKOUT = Path(__file__).resolve().parents[1]
 STATE_VARIABLE = "SENTIMENT_STATE_DIR"
-MODEL_TAG_VARIABLE = "SENTIMENT_MODEL_TAG"
-DATABASE_VARIABLE = "DATABASE_URL"
-DATABASE_FILE_VARIABLE = "DATABASE_URL_FILE"
 DEFAULT_FOLDER = ".sentigate"
 
 
 @dataclass(frozen=True)
-class State:
+class StateFolder:
     """The paths inside the state folder of one checkout."""
 
     folder: Path
@@ -108,39 +103,9 @@ class State:
         return self.folder / "production.json"
 
 
-def locate_state() -> State:
+def locate_state() -> StateFolder:
     """Return the state folder: `SENTIMENT_STATE_DIR` where it is set, else `.sentigate` in the checkout."""
-    return State(Path(os.environ.get(STATE_VARIABLE) or CHECKOUT / DEFAULT_FOLDER).expanduser().resolve())
-
-
-def locate_database() -> str:
-    """Return the SQLAlchemy URL of our own records: `DATABASE_URL`, else SQLite in the state folder.
-
-    `DATABASE_URL_FILE` names a file that holds the URL, as secrets are mounted. Raises ConfigError when it cannot be
-    read, or when both are set.
-    """
-    url, file = os.environ.get(DATABASE_VARIABLE), os.environ.get(DATABASE_FILE_VARIABLE)
-    if url and file:
-        raise ConfigError(f"{DATABASE_VARIABLE} and {DATABASE_FILE_VARIABLE} are both set; wanted one of them.")
-    if file:
-        return _read_database_url(Path(file))
-    return url or locate_state().database_uri
-
-
-def _read_database_url(file: Path) -> str:
-    try:
-        url = file.expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise ConfigError(
-            f"{DATABASE_FILE_VARIABLE} names {str(file)!r}, which cannot be read ({reason});"
-            " wanted a file that holds the URL of a database."
-        ) from error
-    if not url:
-        raise ConfigError(
-            f"{DATABASE_FILE_VARIABLE} names {str(file)!r}, which is empty; wanted the URL of a database in it."
-        )
-    return url
+    return StateFolder(Path(os.environ.get(STATE_VARIABLE) or CHECKOUT / DEFAULT_FOLDER).expanduser().resolve())
 
 
 def make_private_folder(folder: Path) -> None:
@@ -149,7 +114,7 @@ def make_private_folder(folder: Path) -> None:
         missing.mkdir(mode=0o700, exist_ok=True)
 
 
-def protect_state() -> State:
+def protect_state() -> StateFolder:
     """Return the state folder, made where it is missing, for its owner alone; that of another user stays as it is."""
     state = locate_state()
     make_private_folder(state.folder)
@@ -163,20 +128,3 @@ def make_scratch_folder() -> Path:
     scratch = locate_state().scratch
     scratch.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(dir=scratch))
-
-
-def list_environment(state: State) -> dict[str, str]:
-    """Return the variables that point ZenML, MLflow and BentoML at the state folder, telemetry off."""
-    return {
-        STATE_VARIABLE: str(state.folder),
-        "ZENML_CONFIG_PATH": str(state.zenml),
-        "ZENML_ANALYTICS_OPT_IN": "false",
-        "BENTOML_HOME": str(state.bentoml),
-        "BENTOML_DO_NOT_TRACK": "True",
-        "MLFLOW_TRACKING_URI": state.tracking_uri,
-        "MLFLOW_BACKEND_STORE_URI": state.tracking_uri,  # what `mlflow ui` reads
-        # Without it MLflow puts the files of a new experiment into ./mlruns of the current folder.
-        "_MLFLOW_SERVER_ARTIFACT_ROOT": str(state.mlflow_artifacts),
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
-    }

@@ -7,19 +7,12 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from sentiment.config import (
-    CANDIDATES,
-    EvaluationConfig,
-    TrainingConfig,
-    check_parameters,
-    read_config,
-    read_evaluation_config,
-    read_yaml,
-)
+from sentiment.config.reader import check_parameters, read_config, read_evaluation_config, read_yaml
+from sentiment.config.schema import CANDIDATES, EvaluationConfig, TrainingConfig
 from sentiment.data.datasets import NAMED
 from sentiment.errors import ConfigError
 from sentiment.evaluation.behaviour import KINDS
-from sentiment.state import CHECKOUT
+from sentiment.paths import CHECKOUT
 
 SHIPPED = CHECKOUT / "zenml_config.yaml"
 COPY_ONE = "the zenml_config.yaml of the project has a value to start from."
