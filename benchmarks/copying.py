@@ -10,7 +10,18 @@ from pathlib import Path
 from sentiment.environment import list_environment
 from sentiment.paths import CHECKOUT, DEFAULT_FOLDER, StateFolder
 
-COPIED = ("pipelines", "steps", "sentiment", "service", "deploy", "data", "bentofile.yaml", "zenml_config.yaml")
+COPIED = (
+    "pipelines",
+    "steps",
+    "release",
+    "sentigate_client",
+    "sentiment",
+    "service",
+    "deploy",
+    "data",
+    "bentofile.yaml",
+    "zenml_config.yaml",
+)
 LEFT = ("__pycache__", "secrets", "backups", ".terraform")
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 
-from benchmarks.copying import CheckoutCopy, copy_checkout
+from benchmarks.copying import COPIED, CheckoutCopy, copy_checkout
 from release.bento_store import find_free_port, wait_until_ready
 from sentiment.database.evaluations import read_evaluations
 from sentiment.evaluation.behaviour import KINDS
@@ -219,6 +219,6 @@ def test_typo_in_config_is_told(copy: CheckoutCopy) -> None:
 def test_state_stays_in_the_checkout(copy: CheckoutCopy) -> None:
     """A run leaves nothing beside the state folder, and no scratch in it."""
     strange = {entry.name for entry in copy.folder.iterdir()} - {path.name for path in Path(copy.folder).glob("*.yaml")}
-    known = {"pipelines", "steps", "sentiment", "service", "deploy", "data", ".sentigate", ".zen", "serve.log"}
+    known = {name for name in COPIED if not name.endswith(".yaml")} | {".sentigate", ".zen", "serve.log"}
     assert strange == known
     assert not copy.state.scratch.exists()
