@@ -28,7 +28,7 @@ class ConnectionFailedError(SentigateError):
         self.asked, self.reason, self.was_sent = asked, reason, was_sent
 
     def __str__(self) -> str:
-        return f"{self.asked} has no answer: {self.reason}."
+        return f"{self.asked} failed: {self.reason}."
 
 
 class TimedOutError(ConnectionFailedError):

@@ -109,7 +109,7 @@ def _explain(request: httpx.Request, came: Outcome, seconds: float) -> Sentigate
 
     if isinstance(came, Exception):
         is_late = isinstance(came, httpx.TimeoutException)
-        reason = f"it did not come within {seconds:.3g} s" if is_late else hide(came).strip().rstrip(".")
+        reason = f"no answer within {seconds:.3g} s" if is_late else hide(came).strip().rstrip(".")
         kind = TimedOutError if is_late else ConnectionFailedError
         return kind(_name(request), reason or type(came).__name__, not isinstance(came, NOT_SENT))
     response, body = came

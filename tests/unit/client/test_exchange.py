@@ -133,7 +133,7 @@ def test_a_reading_that_is_late_says_how_long_it_was_waited_for():
     """A timeout is an error of its own."""
     error = Conversation(LATE).fail()
     assert isinstance(error, TimedOutError)
-    assert str(error) == "POST http://host/predict has no answer: it did not come within 35 s."
+    assert str(error) == "POST http://host/predict failed: no answer within 35 s."
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"null", b'{"code": 1, "limit": "x"}', b"[" * 100_000, b"\xff"])
