@@ -62,7 +62,7 @@ def serve(script: Script | Sequence[Any]) -> Iterator[Server]:
     choose = script if callable(script) else lambda _, place: script[min(place, len(script) - 1)]
 
     class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+        protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
 
         def answer(self) -> None:
             content = self.rfile.read(int(self.headers.get("content-length", 0)))
