@@ -175,7 +175,7 @@ restore: .venv/.ready ## Put the databases of the stack back as they were in a b
 	@$(PY) -m deploy.compose.cli restore '$(FROM)'
 
 push: .sentigate/.ready ## Push an image to a registry; REGISTRY=HOST/NAME IMAGE=sentigate:latest
-	@$(PY) -m deploy.images.push '$(REGISTRY)' --image '$(IMAGE)'
+	@$(PY) -m deploy.images.registry push '$(REGISTRY)' --image '$(IMAGE)'
 
 deploy-aws: .sentigate/.ready ## Run on AWS; ENVIRONMENT=production IMAGE=...@sha256:... YES=1, each optional
 	@$(PY) -m deploy.aws.cli --environment '$(ENVIRONMENT)' $(if $(YES),--yes) deploy $(if $(filter-out sentigate:latest,$(IMAGE)),--image '$(IMAGE)')

@@ -20,9 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.cli_errors import say_in_one_sentence
-from deploy.images.engines import find_engine
-from deploy.images.push import find_version, push_image, read_repository
-from deploy.images.registries import DIGEST, ECR
+from deploy.images.registry import DIGEST, ECR, find_version, push_image
 from sentiment.errors import DeployError, find_last_words, say_unknown
 from sentiment.paths import CHECKOUT
 
@@ -226,8 +224,8 @@ def destroy(context: click.Context, with_images: bool) -> None:
 
 def _push(target: Target, answers: Sequence[str]) -> str:
     """Push the image of the model in production to a registry that is made where there is none."""
-    engine, local = find_engine(among=("docker", "podman")), f"{REPOSITORY}:latest"
-    version = find_version(engine, local)
+    local = f"{REPOSITORY}:latest"
+    version = find_version(local)
     registry = find_registry(target)
     if registry is None:
         _run_registry(target, "apply", answers)
@@ -237,7 +235,7 @@ def _push(target: Target, answers: Sequence[str]) -> str:
     if pushed := find_pushed(target, version):
         click.echo(f"version {version} is in the registry already, and is not pushed again")
         return f"{registry}@{pushed}"
-    image = push_image(engine, local, read_repository(registry))
+    image = push_image(local, registry)
     click.echo(f"pushed {image}")
     return image
 

@@ -1,7 +1,7 @@
-"""`python -m deploy.images.registry`: push an image to a registry, tag it, resolve a tag to a digest.
+"""`python -m deploy.images.registry`: push an image to a registry, tag it, copy it, resolve a tag to a digest.
 
-Registries are asked through skopeo, with the credentials of `skopeo login`. A registry on this machine may speak plain
-http, any other must not.
+skopeo speaks to the registries, with the credentials of `skopeo login`, `docker login` or `podman login`; ECR's it gets
+from AWS. A registry on this machine may speak plain http, any other must not.
 """
 
 import json
@@ -11,31 +11,66 @@ import subprocess
 import tempfile
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import boto3
 import click
+from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.cli_errors import say_in_one_sentence
-from deploy.images.registries import DIGEST, LOOPBACK, REFUSED, REPOSITORY, UNREACHABLE
+from deploy.images.engines import Engine
 from sentiment.errors import DeployError, find_last_words
 
+REPOSITORY = r"(?P<host>[a-z0-9.-]+(?::\d+)?)/(?P<name>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
+DIGEST = r"sha256:[0-9a-f]{64}"
+ECR = r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com"
 PLACE = re.compile(rf"{REPOSITORY}(?::(?P<tag>\w[\w.-]{{0,127}}))?(?:@(?P<digest>{DIGEST}))?")
+LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+)(:\d+)?")
 EXAMPLE = "ghcr.io/owner/sentigate"
-ABSENT = re.compile(r"manifest unknown|name unknown|not found", re.IGNORECASE)
 MODEL_LABEL = "sentigate.model.version"
-STORES = (("docker", "docker-daemon:"), ("podman", "containers-storage:"))
+DOCKER = "docker://"
+# skopeo ends with 1 for every one of these; its words come from the registry, by the codes of the OCI distribution
+# specification: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#error-codes
+REFUSED = re.compile(r"unauthorized|denied|forbidden|authentication required|no basic auth", re.IGNORECASE)
+UNREACHABLE = re.compile(r"no such host|refused|timeout|timed out|unreachable", re.IGNORECASE)
+ABSENT = re.compile(r"manifest unknown|name unknown|not found", re.IGNORECASE)
+IMMUTABLE = re.compile(r"immutable", re.IGNORECASE)
 
 
-def push_image(image: str, repository: str, tag: str) -> str:
-    """Push an image of this machine's engine; return its name by digest.
+def push_image(image: str, repository: str, tag: str = "") -> str:
+    """Push an image of this machine's engine, by default under the tag of its version; return its name by digest.
 
-    Raises DeployError when there is no such image, or the tag names another one already.
+    Raises DeployError when there is no such image, or `tag` is given and names another one already.
     """
-    target = f"{repository}:{tag}"
+    check_repository(repository)
+    engine, described = _find_image(image)
+    target = f"{repository}:{tag or read_version(image, described)}"
     _check(target, "tag")
-    source = _find_image(image)
-    if taken := find_digest(target):
+    if tag and (taken := find_digest(target)):
         raise DeployError(f"{target} is {taken} already, and a tag of a release is given once; take another tag.")
-    return f"{repository}@{copy(source, f'docker://{target}')}"
+    with tempfile.TemporaryDirectory() as folder:
+        if engine.name == "podman":
+            source = f"containers-storage:{described['Id']}"
+        else:  # not by docker-daemon: skopeo 1.9 of Debian asks for an API that Docker 29 has no more
+            source = f"docker-archive:{folder}/image.tar"
+            engine.run("save", "--output", f"{folder}/image.tar", image)
+        return f"{repository}@{copy(source, f'{DOCKER}{target}')}"
+
+
+def find_version(image: str) -> str:
+    """Return the version of an image of this machine's engine. Raises DeployError when there is none."""
+    return read_version(image, _find_image(image)[1])
+
+
+def read_version(image: str, described: dict[str, Any]) -> str:
+    """Return the tag of an image that is its version. Raises DeployError when it has none, or several."""
+    tags: set[str] = {name.rpartition(":")[2] for name in described.get("RepoTags") or []} - {"latest"}
+    if len(tags) != 1:
+        raise DeployError(
+            f"{image!r} has the tags {', '.join(sorted(tags)) or 'latest alone'}; wanted one that is its version,"
+            " as `make image` gives it: name the image by it, or build it again."
+        )
+    return tags.pop()
 
 
 def add_tag(image: str, tag: str) -> str:
@@ -50,7 +85,7 @@ def add_tag(image: str, tag: str) -> str:
     before = find_digest(target) or ""
     if find_digest(image) is None:
         raise DeployError(f"the registry has no {image}; push it first.")
-    copied = copy(f"docker://{image}", f"docker://{target}")
+    copied = copy(f"{DOCKER}{image}", f"{DOCKER}{target}")
     if copied != digest or find_digest(target) != digest:
         raise DeployError(f"{target} came out as {copied}, wanted {digest}; the registry rewrites what it is given.")
     return before
@@ -63,7 +98,7 @@ def mirror_image(image: str, repository: str, tag: str) -> str:
     digest = image.partition("@")[2]
     if find_digest(f"{repository}:{tag}") == digest:
         return f"{repository}@{digest}"  # a registry whose tags never move would refuse it
-    copied = copy(f"docker://{image}", f"docker://{repository}:{tag}")
+    copied = copy(f"{DOCKER}{image}", f"{DOCKER}{repository}:{tag}")
     if copied != digest:
         raise DeployError(f"{repository}:{tag} came out as {copied}, wanted {digest}; nothing may be deployed from it.")
     return f"{repository}@{digest}"
@@ -73,7 +108,7 @@ def find_digest(name: str) -> str | None:
     """Return the digest that a name in a registry stands for, or None where there is no such thing."""
     _check(name, "tag", "digest")
     try:
-        raw = _run("inspect", "--raw", f"docker://{name}")
+        raw = _run("inspect", "--raw", f"{DOCKER}{name}")
     except AbsentError:
         return None
     return f"sha256:{sha256(raw).hexdigest()}"
@@ -82,7 +117,7 @@ def find_digest(name: str) -> str | None:
 def read_model(image: str) -> str:
     """Return the version of the model in an image, such as 5-81d4da08a3a1. Raises DeployError when it has none."""
     _check(image, "tag", "digest")
-    labels = (json.loads(_run("inspect", "--config", f"docker://{image}")).get("config") or {}).get("Labels") or {}
+    labels = (json.loads(_run("inspect", "--config", f"{DOCKER}{image}")).get("config") or {}).get("Labels") or {}
     if not (version := labels.get(MODEL_LABEL)):
         raise DeployError(f"{image} has no label {MODEL_LABEL}; wanted an image that `make image` built.")
     return str(version)
@@ -92,10 +127,18 @@ def copy(source: str, target: str) -> str:
     """Copy between two of skopeo's transports, nothing rewritten; return the digest there."""
     with tempfile.TemporaryDirectory() as folder:
         digest = Path(folder) / "digest"
-        rewritten = source.startswith(("docker-daemon:", "containers-storage:"))  # layers there are not compressed
+        rewritten = source.startswith(("docker-archive:", "containers-storage:"))  # layers there are not compressed
         kept = () if rewritten else ("--all", "--preserve-digests")
         _run("copy", "--quiet", "--retry-times", "2", *kept, "--digestfile", str(digest), source, target)
         return digest.read_text(encoding="ascii").strip()
+
+
+def check_repository(place: str) -> None:
+    """Raise DeployError unless a name is that of a repository, with its registry and without tag or digest."""
+    found = re.fullmatch(REPOSITORY, place)
+    if not found or not re.search(r"[.:]|^localhost$", found["host"]):
+        seen = f"{place!r} is no repository of a registry" if place else "no registry is named"
+        raise DeployError(f"{seen}; wanted REGISTRY=HOST/NAME, such as {EXAMPLE}.")
 
 
 class AbsentError(DeployError):
@@ -107,38 +150,64 @@ def _run(verb: str, *arguments: str) -> bytes:
     skopeo = shutil.which("skopeo")
     if skopeo is None:
         raise DeployError("there is no skopeo on PATH, which speaks to registries; `apt-get install skopeo` has it.")
-    places = [argument.removeprefix("docker://") for argument in arguments if argument.startswith("docker://")]
-    plain = ["--tls-verify=false"] if verb != "copy" else ["--src-tls-verify=false", "--dest-tls-verify=false"]
-    hosts = [place.partition("/")[0] for place in places]
-    insecure = plain if all(map(LOOPBACK.fullmatch, hosts)) else []
-    done = subprocess.run([skopeo, verb, *insecure, *arguments], capture_output=True, check=False)
-    if done.returncode == 0:
-        return done.stdout
-    said = done.stderr.decode(errors="replace").strip()
-    host = hosts[-1]
-    if REFUSED.search(said):
-        raise DeployError(f"{host} refuses: {_last_words(said)}; log in with `skopeo login {host}`.")
-    if UNREACHABLE.search(said):
-        raise DeployError(f"{host} cannot be reached: {_last_words(said)}.")
-    if ABSENT.search(said):
-        raise AbsentError(f"{host} has no {places[-1]}.")
-    raise DeployError(f"skopeo {verb} failed: {_last_words(said)}.")
+    sides = ("src-", "dest-") if verb == "copy" else ("",)
+    with tempfile.TemporaryDirectory() as folder:
+        options: list[str] = []
+        for side, place in zip(sides, arguments[-len(sides) :], strict=True):
+            host = _read_host(place)
+            if LOOPBACK.fullmatch(host):
+                options.append(f"--{side}tls-verify=false")
+            elif registry := re.fullmatch(ECR, host):
+                options.append(f"--{side}authfile={_write_login(host, registry['region'], Path(folder))}")
+        done = subprocess.run([skopeo, verb, *options, *arguments], capture_output=True, check=False)
+    if done.returncode:
+        raise read_refusal(verb, arguments[-1], done.stderr.decode(errors="replace"))
+    return done.stdout
 
 
-def _last_words(said: str) -> str:
+def read_refusal(verb: str, place: str, said: str) -> DeployError:
+    """Return an error of one sentence on why skopeo failed; a registry that has no such image is an AbsentError."""
+    name, host = place.removeprefix(DOCKER), _read_host(place)
     line = find_last_words(said)
-    found = re.search(r'msg="(.*)"$', line)
-    return (found[1] if found else line).replace('\\"', "'").rstrip(".")
+    quoted = re.search(r'msg="(.*)"$', line)
+    why = (quoted[1] if quoted else line).replace('\\"', "'").rstrip(".")
+    if IMMUTABLE.search(said):
+        return DeployError(f"{host} has another image as {name} already, and never replaces one: {why}.")
+    if REFUSED.search(said):
+        return DeployError(f"{host} refuses: {why}; log in with `skopeo login {host}` as somebody who may do this.")
+    if UNREACHABLE.search(said):
+        return DeployError(f"{host} cannot be reached: {why}; look at its name and at your network.")
+    if ABSENT.search(said):
+        return AbsentError(f"there is no {name}, or {host} has no such repository: {why}.")
+    return DeployError(f"skopeo {verb} failed: {why}.")
 
 
-def _find_image(image: str) -> str:
-    """Return where skopeo finds an image that an engine of this machine built."""
-    for engine, transport in STORES:
-        if shutil.which(engine):
-            command = [engine, "image", "inspect", image]
-            if subprocess.run(command, capture_output=True, check=False).returncode == 0:
-                is_short = engine == "podman" and "/" not in image
-                return f"{transport}{'localhost/' if is_short else ''}{image}"
+def _read_host(place: str) -> str:
+    return place.removeprefix(DOCKER).partition("/")[0] if place.startswith(DOCKER) else ""
+
+
+def _write_login(host: str, region: str, folder: Path) -> Path:
+    """Write the password that ECR gives for half a day into a file for skopeo; logins of the user stay as they are."""
+    try:
+        answer = boto3.client("ecr", region).get_authorization_token()
+    except (BotoCoreError, ClientError) as error:
+        raise DeployError(
+            f"{host} gives no password: {find_last_words(str(error))}; look at your credentials."
+        ) from error
+    file = folder / host
+    file.touch(mode=0o600)
+    file.write_text(json.dumps({"auths": {host: {"auth": answer["authorizationData"][0]["authorizationToken"]}}}))
+    return file
+
+
+def _find_image(image: str) -> tuple[Engine, dict[str, Any]]:
+    """Return the engine of this machine that built an image, and what it says of that."""
+    for name in ("docker", "podman"):
+        if shutil.which(name):
+            try:
+                return Engine(name), json.loads(Engine(name).run("image", "inspect", image))[0]
+            except DeployError:
+                continue
     raise DeployError(f"neither docker nor podman has an image {image}; `make image` builds one.")
 
 
@@ -157,12 +226,12 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("image")
 @click.argument("repository")
-@click.argument("tag")
+@click.option("--image", default="sentigate:latest", show_default=True, help="Image of this machine's engine.")
+@click.option("--tag", default="", help="A tag that is not taken; by default the version of the image.")
 @say_in_one_sentence
-def push(image: str, repository: str, tag: str) -> None:
-    """Push IMAGE of this machine to REPOSITORY:TAG; print its name by digest."""
+def push(repository: str, image: str, tag: str) -> None:
+    """Push an image of this machine to REPOSITORY, as HOST/NAME; print its name by digest."""
     click.echo(push_image(image, repository, tag))
 
 

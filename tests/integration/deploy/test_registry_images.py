@@ -20,6 +20,7 @@ from release.bento_store import find_free_port
 from sentiment.errors import BusyError, DeployError, LedgerError
 from sentiment.governance.ledger import LedgerEntry, append_entry
 from sentiment.paths import CHECKOUT, StateFolder
+from tests.support.deploy.clouds import ACCOUNT, REGION, start_cloud
 from tests.support.deploy.github import REPOSITORY, put_on_path
 from tests.support.image_registry import Registry, require_registry, run_closed_registry, run_registry
 
@@ -130,6 +131,20 @@ def test_an_image_of_this_machine_is_pushed_once(registry, tmp_path):
         assert find_digest(f"{registry.host}/tiny:production") == pushed.partition("@")[2]
     finally:
         subprocess.run([podman, "rmi", name], check=False, capture_output=True)
+
+
+def test_ecr_is_asked_with_the_password_that_aws_gives(tmp_path):
+    """The file with it is gone afterwards, and the logins of the user are as they were."""
+    host = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
+    skopeo = tmp_path / "skopeo"
+    skopeo.write_text('#!/bin/sh\ncat "${2#--authfile=}" >"$(dirname "$0")/login"\n')
+    skopeo.chmod(0o755)
+    with start_cloud(tmp_path) as cloud:
+        environment = {**cloud.environment, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        command = [sys.executable, "-m", "deploy.images.registry", "find", f"{host}/sentigate:production"]
+        subprocess.run(command, cwd=CHECKOUT, env=environment, check=True, capture_output=True)
+        given = cloud.call("ecr").get_authorization_token()["authorizationData"][0]["authorizationToken"]
+    assert json.loads((tmp_path / "login").read_text()) == {"auths": {host: {"auth": given}}}
 
 
 def test_an_image_that_nobody_built_is_told(registry):
