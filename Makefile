@@ -4,6 +4,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3.11
 PY := .venv/bin/python
+SENTIGATE := $(PY) -m sentigate
 HOST ?= 127.0.0.1
 PORT ?= 3000
 URL ?=
@@ -70,7 +71,7 @@ help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-21s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## Make .venv and the state folder of this checkout; safe to repeat
-	@$(PY) -m pipelines.setup
+	@$(SENTIGATE) setup
 	@touch .sentigate/.ready
 
 .sentigate/.ready: .venv/.ready pipelines/setup.py sentiment/paths.py sentiment/environment.py
@@ -87,43 +88,43 @@ INSTALL = .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --
 	@touch $@
 
 demo: .sentigate/.ready ## Train, gate, build, serve and ask on the bundled comments
-	@$(PY) -m pipelines.demo --host $(HOST) --port $(PORT)
+	@$(SENTIGATE) demo --host $(HOST) --port $(PORT)
 
 train: .sentigate/.ready ## Train and gate; DATASET=youtube CANDIDATES=svm,transformer TRAIN_FRACTION=0.05 FORCE="why", each optional
-	@$(PY) -m pipelines.cli training $(if $(DATASET),--dataset '$(DATASET)') $(if $(CANDIDATES),--candidates '$(CANDIDATES)') $(if $(TRAIN_FRACTION),--train-fraction $(TRAIN_FRACTION)) $(if $(FORCE),--force "$$FORCE")
+	@$(SENTIGATE) train $(if $(DATASET),--dataset '$(DATASET)') $(if $(CANDIDATES),--candidates '$(CANDIDATES)') $(if $(TRAIN_FRACTION),--train-fraction $(TRAIN_FRACTION)) $(if $(FORCE),--force "$$FORCE")
 
 evaluate: .sentigate/.ready ## Measure and compare; MODELS=production,previous DATASETS=bundled,youtube ROWS=all SAMPLE=1000
-	@$(PY) -m pipelines.cli evaluation --models '$(MODELS)' --datasets '$(DATASETS)' --rows $(ROWS) --sample $(SAMPLE)
+	@$(SENTIGATE) evaluate --models '$(MODELS)' --datasets '$(DATASETS)' --rows $(ROWS) --sample $(SAMPLE)
 
 serve: .sentigate/.ready ## Serve the production model; HOST=127.0.0.1 PORT=3000
-	@$(PY) -m service.__main__ --host $(HOST) --port $(PORT)
+	@$(SENTIGATE) serve --host $(HOST) --port $(PORT)
 
 REACH = $(if $(REASON),--reason "$$REASON") $(foreach url,$(URL),--url '$(url)') $(if $(KEY_FILE),--key-file '$(KEY_FILE)')
 OF_VERSION = $(if $(VERSION),--version '$(VERSION)')
 
 promote: .sentigate/.ready ## Put a version into production; VERSION=7 REASON="why" FORCE="why in spite of the gate" URL=http://... KEY_FILE=...
-	@$(PY) -m pipelines.cli promote $(OF_VERSION) $(REACH) $(if $(FORCE),--force "$$FORCE")
+	@$(SENTIGATE) promote $(OF_VERSION) $(REACH) $(if $(FORCE),--force "$$FORCE")
 
 approve: .sentigate/.ready ## Say yes to the version that waits; VERSION=7 REASON="why", both optional
-	@$(PY) -m pipelines.cli approve $(OF_VERSION) $(REACH)
+	@$(SENTIGATE) approve $(OF_VERSION) $(REACH)
 
 reject: .sentigate/.ready ## Say no to the version that waits; REASON="why"
-	@$(PY) -m pipelines.cli reject $(OF_VERSION) $(if $(REASON),--reason "$$REASON")
+	@$(SENTIGATE) reject $(OF_VERSION) $(if $(REASON),--reason "$$REASON")
 
 canary: .sentigate/.ready ## Try a version on live requests, then promote it or back it out; SHARE=0.1 MINUTES=30 VERSION=7 URL=http://... KEY_FILE=... WATCH_ONLY=1
-	@$(PY) -m pipelines.cli canary $(OF_VERSION) $(if $(SHARE),--share $(SHARE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(URL),--url '$(URL)') $(if $(KEY_FILE),--key-file '$(KEY_FILE)') $(if $(FORCE),--force "$$FORCE") $(if $(WATCH_ONLY),--watch-only)
+	@$(SENTIGATE) canary $(OF_VERSION) $(if $(SHARE),--share $(SHARE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(URL),--url '$(URL)') $(if $(KEY_FILE),--key-file '$(KEY_FILE)') $(if $(FORCE),--force "$$FORCE") $(if $(WATCH_ONLY),--watch-only)
 
 rollback: .sentigate/.ready ## Put the previous version back, in running services too; REASON="why" VERSION=4 URL=http://... KEY_FILE=...
-	@$(PY) -m pipelines.cli rollback $(OF_VERSION) $(REACH)
+	@$(SENTIGATE) rollback $(OF_VERSION) $(REACH)
 
 ledger: .sentigate/.ready ## Show decisions, approvals, promotions and rollbacks; VERSION=7 LIMIT=20
-	@$(PY) -m pipelines.cli ledger $(OF_VERSION) $(if $(LIMIT),--limit $(LIMIT))
+	@$(SENTIGATE) ledger show $(OF_VERSION) $(if $(LIMIT),--limit $(LIMIT))
 
 seal-ledger: .sentigate/.ready ## Sign a ledger that somebody changed as it stands, once you have looked through it; REASON="why"
-	@$(PY) -m pipelines.cli seal-ledger $(if $(REASON),--reason "$$REASON")
+	@$(SENTIGATE) ledger seal $(if $(REASON),--reason "$$REASON")
 
 rotate-signing-key: .sentigate/.ready ## Sign decisions with a new key; what the old one signed stays trusted
-	@$(PY) -m pipelines.cli rotate-signing-key
+	@$(SENTIGATE) signing-key rotate
 
 # As they are, whatever signs they have: neither make nor the shell looks into them.
 forget export: export FORGET_TEXT := $(value TEXT)

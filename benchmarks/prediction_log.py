@@ -31,7 +31,8 @@ from sentiment.database.history import (
     search_predictions,
 )
 from sentiment.database.schema import PREDICTIONS
-from service.prediction_log.entries import Kind, PredictionEntry, make_id, write_line
+from service.api.ids import make_id
+from service.prediction_log.entries import EntryKind, PredictionEntry, write_line
 from service.prediction_log.shipper import Shipper
 from service.prediction_log.spool import Spool
 
@@ -131,7 +132,7 @@ def fill_shadow(engine: sa.Engine) -> None:
 class PlainShipper(Shipper):
     """Ships without a rollup, as before there was one."""
 
-    def _execute(self, _: Kind, rows: Sequence[dict[str, Any]]) -> None:
+    def _execute(self, _: EntryKind, rows: Sequence[dict[str, Any]]) -> None:
         engine = self._open_engine()
         insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         with engine.begin() as connection:

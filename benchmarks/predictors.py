@@ -13,11 +13,11 @@ import click
 import numpy as np
 import onnxruntime
 
-from benchmarks.sides import split_named
+from benchmarks.splits import split_named
 from release.mlflow_registry import find_bundle
 from sentiment.bundle.onnx_session import TextGraph
 from sentiment.bundle.predictor import Predictor
-from sentiment.evaluation.predictions import answer_rows, score_answers
+from sentiment.evaluation.predictions import predict_rows, score_predictions
 
 STAGE = "first_stage"
 
@@ -56,7 +56,7 @@ def main(models: str, dataset: str, texts: int, rounds: int, threads: int) -> No
             speeds[name].append(len(asked) / (time.perf_counter() - started))
     for name, predictor in predictors.items():
         bundle = predictor.bundle
-        evaluation = score_answers(answer_rows(Predictor(bundle, threads=2), holdout))
+        evaluation = score_predictions(predict_rows(Predictor(bundle, threads=2), holdout))
         ratios = [own / first for own, first in zip(speeds[name], speeds[names[0]], strict=True)]
         line = {
             "model": name,

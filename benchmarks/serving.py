@@ -26,7 +26,7 @@ import psutil
 from benchmarks.servers.contenders import HOST, SCRIPTS, Contender, list_contenders
 from benchmarks.servers.figures import Figure, Load
 from benchmarks.servers.plot import plot_serving
-from benchmarks.sides import split_named
+from benchmarks.splits import split_named
 from release.bento_store import READY_SECONDS, find_free_port
 from release.mlflow_registry import find_bundle
 from sentiment.bundle.predictor import Predictor

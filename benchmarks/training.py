@@ -28,12 +28,12 @@ def run_pipeline(dataset: str, precision: str) -> tuple[float, dict[str, float]]
     """Return the wall seconds of a run on an empty state folder, set-up apart, and those of its steps."""
     with tempfile.TemporaryDirectory() as folder:
         copy = copy_checkout(Path(folder) / "copy")
-        copy.run("-m", "pipelines.setup")
+        copy.run("-m", "sentigate", "setup")
         started = time.perf_counter()
         done = copy.run(
             "-m",
-            "pipelines.cli",
-            "training",
+            "sentigate",
+            "train",
             "--dataset",
             dataset,
             "--candidates",

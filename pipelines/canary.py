@@ -1,11 +1,6 @@
 """The canary pipeline: a version answers a share of a running service's requests, and is promoted or backed out."""
 
-from pathlib import Path
-
-from zenml.enums import ExecutionMode
-
-from pipelines.base import GuardedPipeline
-from sentiment.config.reader import check_parameters, read_parameters
+from pipelines.base import GuardedPipeline, check_shape
 from sentiment.config.schema import CanaryConfig, CanarySection
 from steps.canary import try_canary
 
@@ -22,15 +17,6 @@ def try_on_live_requests(
     try_canary(canary, version, service, key_file, force, watch_only)
 
 
-class CanaryPipeline(GuardedPipeline):
-    """The pipeline that tries a version on live requests."""
-
-    @staticmethod
-    def check_config(path: Path) -> None:
-        """Raise ConfigError when the file would not make a run."""
-        check_parameters(read_parameters(path), path.name, CanaryConfig)
-
-
-canary_pipeline = CanaryPipeline(
-    name="canary_pipeline", entrypoint=try_on_live_requests, enable_cache=False, execution_mode=ExecutionMode.FAIL_FAST
+canary_pipeline = GuardedPipeline(
+    "canary_pipeline", try_on_live_requests, check_shape(CanaryConfig), enable_cache=False
 )

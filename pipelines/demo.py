@@ -7,14 +7,12 @@ from contextlib import contextmanager
 
 import click
 
-from pipelines.training import training_pipeline
-from release.bento_store import wait_until_ready
 from sentigate_client import SentigateClient
 from sentiment.admin_token import read_admin_token
 from sentiment.governance.ledger import read_entries
 from sentiment.paths import CHECKOUT, locate_state
 from sentiment.production_pointer import ProductionPointer
-from service.__main__ import MAX_PORT, require_free_port
+from service.serve import MAX_PORT, require_free_port
 
 QUESTIONS = (
     "this is the best explanation i have ever seen, thank you",
@@ -29,6 +27,8 @@ QUESTIONS = (
 def main(host: str, port: int) -> None:
     """Train, gate, build, serve and ask; with a terminal the service stays up until Ctrl-C."""
     require_free_port(host, port)
+    from pipelines.training import training_pipeline
+
     training_pipeline.with_options(config_path=str(CHECKOUT / "zenml_config.yaml"))()
     url = f"http://{host}:{port}"
     with serve_production(host, port) as process:
@@ -43,6 +43,8 @@ def main(host: str, port: int) -> None:
 @contextmanager
 def serve_production(host: str, port: int) -> Iterator["subprocess.Popen[bytes]"]:
     """Serve the production model in a process of its own that ends with the block."""
+    from release.bento_store import wait_until_ready
+
     state = locate_state()
     command = [sys.executable, "-m", "bentoml", "serve", str(CHECKOUT), "--host", host, "--port", str(port)]
     with (state.folder / "demo.log").open("wb") as log:
@@ -90,7 +92,3 @@ def say_what_next(url: str) -> None:
         ("a worse model, to see it blocked", "make train TRAIN_FRACTION=0.05"),
     ):
         click.echo(f"  {what}: {how}")
-
-
-if __name__ == "__main__":
-    main()

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from zenml.enums import ExecutionMode
-
 from pipelines.base import GuardedPipeline
 from sentiment.config.reader import read_evaluation_config
 from sentiment.config.schema import DatasetSection, SplitSection
@@ -36,16 +34,10 @@ def evaluate_models(
         )
 
 
-class EvaluationPipeline(GuardedPipeline):
-    """The pipeline that measures models that there are."""
-
-    @staticmethod
-    def check_config(path: Path) -> None:
-        """Raise ConfigError or DatasetError when the file would not make a run."""
-        for dataset in read_evaluation_config(path).datasets:
-            find_source(dataset)
+def check_config(path: Path) -> None:
+    """Raise ConfigError or DatasetError when the file would not make a run."""
+    for dataset in read_evaluation_config(path).datasets:
+        find_source(dataset)
 
 
-evaluation_pipeline = EvaluationPipeline(
-    name="evaluation_pipeline", entrypoint=evaluate_models, execution_mode=ExecutionMode.FAIL_FAST
-)
+evaluation_pipeline = GuardedPipeline("evaluation_pipeline", evaluate_models, check_config)

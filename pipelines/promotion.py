@@ -1,11 +1,6 @@
 """The promotion pipeline: a registered version goes into production and into running services."""
 
-from pathlib import Path
-
-from zenml.enums import ExecutionMode
-
-from pipelines.base import GuardedPipeline
-from sentiment.config.reader import check_parameters, read_parameters
+from pipelines.base import GuardedPipeline, check_shape
 from sentiment.config.schema import PromoteConfig
 from steps.promotion import prepare_promotion, put_into_production, tell_services
 
@@ -19,20 +14,9 @@ def promote(
     key_file: str = "",
 ) -> None:
     """Check a version, build and ask its Bento, move it into production, tell running services."""
-    move = prepare_promotion(version, reason, force, approve, services, key_file)
-    moved = put_into_production(move)
-    tell_services(moved, services, key_file)
+    change = prepare_promotion(version, reason, force, approve, services, key_file)
+    changed = put_into_production(change)
+    tell_services(changed, services, key_file)
 
 
-class PromotionPipeline(GuardedPipeline):
-    """The pipeline that puts a version into production."""
-
-    @staticmethod
-    def check_config(path: Path) -> None:
-        """Raise ConfigError when the file would not make a run."""
-        check_parameters(read_parameters(path), path.name, PromoteConfig)
-
-
-promotion_pipeline = PromotionPipeline(
-    name="promotion_pipeline", entrypoint=promote, enable_cache=False, execution_mode=ExecutionMode.FAIL_FAST
-)
+promotion_pipeline = GuardedPipeline("promotion_pipeline", promote, check_shape(PromoteConfig), enable_cache=False)

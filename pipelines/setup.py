@@ -1,21 +1,36 @@
 """Sets a checkout up: state folder, ZenML repository and stack, and a venv that finds both. Safe to repeat."""
 
 import os
+import shlex
 import site
 import sys
 from pathlib import Path
+
+import click
 
 from sentiment.environment import list_environment
 from sentiment.paths import CHECKOUT, DEFAULT_FOLDER, STATE_VARIABLE, StateFolder, protect_state
 
 STACK, TRACKER = "sentigate", "sentigate_mlflow"
 HOOK = "sentigate_state.pth"
+# sh starts Python, for which its line is a text: a path with spaces, or a long one, cannot stand after #!.
+SCRIPT = """\
+#!/bin/sh
+'''exec' {python} "$0" "$@"
+' '''
+import sys
+sys.path.insert(0, {checkout!r})
+from sentigate.__main__ import main
+main()
+"""
 
 
 def write_hook(packages: Path) -> None:
     """Make every Python of the venv find the state folder of this checkout; variables that are set already win.
 
-    Python runs a line of a .pth file that starts with `import` at its start.
+    `sentigate` sets these variables itself. `zenml`, `mlflow` and `bentoml` typed by hand need this: Python runs a line
+    of a .pth file that starts with `import` at its start. Python 3.18 ends that (PEP 829); a .start file, which 3.15
+    brings, then takes its place.
     """
     values = list_environment(StateFolder(CHECKOUT / DEFAULT_FOLDER))
     folder = values.pop(STATE_VARIABLE)
@@ -56,17 +71,23 @@ def register_stack(state: StateFolder) -> None:
     client.activate_stack(STACK)
 
 
+def write_command(programs: Path) -> None:
+    """Make `sentigate` a program of the venv, which acts on this checkout from any folder."""
+    script = programs / "sentigate"
+    script.unlink(missing_ok=True)
+    script.write_text(SCRIPT.format(python=shlex.quote(str(programs / "python")), checkout=str(CHECKOUT)), "utf-8")
+    script.chmod(0o755)
+
+
+@click.command()
 def main() -> None:
-    """Set up the checkout that this file is in."""
+    """Set up the checkout that this file is in; safe to repeat."""
     state = protect_state()
     for folder in (state.zenml, state.bentoml, state.mlflow_artifacts):
         folder.mkdir(parents=True, exist_ok=True)
     os.environ.update(list_environment(state))
     if Path(sys.prefix).resolve().is_relative_to(CHECKOUT):  # a link leads to the venv of another checkout
         write_hook(Path(site.getsitepackages()[0]))
+        write_command(Path(sys.prefix) / "bin")
     link_repository(state)
     register_stack(state)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from zenml.enums import ExecutionMode
-
 from pipelines.base import GuardedPipeline
 from sentiment.config.reader import read_config
 from sentiment.config.schema import (
@@ -47,15 +45,9 @@ def train_and_deploy(
     model_deployer(challenger, holdout, bundles, answers, behaviours, validation, gate, promotion, training.seed)
 
 
-class TrainingPipeline(GuardedPipeline):
-    """The pipeline that `zenml_config.yaml` is for."""
-
-    @staticmethod
-    def check_config(path: Path) -> None:
-        """Raise ConfigError or DatasetError when the file would not make a run."""
-        find_source(read_config(path).dataset)
+def check_config(path: Path) -> None:
+    """Raise ConfigError or DatasetError when the file would not make a run."""
+    find_source(read_config(path).dataset)
 
 
-training_pipeline = TrainingPipeline(
-    name="training_pipeline", entrypoint=train_and_deploy, execution_mode=ExecutionMode.FAIL_FAST
-)
+training_pipeline = GuardedPipeline("training_pipeline", train_and_deploy, check_config)

@@ -21,9 +21,9 @@ from sentiment.bundle.verify import SMOKE_TEXT
 from sentiment.environment import MODEL_TAG_VARIABLE
 from sentiment.errors import BundleError, DeployError, find_last_words
 from sentiment.governance.signatures import PUBLIC_FOLDER, write_public_keys
+from sentiment.model_name import BENTO
 from sentiment.paths import CHECKOUT
 
-BENTO = "sentigate"
 READY_SECONDS = 60.0
 ANSWER_SECONDS = 10.0
 TRIAL_SECONDS = 120.0
@@ -74,11 +74,12 @@ def try_model(folder: Path, digest: str) -> None:
     logger.info("test load: %r is %s", SMOKE_TEXT, answer)
 
 
-def build_bento(model_tag: str, version: str) -> str:
-    """Build the Bento from `bentofile.yaml` with exactly this model inside; return its tag.
+def build_bento(model_tag: str) -> None:
+    """Build the Bento from `bentofile.yaml` with exactly this model inside, under the version of the model.
 
     Raises DeployError with the last words of the build when it fails.
     """
+    version = model_tag.partition(":")[2]
     command = [sys.executable, "-m", "bentoml", "build", "--version", version, "--output", "tag"]
     if revision := find_revision():
         command += ["--label", f"revision={revision}"]
@@ -87,9 +88,7 @@ def build_bento(model_tag: str, version: str) -> str:
     done = subprocess.run(command, env=environment, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise DeployError(f"the Bento could not be built: {find_last_words(done.stderr or done.stdout)}.")
-    bento = f"{BENTO}:{version}"
-    carry_keys(bento)
-    return bento
+    carry_keys(f"{BENTO}:{version}")
 
 
 def carry_keys(bento: str) -> None:

@@ -1,22 +1,21 @@
-"""What a promotion or a rollback writes down: aliases, pointer, ledger; all of it, whatever dies on the way.
+"""The journal of production: a promotion or a rollback changes aliases, pointer and ledger, or none of them.
 
-It is written to a file first. What was cut off is finished by the next command that moves anything.
+The change is written to a file first. The next command that changes production finishes what was cut off.
 """
 
 import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
 
-from release.bento_store import BENTO
 from release.mlflow_registry import (
-    MODEL,
     PREVIOUS,
     PRODUCTION,
     STAGING,
@@ -37,7 +36,8 @@ from sentiment.governance.ledger import (
     seal_ledger,
     stamp_time,
 )
-from sentiment.governance.promotion_rules import Move, find_promoted, read_stack, require_decision
+from sentiment.governance.promotion_rules import find_promoted, read_stack, require_decision
+from sentiment.model_name import MODEL, ModelName
 from sentiment.paths import locate_state
 from sentiment.production_pointer import ProductionPointer
 
@@ -46,46 +46,101 @@ LOCK_SECONDS = 30
 logger = logging.getLogger(__name__)
 
 
-def make_move(move: Move) -> None:
+@dataclass(frozen=True)
+class ProductionChange:
+    """All that a promotion or a rollback writes down: to which model, from which version, who said so and why.
+
+    `source` is where the registry keeps the bundle, `previous` what a rollback would go back to afterwards.
+    """
+
+    event: Literal["promotion", "rollback"]
+    model: ModelName
+    source: str
+    replaced: str | None
+    previous: str | None
+    at: str = field(default_factory=lambda: stamp_time(datetime.now(UTC)))
+    by: str = field(default_factory=name_actor)
+    reason: str = ""
+    force: str = ""
+    approved: bool = False
+
+    @property
+    def version(self) -> str:
+        """The number of the version in the registry."""
+        return self.model.number
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the version is in production already, so that services alone are to be told."""
+        return self.replaced == self.version
+
+    @property
+    def summary(self) -> str:
+        """One sentence for people."""
+        if self.event == "rollback":
+            instead = f", instead of version {self.replaced}" if self.replaced else ""
+            return f"version {self.version} is in production again{instead}."
+        after = f"after version {self.replaced}" if self.replaced else "the first"
+        return f"version {self.version} is in production, {after}."
+
+    def list_entries(self) -> list[LedgerEntry]:
+        """Return the lines for the ledger."""
+        details = {
+            "bento": self.model.bento,
+            "digest": self.model.digest,
+            "replaced": self.replaced,
+            "previous": self.previous,
+            "force": self.force,
+        }
+        changed = self._make_entry(self.event, self.summary, details)
+        if not self.approved:
+            return [changed]
+        summary = f"version {self.version} is approved."
+        return [self._make_entry("approval", summary, {"digest": self.model.digest}), changed]
+
+    def _make_entry(self, event: Event, summary: str, details: Mapping[str, object]) -> LedgerEntry:
+        return LedgerEntry(self.at, event, MODEL, self.version, summary, details, self.by, self.reason)
+
+
+def change_production(change: ProductionChange) -> None:
     """Put a version into production: aliases, pointer, ledger.
 
-    Raises PromotionError when production is not what the move was planned for, or the model never passed the gate.
+    Raises PromotionError when production is not what the change was planned for, or the model never passed the gate.
     """
-    if move.is_done:
-        logger.info("version %s is in production already; services are told again", move.version)
+    if change.is_done:
+        logger.info("version %s is in production already; services are told again", change.version)
         return
-    with hold_move_lock():
-        _finish_move()
-        require_decision(read_entries(locate_state().ledger), move.digest)
+    with hold_journal_lock():
+        _finish_change()
+        require_decision(read_entries(locate_state().ledger), change.model.digest)
         found = read_alias(PRODUCTION)
-        if found != move.replaced:
+        if found != change.replaced:
             raise PromotionError(
-                f"version {move.version} was not put into production: {_name(found)} is there by now, and not"
-                f" {_name(move.replaced)}; look at `make ledger` and start again."
+                f"version {change.version} was not put into production: {_name(found)} is there by now, and not"
+                f" {_name(change.replaced)}; look at `make ledger` and start again."
             )
-        write_atomically(locate_state().move, json.dumps(asdict(move), indent=2) + "\n")
-        _finish_move()
-    logger.info("%s: %s", move.event, move.summary)
+        write_atomically(locate_state().move, json.dumps(asdict(change), indent=2) + "\n")
+        _finish_change()
+    logger.info("%s: %s", change.event, change.summary)
 
 
-def settle_moves() -> None:
+def recover_journal() -> None:
     """Finish what a crash cut off, and mend a pointer that does not name the version in production.
 
     Raises LedgerError where the ledger is not sound.
     """
     state = locate_state()
-    with hold_move_lock():
+    with hold_journal_lock():
         entries = read_entries(state.ledger)
-        if move := _finish_move():
-            logger.warning("a %s to version %s was cut off before; it is finished now", move.event, move.version)
+        if change := _finish_change():
+            logger.warning("a %s to version %s was cut off before; it is finished now", change.event, change.version)
         version = find_version(PRODUCTION)
         if version is None or "digest" not in version.tags:
             return
-        number, digest, name = str(version.version), version.tags["digest"], name_version(version)
-        is_ours = number in read_stack(entries)[-1:] and digest == find_promoted(entries, number)
-        pointer = ProductionPointer(f"{MODEL}:{name}", f"{BENTO}:{name}", digest)
-        if is_ours and _read_pointer() != pointer:
-            pointer.write(state.production)
+        name = name_version(version)
+        is_ours = name.number in read_stack(entries)[-1:] and name.digest == find_promoted(entries, name.number)
+        if is_ours and _read_pointer() != ProductionPointer.to(name):
+            ProductionPointer.to(name).write(state.production)
             logger.warning("the pointer of this checkout names version %s again", name)
 
 
@@ -100,14 +155,14 @@ def enter_event(
 
 def seal(reason: str) -> Path:
     """Sign the ledger of this checkout as it stands, for a reason on the record; return where the one before is."""
-    with hold_move_lock():
+    with hold_journal_lock():
         said = "the ledger is taken as it stands."
         entry = LedgerEntry(stamp_time(datetime.now(UTC)), "seal", MODEL, None, said, {}, name_actor(), reason)
         return seal_ledger(locate_state().ledger, entry)
 
 
 @contextmanager
-def hold_move_lock() -> Iterator[None]:
+def hold_journal_lock() -> Iterator[None]:
     """Let one at a time move aliases. Raises BusyError when another does for long."""
     path = locate_state().move_lock
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,37 +176,38 @@ def hold_move_lock() -> Iterator[None]:
         yield
 
 
-def _finish_move() -> Move | None:
-    """Write down what is left of a move that was begun; return it, or None when there was none."""
+def _finish_change() -> ProductionChange | None:
+    """Write down what is left of a change that was begun; return it, or None when there was none."""
     state = locate_state()
     if not state.move.exists():
         return None
     try:
-        move = Move(**json.loads(state.move.read_text(encoding="utf-8")))
+        content = json.loads(state.move.read_text(encoding="utf-8"))
+        change = ProductionChange(**content | {"model": ModelName(**content["model"])})
         written = read_entries(state.ledger)
-        require_decision(written, move.digest)
-        point_alias(PREVIOUS, move.previous)
-        point_alias(PRODUCTION, move.version)
-        if read_alias(STAGING) == move.version:
+        require_decision(written, change.model.digest)
+        point_alias(PREVIOUS, change.previous)
+        point_alias(PRODUCTION, change.version)
+        if read_alias(STAGING) == change.version:
             point_alias(STAGING, None)
-        _tag_versions(move)
-    except (ValueError, TypeError, MlflowException, PromotionError) as error:
+        _tag_versions(change)
+    except (ValueError, TypeError, KeyError, MlflowException, PromotionError) as error:
         raise RegistryError(
             f"what {state.move} says cannot be done: {error}; mend that and start again, or remove the file to give it"
             " up."
         ) from error
-    ProductionPointer(f"{MODEL}:{move.name}", move.bento, move.digest).write(state.production)
-    for entry in move.list_entries():
+    ProductionPointer.to(change.model).write(state.production)
+    for entry in change.list_entries():
         if entry not in written:
             append_entry(state.ledger, entry)
     state.move.unlink()
-    return move
+    return change
 
 
-def _tag_versions(move: Move) -> None:
-    tag_version(move.version, **{f"{move.event}.at": move.at, f"{move.event}.by": move.by})
-    if move.event == "rollback" and move.replaced:
-        tag_version(move.replaced, **{"rolled_back.because": move.reason})
+def _tag_versions(change: ProductionChange) -> None:
+    tag_version(change.version, **{f"{change.event}.at": change.at, f"{change.event}.by": change.by})
+    if change.event == "rollback" and change.replaced:
+        tag_version(change.replaced, **{"rolled_back.because": change.reason})
 
 
 def _read_pointer() -> ProductionPointer | None:

@@ -15,8 +15,8 @@ from mlflow.tracking import MlflowClient
 
 from sentiment.bundle.bundle import SIGNATURE_FILE, Bundle, open_bundle
 from sentiment.errors import RegistryError
+from sentiment.model_name import MODEL, ModelName
 
-MODEL = "sentiment"
 PRODUCTION, PREVIOUS, STAGING = "production", "previous", "staging"
 BUNDLE_FOLDER = "bundle"
 NOT_FOUND = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
@@ -100,9 +100,9 @@ def register_bundle(bundle: Bundle, uri: str, run_id: str, outcome: str = "") ->
     return client.create_model_version(MODEL, uri, run_id=run_id, tags=tags)
 
 
-def name_version(version: ModelVersion) -> str:
-    """Return the version as BentoML's store and every answer name it: registry version and digest."""
-    return f"{version.version}-{version.tags['digest'][:12]}"
+def name_version(version: ModelVersion) -> ModelName:
+    """Return the name of a version that has the tags of its bundle."""
+    return ModelName(str(version.version), version.tags["digest"])
 
 
 def point_alias(alias: str, version: str | None) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from release.journal import ProductionChange
 from sentigate_client import Retries, SentigateClient, SentigateError
 from sentigate_client.answers import Health
 from sentigate_client.errors import (
@@ -27,7 +28,6 @@ from sentigate_client.errors import (
 from sentigate_client.operations import check_address
 from sentiment.admin_token import read_admin_token
 from sentiment.errors import ServiceError
-from sentiment.governance.promotion_rules import Move
 from sentiment.hosts import is_loopback
 from sentiment.paths import locate_state
 
@@ -124,24 +124,26 @@ def read_key(key_file: str) -> str:
         raise ServiceError(f"the key file {name!r} cannot be read: {reason}; wanted one line with the key.") from error
 
 
-def switch_services(move: Move, urls: Sequence[str], key: str, *, seconds: float = SWITCH_SECONDS) -> None:
+def switch_services(
+    change: ProductionChange, urls: Sequence[str], key: str, *, seconds: float = SWITCH_SECONDS
+) -> None:
     """Return once every worker of every service answers from the model in production, within so many seconds.
 
     All are told at once, each whatever the others say. Raises ServiceError that says which one answers from what.
     """
     if not urls:
-        logger.info("no service of this checkout runs; the next one that starts serves version %s", move.version)
+        logger.info("no service of this checkout runs; the next one that starts serves version %s", change.version)
         return
     with ThreadPoolExecutor(len(urls)) as pool:
-        complaints = [said for said in pool.map(lambda url: _switch(url, key, move, seconds), urls) if said]
+        complaints = [said for said in pool.map(lambda url: _switch(url, key, change, seconds), urls) if said]
     if complaints:
         raise ServiceError(
-            f"version {move.version} is in production, but {'; '.join(complaints)}."
-            f" Tell it again: make promote VERSION={move.version}"
+            f"version {change.version} is in production, but {'; '.join(complaints)}."
+            f" Tell it again: make promote VERSION={change.version}"
         )
 
 
-def _switch(url: str, key: str, move: Move, seconds: float) -> str:
+def _switch(url: str, key: str, change: ProductionChange, seconds: float) -> str:
     """Return what is wrong with one service in the end, or nothing."""
     started = time.monotonic()
     patience = Retries(
@@ -152,26 +154,26 @@ def _switch(url: str, key: str, move: Move, seconds: float) -> str:
     )
     try:
         with open_client(url, key, seconds, patience) as client:
-            if refusal := _reload(client, move):
+            if refusal := _reload(client, change):
                 return f"{url} does not take it: {refusal}; {_describe_served(client)}"
-            if late := _await_workers(client, move.digest, started + seconds):
+            if late := _await_workers(client, change.model.digest, started + seconds):
                 return f"{url} is late: {late}"
     except ServiceError as error:
         return str(error).rstrip(".")
     except ConnectionFailedError as error:
         return f"{url} cannot be reached ({error.reason}); what it answers from is not known"
-    logger.info("%s answers from %s in every worker, after %.1f s", url, move.name, time.monotonic() - started)
+    logger.info("%s answers from %s in every worker, after %.1f s", url, change.model, time.monotonic() - started)
     return ""
 
 
-def _reload(client: SentigateClient, move: Move) -> str:
+def _reload(client: SentigateClient, change: ProductionChange) -> str:
     """Return why a service does not take the model, or nothing.
 
     One that has not our store may fetch the files of the registry where these are not on our disk.
     """
-    is_remote = "://" in move.source and not move.source.startswith("file:")
+    is_remote = "://" in change.source and not change.source.startswith("file:")
     refusal = ""
-    for wanted in ({"version": move.name}, {"uri": move.source})[: 1 + is_remote]:
+    for wanted in ({"version": str(change.model)}, {"uri": change.source})[: 1 + is_remote]:
         try:
             client.reload(**wanted)
         except NO_ANSWERS as error:

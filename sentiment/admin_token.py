@@ -1,14 +1,12 @@
 """The token of an installation: where no API keys are set up, whoever can read it is the operator."""
 
-import os
 import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
+from sentiment.atomic_files import make_secret_file
 from sentiment.errors import ConfigError
-from sentiment.paths import make_private_folder
 
 TOKEN_BYTES = 32
 SHORTEST_TOKEN = 32
@@ -21,11 +19,7 @@ def make_admin_token(file: Path) -> str:
     """
     if not file.exists():
         with suppress(OSError):
-            make_private_folder(file.parent)
-            with NamedTemporaryFile("w", dir=file.parent, encoding="ascii") as whole:
-                whole.write(f"{secrets.token_urlsafe(TOKEN_BYTES)}\n")
-                whole.flush()
-                os.link(whole.name, file)  # fails where another process was first: its token counts
+            make_secret_file(file, f"{secrets.token_urlsafe(TOKEN_BYTES)}\n")
     return read_admin_token(file)
 
 

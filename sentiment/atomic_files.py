@@ -4,6 +4,10 @@ import os
 import secrets
 from pathlib import Path
 
+from filelock import FileLock
+
+from sentiment.paths import make_private_folder
+
 
 def write_atomically(path: Path, content: bytes | str, mode: int | None = None) -> None:
     """Replace the content of a file; it is on the disk when this returns.
@@ -22,3 +26,15 @@ def write_atomically(path: Path, content: bytes | str, mode: int | None = None) 
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+
+
+def make_secret_file(path: Path, content: str) -> None:
+    """Write a secret for its owner alone, unless the file is there; of several processes at once, one writes.
+
+    The folder is made, too.
+    """
+    make_private_folder(path.parent)
+    # A lock and not a link: some network file systems know no hard links.
+    with FileLock(f"{path}.lock", mode=0o600):
+        if not path.exists():
+            write_atomically(path, content, mode=0o600)

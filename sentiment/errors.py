@@ -72,7 +72,7 @@ class BusyError(SentimentError):
     """Another run holds what this one needs."""
 
 
-def say_unknown(kind: str, name: str, known: Iterable[str]) -> str:
+def describe_unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Return a sentence that names the unknown value, the nearest known one and all that are known."""
     choices = sorted(known)
     nearest = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)

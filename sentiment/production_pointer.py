@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sentiment.atomic_files import write_atomically
 from sentiment.errors import PointerError
+from sentiment.model_name import ModelName
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class ProductionPointer:
                 f"the pointer to the model in production, {path}, cannot be read; train again with `make train`,"
                 " or roll back."
             ) from error
+
+    @classmethod
+    def to(cls, name: ModelName) -> "ProductionPointer":
+        """Return the pointer to a model."""
+        return cls(name.tag, name.bento, name.digest)
 
     def write(self, path: Path) -> None:
         """Write the pointer whole, or not at all."""

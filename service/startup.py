@@ -1,18 +1,31 @@
-"""What an operator has set, checked before a worker starts: a sentence, instead of workers that start for ever."""
+"""Checks before a worker starts: one sentence, instead of workers that start again for ever."""
 
 from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 
 from sentiment.database.url import locate_database
-from sentiment.errors import ConfigError
+from sentiment.errors import ConfigError, SentimentError
 from sentiment.governance.signatures import PUBLIC_KEYS_VARIABLE, load_public_keys
+from service.models.sources import find_admitted_tag
 from service.prediction_log.pseudonyms import read_key
 from service.security.access import open_access
 from service.settings import ServiceSettings
 
 
+def prepare_start() -> tuple[ServiceSettings, str]:
+    """Return the settings and the tag of the model to serve.
+
+    Raises BentoMLException, the one error of an import that `bentoml serve` prints as a sentence.
+    """
+    try:
+        settings = check_settings()
+        return settings, find_admitted_tag(signed=settings.require_signature)
+    except SentimentError as error:
+        raise BentoMLException(str(error)) from error
+
+
 def check_settings() -> ServiceSettings:
-    """Return the settings. Raises BentoMLException with one sentence when one of them cannot be used."""
+    """Return the settings. Raises ConfigError with one sentence if one of them cannot be used."""
     try:
         settings = ServiceSettings()
         open_access(settings)
@@ -20,8 +33,8 @@ def check_settings() -> ServiceSettings:
             read_key(settings.hash_key_file)
         locate_database()
         check_keys(settings)
-    except (ConfigError, ValidationError) as error:
-        raise BentoMLException(say_settings(error)) from error
+    except ValidationError as error:
+        raise ConfigError(_describe_setting(error)) from error
     return settings
 
 
@@ -34,9 +47,6 @@ def check_keys(settings: ServiceSettings) -> None:
         )
 
 
-def say_settings(error: ConfigError | ValidationError) -> str:
-    """Return one sentence on a setting that cannot be used."""
-    if isinstance(error, ConfigError):
-        return str(error)
+def _describe_setting(error: ValidationError) -> str:
     mistake = error.errors(include_url=False, include_input=False)[0]
     return f"SENTIMENT_{'_'.join(str(part) for part in mistake['loc']).upper()}: {mistake['msg'].lower()}."

@@ -1,4 +1,4 @@
-"""Steps from a dataset's name to its three sides."""
+"""Steps from a dataset's name to its three splits."""
 
 import tempfile
 from pathlib import Path
@@ -42,17 +42,17 @@ def validate(
 def split_rows(
     clean: Dataset, split: SplitSection, dataset: DatasetSection
 ) -> tuple[Annotated[Dataset, "train"], Annotated[Dataset, "validation"], Annotated[Dataset, "holdout"]]:
-    """Return the sides by the hash of each text."""
-    sides = split_dataset(
+    """Return the splits by the hash of each text."""
+    splits = split_dataset(
         clean,
         validation_share=split.validation_share,
         holdout_share=split.holdout_share,
         train_fraction=dataset.train_fraction,
     )
-    for name, side in (("train", sides.train), ("validation", sides.validation), ("holdout", sides.holdout)):
-        mlflow.log_param(f"{name}_digest", side.digest[:16])
-        mlflow.log_metric(f"{name}_rows", len(side.frame))
-    return sides.train, sides.validation, sides.holdout
+    for name, rows in (("train", splits.train), ("validation", splits.validation), ("holdout", splits.holdout)):
+        mlflow.log_param(f"{name}_digest", rows.digest[:16])
+        mlflow.log_metric(f"{name}_rows", len(rows.frame))
+    return splits.train, splits.validation, splits.holdout
 
 
 def find_source(dataset: DatasetSection) -> DatasetSource:

@@ -13,10 +13,10 @@ from sentiment.bundle.latency import measure_latency
 from sentiment.bundle.predictor import Predictor
 from sentiment.data.datasets import Dataset
 from sentiment.evaluation.behaviour import BehaviourReport, read_cases, run_cases
-from sentiment.evaluation.predictions import Answers, answer_rows, score_answers
+from sentiment.evaluation.predictions import Predictions, predict_rows, score_predictions
 from sentiment.paths import make_scratch_folder
 from sentiment.reports.plots import plot_confusion, plot_reliability
-from steps.materializers import AnswersMaterializer, BundleMaterializer, RecordMaterializer
+from steps.materializers import BundleMaterializer, PredictionsMaterializer, RecordMaterializer
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
     experiment_tracker=True,
     output_materializers={
         "evaluated_bundle": BundleMaterializer,
-        "answers": AnswersMaterializer,
+        "answers": PredictionsMaterializer,
         "behaviour": RecordMaterializer,
     },
 )
@@ -33,13 +33,13 @@ def evaluate_candidate(
     bundle: Bundle, validation: Dataset
 ) -> tuple[
     Annotated[Bundle, "evaluated_bundle"],
-    Annotated[Answers, "answers"],
+    Annotated[Predictions, "answers"],
     Annotated[BehaviourReport, "behaviour"],
 ]:
     """Return the bundle with its measurements on the card, its answers on validation, and how it behaves."""
     predictor = Predictor(bundle, threads=os.cpu_count() or 1)
-    answers = answer_rows(predictor, validation)
-    evaluation = score_answers(answers)
+    answers = predict_rows(predictor, validation)
+    evaluation = score_predictions(answers)
     behaviour = run_cases(predictor, read_cases())
     latency = measure_latency(Predictor(bundle), list(validation.frame["text"]))
     scores = {f"validation_{name}": value for name, value in evaluation.flatten().items()}
@@ -84,9 +84,9 @@ def evaluate_candidate(
 
 
 @step(experiment_tracker=True, output_materializers=BundleMaterializer)
-def choose_challenger(bundles: list[Bundle], answers: list[Answers]) -> Annotated[Bundle, "challenger"]:
+def choose_challenger(bundles: list[Bundle], answers: list[Predictions]) -> Annotated[Bundle, "challenger"]:
     """Return the bundle with the best macro F1 on validation; the smaller one where two are equal."""
-    scored = [(bundle, score_answers(said).macro_f1) for bundle, said in zip(bundles, answers, strict=True)]
+    scored = [(bundle, score_predictions(said).macro_f1) for bundle, said in zip(bundles, answers, strict=True)]
     bundle, macro_f1 = min(scored, key=lambda pair: (-pair[1], pair[0].card.size_bytes))
     logger.info("challenger: %s, macro F1 %.3f on validation", bundle.card.candidate, macro_f1)
     mlflow.set_tag("challenger", bundle.card.candidate)

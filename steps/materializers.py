@@ -14,13 +14,13 @@ from zenml.enums import ArtifactType
 from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 
+from release.journal import ProductionChange
 from sentiment.bundle.bundle import CARD_FILE, Bundle, open_bundle, read_card
 from sentiment.data.datasets import Dataset
 from sentiment.evaluation.behaviour import BehaviourReport
-from sentiment.evaluation.predictions import Answers
+from sentiment.evaluation.predictions import Predictions
 from sentiment.governance.canary_rule import Verdict
 from sentiment.governance.gate import Decision
-from sentiment.governance.promotion_rules import Move
 
 
 class BundleMaterializer(BaseMaterializer):
@@ -68,13 +68,13 @@ class DatasetMaterializer(BaseMaterializer):
             return Dataset(name, pd.read_parquet(file))
 
 
-class AnswersMaterializer(BaseMaterializer):
+class PredictionsMaterializer(BaseMaterializer):
     """Keeps a model's answers as two arrays beside what they answer."""
 
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Answers,)
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Predictions,)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
-    def save(self, data: Answers) -> None:
+    def save(self, data: Predictions) -> None:
         """Write arrays and names to the store."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, probabilities=data.probabilities, targets=data.targets)
@@ -83,19 +83,19 @@ class AnswersMaterializer(BaseMaterializer):
         with fileio.open(os.path.join(self.uri, "names.json"), "w") as file:
             file.write(json.dumps([data.bundle_digest, data.dataset_digest, list(data.labels)]))
 
-    def load(self, data_type: type[Answers]) -> Answers:  # noqa: ARG002
+    def load(self, data_type: type[Predictions]) -> Predictions:  # noqa: ARG002
         """Return the answers."""
         with fileio.open(os.path.join(self.uri, "names.json"), "r") as file:
             bundle_digest, dataset_digest, labels = json.loads(file.read())
         with fileio.open(os.path.join(self.uri, "answers.npz"), "rb") as file:
             arrays = np.load(io.BytesIO(file.read()))
-        return Answers(bundle_digest, dataset_digest, tuple(labels), arrays["probabilities"], arrays["targets"])
+        return Predictions(bundle_digest, dataset_digest, tuple(labels), arrays["probabilities"], arrays["targets"])
 
 
 class RecordMaterializer(BaseMaterializer):
     """Keeps a frozen record as JSON."""
 
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (BehaviourReport, Decision, Move, Verdict)
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (BehaviourReport, Decision, ProductionChange, Verdict)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
     def save(self, data: Any) -> None:

@@ -21,12 +21,12 @@ from sentiment.data.validation import clean_dataset
 from sentiment.database.evaluations import EvaluationRecord, append_evaluations
 from sentiment.database.url import locate_database
 from sentiment.evaluation.behaviour import BehaviourReport, read_cases, run_cases
-from sentiment.evaluation.comparison import Comparison, compare_answers
-from sentiment.evaluation.predictions import Answers, answer_rows
+from sentiment.evaluation.comparison import ModelComparison, compare_predictions
+from sentiment.evaluation.predictions import Predictions, predict_rows
 from sentiment.governance.ledger import stamp_time
 from sentiment.reports.html import Scored, render_evaluation, render_validation, score_model
 from steps.data import find_source
-from steps.materializers import AnswersMaterializer, BundleMaterializer, DatasetMaterializer, RecordMaterializer
+from steps.materializers import BundleMaterializer, DatasetMaterializer, PredictionsMaterializer, RecordMaterializer
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -55,14 +55,14 @@ def load_rows(
 
 
 @step(
-    output_materializers={"answers": AnswersMaterializer, "behaviour": RecordMaterializer},
+    output_materializers={"answers": PredictionsMaterializer, "behaviour": RecordMaterializer},
 )
 def answer_dataset(
     bundle: Bundle, rows: Dataset
-) -> tuple[Annotated[Answers, "answers"], Annotated[BehaviourReport, "behaviour"]]:
+) -> tuple[Annotated[Predictions, "answers"], Annotated[BehaviourReport, "behaviour"]]:
     """Return what a model says to the rows, and how it behaves on the behavioural cases."""
     predictor = Predictor(bundle, threads=os.cpu_count() or 1)
-    return answer_rows(predictor, rows), run_cases(predictor, read_cases())
+    return predict_rows(predictor, rows), run_cases(predictor, read_cases())
 
 
 @step(experiment_tracker=True, enable_cache=False)
@@ -70,7 +70,7 @@ def report_models(
     models: list[str],
     versions: list[str],
     bundles: list[Bundle],
-    answers: list[Answers],
+    answers: list[Predictions],
     behaviours: list[BehaviourReport],
     rows: Dataset,
     chosen: str,
@@ -98,17 +98,17 @@ def report_models(
     return HTMLString(page)
 
 
-def compare_with_first(scored: list[Scored], seed: int) -> list[tuple[str, Comparison]]:
+def compare_with_first(scored: list[Scored], seed: int) -> list[tuple[str, ModelComparison]]:
     """Return each further model's paired comparison with the first, where both know the same labels."""
     first = scored[0]
     found = []
     for item in scored[1:]:
-        if set(item.answers.labels) != set(first.answers.labels):
+        if set(item.predictions.labels) != set(first.predictions.labels):
             logger.warning("%s and %s know other labels, so that they are not compared", item.name, first.name)
             continue
-        comparison = compare_answers(
-            first.answers,
-            item.answers.reorder(first.answers.labels),
+        comparison = compare_predictions(
+            first.predictions,
+            item.predictions.reorder(first.predictions.labels),
             resamples=RESAMPLES,
             confidence=CONFIDENCE,
             seed=seed,

@@ -8,7 +8,7 @@ from zenml import step
 
 from sentiment.bundle.bundle import Bundle
 from sentiment.candidates.contract import TrainingContext, TrainingSplits
-from sentiment.candidates.train import train_candidate as train_by_name
+from sentiment.candidates.train import train_bundle
 from sentiment.config.schema import Candidate, EncoderSection, TrainingSection
 from sentiment.data.datasets import Dataset
 from sentiment.paths import locate_state, make_scratch_folder
@@ -33,6 +33,6 @@ def train_candidate(
     def report(metrics: Mapping[str, float], at: int) -> None:
         mlflow.log_metrics({f"{candidate}/{name}": value for name, value in metrics.items()}, step=at)
 
-    recipe = TrainingContext(encoder, training, locate_state(), report)
-    sides = TrainingSplits(train, validation, clean.digest, holdout.digest)
-    return train_by_name(candidate, sides, recipe, make_scratch_folder())
+    context = TrainingContext(encoder, training, locate_state(), report)
+    splits = TrainingSplits(train, validation, clean.digest, holdout.digest)
+    return train_bundle(candidate, splits, context, make_scratch_folder())

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.cli_errors import say_in_one_sentence
 from deploy.images.registry import DIGEST, ECR, find_version, push_image
-from sentiment.errors import DeployError, find_last_words, say_unknown
+from sentiment.errors import DeployError, describe_unknown, find_last_words
 from sentiment.paths import CHECKOUT
 
 TERRAFORM = CHECKOUT / "deploy" / "aws" / "terraform"
@@ -89,7 +89,7 @@ def find_target(environment: str, folder: Path) -> Target:
         raise DeployError(f'{variables} names no region; add a line such as region = "us-east-1".')
     known = boto3.Session(region_name="us-east-1").get_available_regions("ec2")
     if found[1] not in known:
-        raise DeployError(f"{variables}: {say_unknown('region', found[1], known)}")
+        raise DeployError(f"{variables}: {describe_unknown('region', found[1], known)}")
     target = Target(environment, found[1], folder)
     try:
         target.call("sts").get_caller_identity()

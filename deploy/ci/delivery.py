@@ -15,7 +15,7 @@ import click
 from deploy.cli_errors import say_in_one_sentence
 from deploy.images.attestations import MAKERS_OF_IMAGES, require_attestation
 from deploy.images.registry import add_tag, find_digest
-from sentiment.errors import DeployError, say_unknown
+from sentiment.errors import DeployError, describe_unknown
 from sentiment.paths import CHECKOUT
 
 TARGETS = Path(__file__).with_name("targets")
@@ -79,7 +79,7 @@ def find_script(target: str) -> Path:
     """Return the script of a target. Raises DeployError when there is none."""
     known = sorted(path.stem for path in TARGETS.glob("*.sh"))
     if target not in known:
-        raise DeployError(say_unknown("target", target, known))
+        raise DeployError(describe_unknown("target", target, known))
     return TARGETS / f"{target}.sh"
 
 

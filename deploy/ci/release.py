@@ -4,26 +4,26 @@ A release is the code of this checkout with a model that passed the gate: the on
 in production.
 """
 
-import os
-import subprocess
 from collections.abc import Iterable
+from typing import Literal
 
 import bentoml
 import click
-from mlflow.entities.model_registry import ModelVersion
 
 from deploy.cli_errors import say_in_one_sentence
-from release.bento_store import BENTO, build_bento, smoke_test
-from release.mlflow_registry import MODEL, PRODUCTION, STAGING, find_version, identify_version, name_version, read_alias
-from sentiment.errors import DeployError
+from release.bento_store import build_bento, has_bento, smoke_test
+from release.mlflow_registry import PRODUCTION, STAGING, find_version, identify_version, name_version, read_alias
+from release.promotion import check_version, ensure_stored, promote_version
+from release.rollback import roll_back
+from sentiment.errors import DeployError, SentimentError
 from sentiment.governance.ledger import LedgerEntry, read_entries
 from sentiment.governance.promotion_rules import check_production
-from sentiment.paths import CHECKOUT, locate_state
-from steps.promotion import check_version, ensure_stored
+from sentiment.model_name import ModelName
+from sentiment.paths import locate_state
 
 
-def prepare_release() -> ModelVersion:
-    """Build the Bento of the model to release with the code of this checkout, ask it a question; return its version.
+def prepare_release() -> ModelName:
+    """Build the Bento of the model to release with the code of this checkout, ask it a question; return its name.
 
     Raises DeployError, RegistryError, or PromotionError where the ledger does not say that it may go there.
     """
@@ -31,37 +31,38 @@ def prepare_release() -> ModelVersion:
     if version is None:
         raise DeployError("no model has passed the gate yet, so that there is nothing to release; `make train` first.")
     version = identify_version(version)
-    number, name, production = str(version.version), name_version(version), read_alias(PRODUCTION)
-    if number == production:
-        check_production(read_entries(locate_state().ledger), number, version.tags["digest"])
+    name, production = name_version(version), read_alias(PRODUCTION)
+    if name.number == production:
+        check_production(read_entries(locate_state().ledger), name.number, name.digest)
     else:
         check_version(version, production)
     ensure_stored(version)
-    if any(str(bento.tag) == f"{BENTO}:{name}" for bento in bentoml.list()):
-        bentoml.delete(f"{BENTO}:{name}")  # it was built in training, with the code of then
-    smoke_test(build_bento(f"{MODEL}:{name}", name), version.tags["digest"])
-    return version
+    if has_bento(name.bento):
+        bentoml.delete(name.bento)  # it was built in training, with the code of then
+    build_bento(name.tag)
+    smoke_test(name.bento, name.digest)
+    return name
 
 
-def choose_verb(
+def choose_change(
     deployed: str, production: str | None, staging: str | None, entries: Iterable[LedgerEntry]
-) -> str | None:
-    """Return which verb of make lets the registry say what was deployed; None where it says so already.
+) -> Literal["approve", "rollback", "promote"] | None:
+    """Return what lets the registry say which version was deployed; None where it says so already.
 
-    Versions are named as in answers, such as 5-81d4da08a3a1.
+    Versions are named as in predictions, such as 5-81d4da08a3a1.
     """
     if deployed == production:
         return None
     if deployed == staging:
         return "approve"
-    number = deployed.partition("-")[0]
+    number = ModelName.parse(deployed).number
     was_there = any(entry.event == "promotion" and entry.version == number for entry in entries)
     return "rollback" if was_there else "promote"
 
 
-def _name(alias: str) -> str | None:
+def _read_name(alias: str) -> str | None:
     version = find_version(alias)
-    return name_version(version) if version else None
+    return str(name_version(version)) if version else None
 
 
 @click.group()
@@ -73,25 +74,29 @@ def main() -> None:
 @say_in_one_sentence
 def prepare() -> None:
     """Build and ask the Bento of the model to release; print its version and digest as KEY=VALUE lines."""
-    version = prepare_release()
-    click.echo(f"version={name_version(version)}\ndigest={version.tags['digest']}")
+    name = prepare_release()
+    click.echo(f"version={name}\ndigest={name.digest}")
 
 
 @main.command()
 @click.argument("version")
 @click.option("--reason", required=True, help="Why, for the ledger.")
+@say_in_one_sentence
 def record(version: str, reason: str) -> None:
     """Make the registry and the ledger say that VERSION, such as 5-81d4da08a3a1, is in production."""
-    verb = choose_verb(version, _name(PRODUCTION), _name(STAGING), read_entries(locate_state().ledger))
-    if verb is None:
+    number = ModelName.parse(version).number
+    change = choose_change(version, _read_name(PRODUCTION), _read_name(STAGING), read_entries(locate_state().ledger))
+    if change is None:
         click.echo(f"version {version} is in production already; nothing to write down.")
         return
-    command = ["make", "--no-print-directory", verb, f"VERSION={version.partition('-')[0]}"]
-    done = subprocess.run(command, cwd=CHECKOUT, env={**os.environ, "REASON": reason}, check=False)
-    if done.returncode:
-        raise click.ClickException(
-            f"version {version} is deployed, and `make {verb}` did not write it down; see above."
-        )
+    try:
+        if change == "rollback":
+            roll_back(reason, version=number)
+        else:
+            promote_version(number, reason=reason, approve=change == "approve")
+    except SentimentError as error:
+        raise DeployError(f"version {version} is deployed, and the {change} was not written down: {error}") from error
+    click.echo(f"version {version} is in production, by the registry and the ledger.")
 
 
 if __name__ == "__main__":

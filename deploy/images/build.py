@@ -15,9 +15,10 @@ from bentoml.exceptions import BentoMLException
 
 from deploy.cli_errors import say_in_one_sentence
 from deploy.images.engines import ENGINES, Engine, find_engine
-from release.bento_store import BENTO, ask_git, carry_keys
+from release.bento_store import ask_git, carry_keys
 from sentiment.errors import DeployError, find_last_words
 from sentiment.governance.admission import admit_bundle
+from sentiment.model_name import BENTO
 from sentiment.paths import locate_state
 from sentiment.production_pointer import ProductionPointer
 

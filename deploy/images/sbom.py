@@ -12,8 +12,8 @@ from packaging.utils import canonicalize_name
 
 from deploy.cli_errors import say_in_one_sentence
 from deploy.images.engines import Engine, find_engine
-from release.bento_store import BENTO
 from sentiment.errors import DeployError
+from sentiment.model_name import BENTO
 from sentiment.paths import locate_state
 
 RUNNERS = ("docker", "podman")

@@ -13,7 +13,7 @@ import click
 import yaml
 
 from deploy.cli_errors import say_in_one_sentence
-from sentiment.errors import DeployError, say_unknown
+from sentiment.errors import DeployError, describe_unknown
 from sentiment.paths import CHECKOUT
 
 MANIFESTS = CHECKOUT / "deploy" / "kubernetes"
@@ -50,7 +50,7 @@ def render_overlay(overlay: str, image: str = "", canary: str = "") -> str:
     """
     known = [path.parent.name for path in MANIFESTS.glob("overlays/*/kustomization.yaml")]
     if overlay not in known:
-        raise DeployError(say_unknown("overlay", overlay, known))
+        raise DeployError(describe_unknown("overlay", overlay, known))
     images = [_read_image(name, value, overlay) for name, value in named_images(image, canary) if value]
     with tempfile.TemporaryDirectory() as scratch:
         copy = shutil.copytree(MANIFESTS, Path(scratch) / MANIFESTS.name)

@@ -27,7 +27,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class GraphAnswer:
+class GraphOutput:
     """One row of `outputs` per text, float32; tokens that the graph read; whether the text was cut."""
 
     outputs: Floats
@@ -54,7 +54,7 @@ class TextGraph:
         self._texts_per_call = texts_per_call
         self._threads = threads
 
-    def run(self, texts: Sequence[str]) -> GraphAnswer:
+    def run(self, texts: Sequence[str]) -> GraphOutput:
         """Return the graph's answer for each text, in order; raises ValueError when there is none."""
         if not texts:
             raise ValueError("no texts: wanted at least one.")
@@ -69,7 +69,7 @@ class TextGraph:
         outputs = np.empty((len(texts), answers[0].shape[1]), dtype=np.float32)
         for call, answer in zip(calls, answers, strict=True):
             outputs[call] = answer
-        return GraphAnswer(outputs, tuple(lengths), tuple(bool(encoding.overflowing) for encoding in encodings))
+        return GraphOutput(outputs, tuple(lengths), tuple(bool(encoding.overflowing) for encoding in encodings))
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids that the graph reads for each text."""

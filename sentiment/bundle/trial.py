@@ -84,7 +84,7 @@ def run_bounded(
                     break
                 except subprocess.TimeoutExpired:
                     if patience.is_over:
-                        raise BundleError(_say_late(what, time.monotonic() - started)) from None
+                        raise BundleError(_describe_delay(what, time.monotonic() - started)) from None
         finally:
             process.kill()
     if process.returncode == 0:
@@ -93,7 +93,7 @@ def run_bounded(
         raise BundleError(said)
     name = signal.Signals(-process.returncode).name if process.returncode < 0 else f"exit code {process.returncode}"
     if name in {"SIGALRM", "SIGXCPU"}:
-        raise BundleError(_say_late(what, time.monotonic() - started))
+        raise BundleError(_describe_delay(what, time.monotonic() - started))
     raise BundleError(f"{what} ended the process that did it ({name}); name another bundle.")
 
 
@@ -108,5 +108,5 @@ def read_free_memory() -> int:
         return free
 
 
-def _say_late(what: str, seconds: float) -> str:
+def _describe_delay(what: str, seconds: float) -> str:
     return f"{what} was not done after {seconds:.0f} s; name a smaller or nearer bundle."

@@ -33,14 +33,14 @@ class TrainingSplits:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The classes in order. Raises DatasetError when a side lacks one."""
+        """The classes in order. Raises DatasetError when a split lacks one."""
         labels = order_labels(set(self.train.frame["label"]) | set(self.validation.frame["label"]))
-        for side, rows in (("training", self.train), ("validation", self.validation)):
+        for split, rows in (("training", self.train), ("validation", self.validation)):
             counts = rows.frame["label"].value_counts()
             for label in labels:
                 if label not in counts.index:
                     raise DatasetError(
-                        f"the {side} side of dataset {self.train.name!r} has no row of the class {label!r}"
+                        f"the {split} split of dataset {self.train.name!r} has no row of the class {label!r}"
                         f" ({len(rows.frame)} rows in all); add rows of that class, or raise dataset.train_fraction."
                     )
         return labels

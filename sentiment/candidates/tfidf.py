@@ -51,15 +51,15 @@ class TfidfModel:
     intercepts: Numbers
 
 
-def draft_tfidf(candidate: str, sides: TrainingSplits, recipe: TrainingContext, folder: Path) -> TrainedCandidate:  # noqa: ARG001
+def train_tfidf(candidate: str, splits: TrainingSplits, context: TrainingContext, folder: Path) -> TrainedCandidate:  # noqa: ARG001
     """Return the yardstick that every other candidate must beat, calibrated on validation."""
-    section = recipe.encoder
+    section = context.encoder
     tokenizer = copy_tokenizer(find_encoder(section.source), folder / TOKENIZER_FILE)
     tokenizer.enable_truncation(section.max_tokens)
     tokenizer.no_padding()
     started = time.perf_counter()
-    ids = [np.array(encoding.ids) for encoding in tokenizer.encode_batch_fast(sides.train_texts)]
-    model = fit_tfidf(ids, sides.train_targets, tokenizer, recipe.training.tfidf.c)
+    ids = [np.array(encoding.ids) for encoding in tokenizer.encode_batch_fast(splits.train_texts)]
+    model = fit_tfidf(ids, splits.train_targets, tokenizer, context.training.tfidf.c)
     seconds = time.perf_counter() - started
     logits_graph = build_graph(model)
     onnx.save(logits_graph, folder / MODEL_FILE)
@@ -67,13 +67,13 @@ def draft_tfidf(candidate: str, sides: TrainingSplits, recipe: TrainingContext, 
         TextGraph(
             folder / MODEL_FILE, folder / TOKENIZER_FILE, max_tokens=section.max_tokens, texts_per_call=TEXTS_PER_CALL
         )
-        .run(sides.validation_texts)
+        .run(splits.validation_texts)
         .outputs
     )
-    calibrator = fit_calibrator(logits.astype(np.float64), sides.validation_targets)
+    calibrator = fit_calibrator(logits.astype(np.float64), splits.validation_targets)
     onnx.save(add_calibration(logits_graph, calibrator), folder / MODEL_FILE)
     probabilities = calibrator.calibrate(logits).astype(np.float32)
-    f1 = measure_macro_f1(sides.validation_targets, probabilities)
+    f1 = measure_macro_f1(splits.validation_targets, probabilities)
     return TrainedCandidate(
         base=f"tokens of {section.name}",
         max_tokens=section.max_tokens,

@@ -1,4 +1,4 @@
-"""Training a candidate by name: from the two training sides to a sealed bundle that kept its quality."""
+"""Training a candidate by name: from the two training splits to a sealed bundle that kept its quality."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -17,29 +17,29 @@ Maker = Callable[[str, TrainingSplits, TrainingContext, Path], TrainedCandidate]
 
 
 def _make_tfidf(candidate: str, splits: TrainingSplits, context: TrainingContext, folder: Path) -> TrainedCandidate:
-    from sentiment.candidates.tfidf import draft_tfidf
+    from sentiment.candidates.tfidf import train_tfidf
 
-    return draft_tfidf(candidate, splits, context, folder)
+    return train_tfidf(candidate, splits, context, folder)
 
 
 def _make_svm(candidate: str, splits: TrainingSplits, context: TrainingContext, folder: Path) -> TrainedCandidate:
-    from sentiment.candidates.svm.candidate import draft_svm
+    from sentiment.candidates.svm.candidate import train_svm
 
-    return draft_svm(candidate, splits, context, folder)
+    return train_svm(candidate, splits, context, folder)
 
 
 def _make_transformer(
     candidate: str, splits: TrainingSplits, context: TrainingContext, folder: Path
 ) -> TrainedCandidate:
-    from sentiment.candidates.transformer.candidate import draft_transformer
+    from sentiment.candidates.transformer.candidate import train_transformer
 
-    return draft_transformer(candidate, splits, context, folder)
+    return train_transformer(candidate, splits, context, folder)
 
 
 def _make_cascade(candidate: str, splits: TrainingSplits, context: TrainingContext, folder: Path) -> TrainedCandidate:
-    from sentiment.candidates.cascade.candidate import draft_cascade
+    from sentiment.candidates.cascade.candidate import train_cascade
 
-    return draft_cascade(candidate, splits, context, folder)
+    return train_cascade(candidate, splits, context, folder)
 
 
 MAKERS: Mapping[Candidate, Maker] = {  # each imports its libraries when it is called
@@ -52,32 +52,32 @@ MAKERS: Mapping[Candidate, Maker] = {  # each imports its libraries when it is c
 }
 
 
-def train_candidate(candidate: Candidate, sides: TrainingSplits, recipe: TrainingContext, folder: Path) -> Bundle:
+def train_bundle(candidate: Candidate, splits: TrainingSplits, context: TrainingContext, folder: Path) -> Bundle:
     """Return the sealed bundle of a candidate, made in an empty `folder` and left there with nothing beside it.
 
-    Raises DatasetError when a side lacks a class, EncoderError when a base model is missing or an export does
+    Raises DatasetError when a split lacks a class, EncoderError when a base model is missing or an export does
     not answer like its source, TrainingError when the model cannot be fitted.
     """
-    labels = sides.labels
-    draft = MAKERS[candidate](candidate, sides, recipe, folder)
-    correct = draft.probabilities.argmax(axis=1) == sides.validation_targets
+    labels = splits.labels
+    trained = MAKERS[candidate](candidate, splits, context, folder)
+    correct = trained.probabilities.argmax(axis=1) == splits.validation_targets
     threshold = choose_threshold(
-        draft.probabilities.max(axis=1).astype(float), correct, recipe.training.uncertain_precision
+        trained.probabilities.max(axis=1).astype(float), correct, context.training.uncertain_precision
     )
     card = Card(
         labels=labels,
-        max_tokens=draft.max_tokens,
+        max_tokens=trained.max_tokens,
         candidate=candidate,
-        encoder=draft.base,
-        precision=draft.precision,
-        texts_per_call=draft.texts_per_call,
+        encoder=trained.base,
+        precision=trained.precision,
+        texts_per_call=trained.texts_per_call,
         uncertain_below=threshold,
-        dataset=sides.train.name,
-        dataset_digest=sides.dataset_digest,
-        holdout_digest=sides.holdout_digest,
-        train_rows=len(sides.train.frame),
+        dataset=splits.train.name,
+        dataset_digest=splits.dataset_digest,
+        holdout_digest=splits.holdout_digest,
+        train_rows=len(splits.train.frame),
         created_at=stamp_time(datetime.now(UTC)),
-        metrics=draft.metrics,
+        metrics=trained.metrics,
         versions={package: version(package) for package in VERSIONED},
     )
     move_weights(folder / MODEL_FILE)

@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from sentiment.config.schema import CANDIDATES, EvaluationConfig, Section, TrainingConfig
-from sentiment.errors import ConfigError, say_unknown
+from sentiment.errors import ConfigError, describe_unknown
 
 CANARY_KEY = "canary"  # beside what is for ZenML, which passes it over
 ZENML_KEYS = ("parameters", "enable_cache", "enable_step_logs", "settings", "steps", "run_name", "tags", "extra")
@@ -31,7 +31,7 @@ def read_parameters(path: Path) -> dict[str, Any]:
     content = read_yaml(path)
     for key in content:
         if key not in (*ZENML_KEYS, CANARY_KEY):
-            raise ConfigError(f"{path.name}: {say_unknown('key', str(key), (*ZENML_KEYS, CANARY_KEY))}")
+            raise ConfigError(f"{path.name}: {describe_unknown('key', str(key), (*ZENML_KEYS, CANARY_KEY))}")
     parameters = content.get("parameters")
     if not isinstance(parameters, dict):
         raise ConfigError(
@@ -60,10 +60,10 @@ def check_parameters(parameters: Mapping[str, Any], where: str, shape: type[Shap
     try:
         return shape.model_validate(parameters)
     except ValidationError as error:
-        raise ConfigError(" ".join(f"{where}: {sentence}" for sentence in _say_mistakes(error, shape))) from error
+        raise ConfigError(" ".join(f"{where}: {sentence}" for sentence in _describe_mistakes(error, shape))) from error
 
 
-def _say_mistakes(error: ValidationError, shape: type[Section]) -> Iterator[str]:
+def _describe_mistakes(error: ValidationError, shape: type[Section]) -> Iterator[str]:
     """Yield one sentence per place; where a value may be of several kinds, it has what each of them wants."""
     places: dict[tuple[str, ...], list[Any]] = {}
     for mistake in error.errors(include_url=False):
@@ -75,11 +75,11 @@ def _say_mistakes(error: ValidationError, shape: type[Section]) -> Iterator[str]
         *parents, key = path or ("parameters",)
         place = ".".join(path)
         if first["type"] == "extra_forbidden":
-            yield say_unknown("key", key, _list_keys(shape, parents))
+            yield describe_unknown("key", key, _list_keys(shape, parents))
         elif first["type"] == "missing":
             yield f"{place} is missing; the zenml_config.yaml of the project has a value to start from."
         elif parents and parents[0] == "candidates":
-            yield say_unknown("candidate", str(first["input"]), CANDIDATES)
+            yield describe_unknown("candidate", str(first["input"]), CANDIDATES)
         else:
             reasons = [mistake["msg"].removeprefix("Value error, ") for mistake in mistakes]
             wanted = ", or ".join(reason[0].lower() + reason[1:] for reason in reasons)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sentiment.data.datasets import NAMED
-from sentiment.errors import say_unknown
+from sentiment.errors import describe_unknown
 from sentiment.evaluation.behaviour import KINDS
 from sentiment.governance.ledger import MIN_REASON_WORDS
 
@@ -175,7 +175,7 @@ class GateSection(Section):
     def _name_every_kind(cls, floors: dict[str, float]) -> dict[str, float]:
         for kind in floors:
             if kind not in KINDS:
-                raise ValueError(say_unknown("kind", kind, KINDS).rstrip("."))
+                raise ValueError(describe_unknown("kind", kind, KINDS).rstrip("."))
         missing = [kind for kind in KINDS if kind not in floors]
         if missing:
             raise ValueError(f"no floor for {missing[0]!r}; 0 asks for nothing")
@@ -255,7 +255,7 @@ class TrainingConfig(Section):
         known = list(dict.fromkeys(("default", *NAMED, Path(self.dataset.name).stem)))
         for name in self.gate.min_f1:
             if name not in known and difflib.get_close_matches(name, known, n=1, cutoff=LIKENESS):
-                raise ValueError(say_unknown("dataset under gate.min_f1", name, known).rstrip("."))
+                raise ValueError(describe_unknown("dataset under gate.min_f1", name, known).rstrip("."))
         return self
 
 

@@ -9,13 +9,13 @@ import pandas as pd
 
 from sentiment.data.table_reader import FORMATS, read_table
 from sentiment.data.text_normalization import digest_rows
-from sentiment.errors import DatasetError, say_unknown
+from sentiment.errors import DatasetError, describe_unknown
 from sentiment.paths import CHECKOUT
 
 DATA_VARIABLE = "SENTIMENT_DATA_DIR"
 STARS = {"1": "negative", "2": "negative", "3": "neutral", "4": "positive", "5": "positive"}
-SIDES = {"positive": "positive", "negative": "negative"}
-THREE = {**SIDES, "neutral": "neutral"}
+TWO = {"positive": "positive", "negative": "negative"}
+THREE = {**TWO, "neutral": "neutral"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ NAMED = {
         DatasetSource(
             "imdb",
             (Path("imdb/train.parquet"), Path("imdb/test.parquet")),
-            labels=SIDES,
+            labels=TWO,
             hub=(
                 "stanfordnlp/imdb",
                 "e6281661ce1c48d982bc483cf8a173c1bbeb5d31",
@@ -112,7 +112,7 @@ def find_dataset(
         return NAMED[name]
     path = Path(name).expanduser()
     if not path.suffix and "/" not in name:
-        raise DatasetError(say_unknown("dataset", name, NAMED) + " A path to a file works too.")
+        raise DatasetError(describe_unknown("dataset", name, NAMED) + " A path to a file works too.")
     if not path.is_file():
         raise DatasetError(f"there is no file {name!r}; give a path that exists or one of: {', '.join(sorted(NAMED))}.")
     if path.suffix.lower() not in FORMATS:

@@ -1,4 +1,4 @@
-"""Train, validation and holdout by the hash of each text: a text keeps its side for ever."""
+"""Train, validation and holdout by the hash of each text: a text keeps its split for ever."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ import pandas as pd
 from sentiment.data.datasets import Dataset
 from sentiment.data.text_normalization import place_text
 
-SIDE_SALT = "side"
+SPLIT_SALT = "side"  # every text keeps its split only as long as this stays
 SAMPLE_SALT = "sample"
 
 
 @dataclass(frozen=True)
-class Split:
-    """The three sides of one dataset; no text is on two of them."""
+class DatasetSplits:
+    """The three splits of one dataset; no text is in two of them."""
 
     train: Dataset
     validation: Dataset
@@ -22,18 +22,18 @@ class Split:
 
 def split_dataset(
     dataset: Dataset, *, validation_share: float, holdout_share: float, train_fraction: float = 1.0
-) -> Split:
-    """Return the sides of a cleaned dataset; shares and `train_fraction` are in (0, 1].
+) -> DatasetSplits:
+    """Return the splits of a cleaned dataset; shares and `train_fraction` are in (0, 1].
 
     `train_fraction` keeps that part of the training rows, the same ones every time and each smaller
     part inside the larger; validation and holdout stay whole.
     """
-    places = dataset.frame["text"].map(lambda text: place_text(text, SIDE_SALT))
+    places = dataset.frame["text"].map(lambda text: place_text(text, SPLIT_SALT))
     samples = dataset.frame["text"].map(lambda text: place_text(text, SAMPLE_SALT))
     in_holdout = places < holdout_share
     in_validation = ~in_holdout & (places < holdout_share + validation_share)
     in_train = ~in_holdout & ~in_validation & (samples < train_fraction)
-    return Split(*(_take(dataset, rows) for rows in (in_train, in_validation, in_holdout)))
+    return DatasetSplits(*(_take(dataset, rows) for rows in (in_train, in_validation, in_holdout)))
 
 
 def sample_rows(dataset: Dataset, rows: int, seed: int) -> Dataset:

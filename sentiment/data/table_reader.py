@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sentiment.errors import DatasetError, say_unknown
+from sentiment.errors import DatasetError, describe_unknown
 
 PARQUET_MAGIC = b"PAR1"
 ZIP_MAGIC = b"PK\x03\x04"
@@ -32,7 +32,7 @@ def read_table(path: Path, text_column: str, label_column: str, *, encoding: str
         if column not in table.columns:
             raise DatasetError(
                 f"{path.name!r} has no column {column!r}: "
-                + say_unknown("column", column, map(str, table.columns))
+                + describe_unknown("column", column, map(str, table.columns))
                 + f" Name the right one in {key}."
             )
     found = table[[text_column, label_column]].astype(object)

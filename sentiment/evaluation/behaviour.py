@@ -18,8 +18,8 @@ COLUMNS = ("kind", "topic", "text", "other", "expected")
 POLES = ("positive", "negative")
 MAX_WRONG_WAY = 0.05
 
-Kind = Literal["minimum_function", "invariance", "direction"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+CaseKind = Literal["minimum_function", "invariance", "direction"]
+KINDS: tuple[CaseKind, ...] = get_args(CaseKind)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Case:
     `direction`: from `text` to `other` the balance of positive over negative does not move against `expected`.
     """
 
-    kind: Kind
+    kind: CaseKind
     topic: str
     text: str
     other: str
@@ -41,7 +41,7 @@ class Case:
 class BehaviourScore:
     """How many cases of one kind, on one topic, were met."""
 
-    kind: Kind
+    kind: CaseKind
     topic: str
     passed: int
     cases: int
@@ -59,7 +59,7 @@ class BehaviourReport:
         """The share of cases met per kind, for the kinds that were run."""
         return {kind: rate for kind in KINDS if (rate := self._rate(kind)) is not None}
 
-    def _rate(self, kind: Kind) -> float | None:
+    def _rate(self, kind: CaseKind) -> float | None:
         scores = [score for score in self.scores if score.kind == kind]
         cases = sum(score.cases for score in scores)
         return sum(score.passed for score in scores) / cases if cases else None
@@ -117,7 +117,7 @@ def run_cases(predictor: Predictor, cases: Sequence[Case]) -> BehaviourReport:
     first = predictor.predict_probabilities([case.text for case in known])
     second = predictor.predict_probabilities([case.other or case.text for case in known])
     met = [_is_met(case, one, other, predictor.labels) for case, one, other in zip(known, first, second, strict=True)]
-    tallies: dict[tuple[Kind, str], list[bool]] = {}
+    tallies: dict[tuple[CaseKind, str], list[bool]] = {}
     for case, passed in zip(known, met, strict=True):
         tallies.setdefault((case.kind, case.topic), []).append(passed)
     scores = tuple(BehaviourScore(*key, sum(tally), len(tally)) for key, tally in sorted(tallies.items()))

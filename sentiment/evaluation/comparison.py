@@ -1,7 +1,7 @@
 """Two models on the same rows: how far apart they are, and how sure that is.
 
 Rows are resampled within each true class, the same rows for both models. Macro F1 depends on a row only
-through (true class, champion's answer, challenger's answer), so that a resample is one multinomial draw of
+through (true class, champion's prediction, challenger's prediction), so that a resample is one multinomial draw of
 these cells per class: the same distribution as drawing row by row, at a cost that does not grow with the rows.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
-from sentiment.evaluation.predictions import Answers
+from sentiment.evaluation.predictions import Predictions
 
 POWER = 0.8
 
@@ -28,7 +28,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ModelComparison:
     """Challenger minus champion in macro F1, paired; and the rows on which just one of them is right.
 
     `mcnemar_p` is exact and two-sided. `detectable` is the smallest true difference that this many rows would
@@ -47,10 +47,10 @@ class Comparison:
     confidence: float
 
 
-def compare_answers(
-    champion: Answers, challenger: Answers, *, resamples: int, confidence: float, seed: int
-) -> Comparison:
-    """Return the paired comparison of two models; both answered the same rows, with the same labels in order."""
+def compare_predictions(
+    champion: Predictions, challenger: Predictions, *, resamples: int, confidence: float, seed: int
+) -> ModelComparison:
+    """Return the paired comparison of two models; both predicted the same rows, with the same labels in order."""
     cells = count_cells(champion, challenger)
     drawn = draw_cells(cells, resamples, np.random.default_rng(seed))
     before, after = score_confusions(drawn.sum(axis=3)), score_confusions(drawn.sum(axis=2))
@@ -60,7 +60,7 @@ def compare_answers(
     only_challenger = int((challenger_right & ~champion_right).sum())
     differing = only_champion + only_challenger
     spread = float((after - before).std(ddof=1))
-    return Comparison(
+    return ModelComparison(
         difference=_enclose(float(at_last - at_first), after - before, confidence),
         champion=_enclose(float(at_first), before, confidence),
         challenger=_enclose(float(at_last), after, confidence),
@@ -74,13 +74,13 @@ def compare_answers(
     )
 
 
-def measure_interval(answers: Answers, *, resamples: int, confidence: float, seed: int) -> Interval:
+def measure_interval(predictions: Predictions, *, resamples: int, confidence: float, seed: int) -> Interval:
     """Return macro F1 of one model with its stratified bootstrap interval."""
-    return compare_answers(answers, answers, resamples=resamples, confidence=confidence, seed=seed).champion
+    return compare_predictions(predictions, predictions, resamples=resamples, confidence=confidence, seed=seed).champion
 
 
-def count_cells(champion: Answers, challenger: Answers) -> Counts:
-    """Return the rows per (true class, champion's answer, challenger's answer)."""
+def count_cells(champion: Predictions, challenger: Predictions) -> Counts:
+    """Return the rows per (true class, champion's prediction, challenger's prediction)."""
     classes = len(champion.labels)
     cells = np.zeros((classes, classes, classes), dtype=np.int64)
     np.add.at(cells, (champion.targets, champion.chosen, challenger.chosen), 1)
@@ -100,7 +100,7 @@ def draw_cells(cells: Counts, resamples: int, generator: np.random.Generator) ->
 
 
 def score_confusions(confusions: Counts) -> NDArray[np.float64]:
-    """Return macro F1 of confusions, true class by answer in the last two axes, over the classes that have rows."""
+    """Return macro F1 of confusions, true class by prediction in the last two axes, over the classes that have rows."""
     hits = np.diagonal(confusions, axis1=-2, axis2=-1)
     rows = confusions.sum(axis=-1)
     f1 = 2 * hits / np.maximum(rows + confusions.sum(axis=-2), 1)

@@ -1,4 +1,4 @@
-"""How good a predictor is on labelled text: its answers, and the scores that they make, overall and by class."""
+"""How good a predictor is on labelled text: its predictions, and their scores, overall and by class."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +16,8 @@ from sentiment.evaluation.calibration import measure_calibration_error
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What one bundle says to one side of a dataset, row by row.
+class Predictions:
+    """What one bundle predicts for one split of a dataset, row by row.
 
     `probabilities` is rows x labels; `targets` index into `labels`.
     """
@@ -42,8 +42,8 @@ class Answers:
     def confidences(self) -> NDArray[np.float64]:
         return np.asarray(self.probabilities.max(axis=1), dtype=np.float64)
 
-    def reorder(self, labels: Sequence[str]) -> "Answers":
-        """Return the same answers with the same labels in another order."""
+    def reorder(self, labels: Sequence[str]) -> "Predictions":
+        """Return the same predictions with the same labels in another order."""
         order = [self.labels.index(label) for label in labels]
         return replace(
             self,
@@ -65,7 +65,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of one bundle on one side of a dataset.
+    """Scores of one bundle on one split of a dataset.
 
     Macro figures are means over the classes that have rows. The confusion counts true labels by row. The calibration
     error is the expected one, in [0, 1].
@@ -100,10 +100,10 @@ class Evaluation:
         return scores
 
 
-def answer_rows(predictor: Predictor, rows: Dataset) -> Answers:
-    """Return what a predictor says to labelled rows, through the path that serves.
+def predict_rows(predictor: Predictor, rows: Dataset) -> Predictions:
+    """Return what a predictor predicts for labelled rows, through the path that serves.
 
-    Raises BundleError when an answer is not a number.
+    Raises BundleError when a prediction is not a number.
     """
     targets = encode_labels(rows, predictor.labels)
     probabilities = predictor.predict_probabilities(list(rows.frame["text"]))
@@ -113,35 +113,35 @@ def answer_rows(predictor: Predictor, rows: Dataset) -> Answers:
             f"the bundle {predictor.bundle.card.digest[:12]} answers {broken} of {len(targets)} texts with no number;"
             " train it again."
         )
-    return Answers(predictor.bundle.card.digest, rows.digest, predictor.labels, probabilities, targets)
+    return Predictions(predictor.bundle.card.digest, rows.digest, predictor.labels, probabilities, targets)
 
 
-def score_answers(answers: Answers) -> Evaluation:
-    """Return the scores that the answers make."""
-    known = range(len(answers.labels))
-    chosen, targets = answers.chosen, answers.targets
+def score_predictions(predictions: Predictions) -> Evaluation:
+    """Return the scores of the predictions."""
+    known = range(len(predictions.labels))
+    chosen, targets = predictions.chosen, predictions.targets
     precision, recall, f1, support = precision_recall_fscore_support(targets, chosen, labels=known, zero_division=0)
     classes = {
         label: ClassScore(float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
-        for i, label in enumerate(answers.labels)
+        for i, label in enumerate(predictions.labels)
     }
     return Evaluation(
-        bundle_digest=answers.bundle_digest,
-        dataset_digest=answers.dataset_digest,
+        bundle_digest=predictions.bundle_digest,
+        dataset_digest=predictions.dataset_digest,
         rows=len(targets),
-        accuracy=float(answers.correct.mean()),
+        accuracy=float(predictions.correct.mean()),
         macro_precision=float(precision[support > 0].mean()),
         macro_recall=float(recall[support > 0].mean()),
         macro_f1=float(f1[support > 0].mean()),
-        calibration_error=measure_calibration_error(answers.confidences, answers.correct),
+        calibration_error=measure_calibration_error(predictions.confidences, predictions.correct),
         classes=classes,
         confusion=tuple(tuple(int(n) for n in row) for row in confusion_matrix(targets, chosen, labels=known)),
     )
 
 
-def measure_macro_f1(targets: NDArray[np.int64], answers: NDArray[Any]) -> float:
-    """Return macro F1 of answers, one class or one row of scores per target."""
-    chosen = answers.argmax(axis=1) if answers.ndim > 1 else answers
+def measure_macro_f1(targets: NDArray[np.int64], predictions: NDArray[Any]) -> float:
+    """Return macro F1 of predictions, one class or one row of scores per target."""
+    chosen = predictions.argmax(axis=1) if predictions.ndim > 1 else predictions
     return float(f1_score(targets, chosen, average="macro"))
 
 

@@ -1,4 +1,4 @@
-"""Parts of a dataset that models find hard, and the rows on which they go wrong."""
+"""Slices: parts of a dataset that models find hard, and the scores on each."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
-from sentiment.evaluation.predictions import Answers
+from sentiment.evaluation.predictions import Predictions
 
 WORD_EDGES = ((1, 4), (5, 15), (16, 50), (51, None))
 NEGATION = re.compile(
@@ -42,26 +42,6 @@ class SliceScore:
     macro_f1: float
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """A row answered wrongly, with the confidence in the wrong label."""
-
-    text: str
-    target: str
-    answer: str
-    confidence: float
-
-
-@dataclass(frozen=True)
-class Change:
-    """A row on which exactly one of two models is right."""
-
-    text: str
-    target: str
-    before: str
-    after: str
-
-
 def slice_texts(texts: Sequence[str]) -> dict[str, Rows]:
     """Return the slices by name, each as a mask over the texts; a text may be in several, or none."""
     words = np.array([len(text.split()) for text in texts])
@@ -74,50 +54,13 @@ def slice_texts(texts: Sequence[str]) -> dict[str, Rows]:
     return slices
 
 
-def score_slices(answers: Answers, texts: Sequence[str]) -> list[SliceScore]:
+def score_slices(predictions: Predictions, texts: Sequence[str]) -> list[SliceScore]:
     """Return the scores on every slice that has rows."""
     found = []
     for name, rows in slice_texts(texts).items():
         if rows.any():
-            targets, chosen = answers.targets[rows], answers.chosen[rows]
+            targets, chosen = predictions.targets[rows], predictions.chosen[rows]
             met = np.unique(targets)
             f1 = f1_score(targets, chosen, labels=met, average="macro", zero_division=0)
             found.append(SliceScore(name, int(rows.sum()), float((targets == chosen).mean()), float(f1)))
     return found
-
-
-def find_mistakes(answers: Answers, texts: Sequence[str], limit: int) -> list[Mistake]:
-    """Return the wrong answers that were given with the most confidence."""
-    wrong = np.flatnonzero(~answers.correct)
-    worst = wrong[np.argsort(-answers.confidences[wrong], kind="stable")][:limit]
-    return [
-        Mistake(
-            texts[row],
-            answers.labels[answers.targets[row]],
-            answers.labels[answers.chosen[row]],
-            float(answers.confidences[row]),
-        )
-        for row in worst
-    ]
-
-
-def find_changes(before: Answers, after: Answers, texts: Sequence[str]) -> tuple[list[Change], list[Change]]:
-    """Return the rows that went from wrong to right and from right to wrong, the surest new answers first.
-
-    Both answered the same rows, with the same labels in order.
-    """
-    surest = np.argsort(-after.confidences, kind="stable")
-
-    def collect(rows: Rows) -> list[Change]:
-        return [
-            Change(
-                texts[row],
-                after.labels[after.targets[row]],
-                before.labels[before.chosen[row]],
-                after.labels[after.chosen[row]],
-            )
-            for row in surest
-            if rows[row]
-        ]
-
-    return collect(~before.correct & after.correct), collect(before.correct & ~after.correct)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import log, sqrt
 from typing import Literal
 
-Outcome = Literal["wait", "promote", "back out"]
+CanaryOutcome = Literal["wait", "promote", "back out"]
 
 SLOW_QUANTILE = 0.95
 
@@ -69,7 +69,7 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class FigureComparison:
     """One figure of both models, the interval of how much worse the canary's is, and how much worse it may be."""
 
     name: str
@@ -100,9 +100,9 @@ class Comparison:
 class Verdict:
     """What to do, why, and the comparisons that it rests on."""
 
-    outcome: Outcome
+    outcome: CanaryOutcome
     reasons: tuple[str, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[FigureComparison, ...]
 
     @property
     def summary(self) -> str:
@@ -143,19 +143,19 @@ def judge_canary(champion: Figures, canary: Figures, failures: int, minutes: flo
 UNCERTAIN, CONFIDENCE, SLOW, ACCURACY = "uncertain share", "mean confidence", "share of slow requests", "accuracy"
 
 
-def compare_figures(champion: Figures, canary: Figures, rule: CanaryRule) -> list[Comparison]:
+def compare_figures(champion: Figures, canary: Figures, rule: CanaryRule) -> list[FigureComparison]:
     """Return a comparison for each figure; accuracy where there is feedback enough for both."""
     n, m = champion.independent, canary.independent
     reach = find_reach(n * m / (n + m) / rule.min_answers, rule.confidence)
 
     def compare_shares(
         name: str, before: tuple[float, float], after: tuple[float, float], limit: float, *, falls: bool = False
-    ) -> Comparison:
+    ) -> FigureComparison:
         value, error = find_difference(before, after)
         low, high = value - reach * error, value + reach * error
         if falls:
             low, high = -high, -low
-        return Comparison(name, before[0], after[0], low, high, limit)
+        return FigureComparison(name, before[0], after[0], low, high, limit)
 
     found = [
         compare_shares(
@@ -178,7 +178,7 @@ def compare_figures(champion: Figures, canary: Figures, rule: CanaryRule) -> lis
         one = compare_shares(f"share of {label!r}", (before, n), (after, m), rule.max_label_shift)
         # A shift is one in either direction.
         nearest = 0.0 if one.low <= 0 <= one.high else min(abs(one.low), abs(one.high))
-        found.append(Comparison(one.name, before, after, nearest, max(abs(one.low), abs(one.high)), one.limit))
+        found.append(FigureComparison(one.name, before, after, nearest, max(abs(one.low), abs(one.high)), one.limit))
     if min(champion.feedback, canary.feedback) >= rule.min_feedback:
         right_before = (champion.right / champion.feedback, champion.feedback)
         right_after = (canary.right / canary.feedback, canary.feedback)
@@ -208,11 +208,11 @@ def find_difference(before: tuple[float, float], after: tuple[float, float]) -> 
     return q - p, sqrt(p * (1 - p) / (n + 2) + q * (1 - q) / (m + 2))
 
 
-def _compare_confidence(champion: Figures, canary: Figures, reach: float, limit: float) -> Comparison:
+def _compare_confidence(champion: Figures, canary: Figures, reach: float, limit: float) -> FigureComparison:
     before, after = champion.mean_confidence, canary.mean_confidence
     error = sqrt(sum(_find_variance(one) / one.independent for one in (champion, canary)))
     fall = before - after
-    return Comparison(CONFIDENCE, before, after, fall - reach * error, fall + reach * error, limit)
+    return FigureComparison(CONFIDENCE, before, after, fall - reach * error, fall + reach * error, limit)
 
 
 def _find_variance(figures: Figures) -> float:

@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 
 from sentiment.evaluation.behaviour import BehaviourReport
-from sentiment.evaluation.comparison import Comparison, compare_answers
-from sentiment.evaluation.predictions import Answers, Evaluation, score_answers
+from sentiment.evaluation.comparison import ModelComparison, compare_predictions
+from sentiment.evaluation.predictions import Evaluation, Predictions, score_predictions
 
-Outcome = Literal["pass", "block", "hold", "forced"]
+GateOutcome = Literal["pass", "block", "hold", "forced"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class GateRule:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the gate looks at in a challenger: its answers on the holdout, and what else was measured of it."""
+class MeasuredChallenger:
+    """What the gate looks at in a challenger: its predictions on the holdout, and what else was measured of it."""
 
-    answers: Answers
+    predictions: Predictions
     latency_p95_ms: float
     size_bytes: int
     behaviour: BehaviourReport
@@ -74,7 +74,7 @@ class Decision:
     person gave to pass a challenger all the same.
     """
 
-    outcome: Outcome
+    outcome: GateOutcome
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
     checks: tuple[Check, ...]
@@ -82,7 +82,7 @@ class Decision:
     challenger: Evaluation
     champion: Evaluation | None
     champion_version: str | None
-    comparison: Comparison | None
+    comparison: ModelComparison | None
     behaviour: BehaviourReport
     earlier_decisions: int
     force: str
@@ -99,8 +99,8 @@ class Decision:
 
 
 def decide_gate(
-    challenger: Measured,
-    champion: Answers | None,
+    challenger: MeasuredChallenger,
+    champion: Predictions | None,
     rule: GateRule,
     *,
     champion_version: str | None = None,
@@ -109,18 +109,18 @@ def decide_gate(
     notes: tuple[str, ...] = (),
     force: str = "",
 ) -> Decision:
-    """Return the decision on a challenger; both models answered the same holdout.
+    """Return the decision on a challenger; both models predicted the same holdout.
 
     Without a champion the floors decide. `unmeasured` says why a champion that there is could not answer: then,
     and with too few rows of a class, the gate holds. `force` passes what was held or blocked, on the record.
     """
     if champion is not None:
-        champion = champion.reorder(challenger.answers.labels)
-    scores = score_answers(challenger.answers)
-    before = score_answers(champion) if champion is not None else None
+        champion = champion.reorder(challenger.predictions.labels)
+    scores = score_predictions(challenger.predictions)
+    before = score_predictions(champion) if champion is not None else None
     comparison = (
-        compare_answers(
-            champion, challenger.answers, resamples=rule.resamples, confidence=rule.confidence, seed=rule.seed
+        compare_predictions(
+            champion, challenger.predictions, resamples=rule.resamples, confidence=rule.confidence, seed=rule.seed
         )
         if champion is not None
         else None
@@ -130,7 +130,7 @@ def decide_gate(
         checks += _check_against_champion(scores, before, comparison, rule, champion_version)
     obstacles = _find_obstacles(scores, rule, champion_version, unmeasured)
     failures = [check.complaint for check in checks if not check.met]
-    outcome: Outcome
+    outcome: GateOutcome
     if obstacles:
         outcome, reasons = "hold", obstacles
     elif failures:
@@ -175,7 +175,7 @@ def _find_obstacles(scores: Evaluation, rule: GateRule, champion_version: str | 
     return found
 
 
-def _check_floors(challenger: Measured, scores: Evaluation, rule: GateRule) -> list[Check]:
+def _check_floors(challenger: MeasuredChallenger, scores: Evaluation, rule: GateRule) -> list[Check]:
     label, weakest = min(scores.classes.items(), key=lambda item: item[1].recall)
     return [
         _check_floor("macro F1", scores.macro_f1, rule.min_f1),
@@ -192,13 +192,13 @@ def _check_floors(challenger: Measured, scores: Evaluation, rule: GateRule) -> l
 
 def _check_floor(name: str, value: float, floor: float) -> Check:
     met = bool(np.isfinite(value)) and not _is_below(value, floor)
-    reached, wanted = _say_apart(value, floor)
+    reached, wanted = _format_apart(value, floor)
     return Check(name, reached, f"at least {wanted}", met, f"{name} {reached} is below the floor {wanted}")
 
 
 def _check_ceiling(name: str, value: float, ceiling: float, unit: str = "") -> Check:
     met = bool(np.isfinite(value)) and not _is_below(ceiling, value)
-    reached, wanted = _say_apart(value, ceiling, digits=1 if unit else 3)
+    reached, wanted = _format_apart(value, ceiling, digits=1 if unit else 3)
     return Check(
         name,
         reached + unit,
@@ -209,7 +209,7 @@ def _check_ceiling(name: str, value: float, ceiling: float, unit: str = "") -> C
 
 
 def _check_against_champion(
-    scores: Evaluation, before: Evaluation, comparison: Comparison, rule: GateRule, version: str | None
+    scores: Evaluation, before: Evaluation, comparison: ModelComparison, rule: GateRule, version: str | None
 ) -> list[Check]:
     same = before.bundle_digest == scores.bundle_digest
     return [
@@ -228,7 +228,7 @@ def _check_against_champion(
 
 def _check_improvement(scores: Evaluation, before: Evaluation, rule: GateRule) -> Check:
     wanted = before.macro_f1 + rule.min_improvement
-    reached, _ = _say_apart(scores.macro_f1, wanted)
+    reached, _ = _format_apart(scores.macro_f1, wanted)
     champion = f"{before.macro_f1:.{len(reached) - 2}f}"
     margin = f" plus {rule.min_improvement:g}" if rule.min_improvement else ""
     return Check(
@@ -240,7 +240,7 @@ def _check_improvement(scores: Evaluation, before: Evaluation, rule: GateRule) -
     )
 
 
-def _check_interval(comparison: Comparison, rule: GateRule) -> Check:
+def _check_interval(comparison: ModelComparison, rule: GateRule) -> Check:
     """The lower end must lie above the limit; on it is not enough."""
     limit = rule.least_difference
     difference = comparison.difference
@@ -259,7 +259,7 @@ def _check_interval(comparison: Comparison, rule: GateRule) -> Check:
 
 def _check_drop(label: str, before: float, after: float, rule: GateRule) -> Check:
     drop = before - after
-    limit, seen = _say_apart(rule.max_class_drop, drop)
+    limit, seen = _format_apart(rule.max_class_drop, drop)
     return Check(
         f"fall of F1 of {label!r}",
         f"{drop:.3f}",
@@ -274,14 +274,14 @@ def _is_below(value: float, limit: float) -> bool:
     return bool(np.round(value - limit, 9) < 0)
 
 
-def _say_apart(value: float, limit: float, digits: int = 3) -> tuple[str, str]:
+def _format_apart(value: float, limit: float, digits: int = 3) -> tuple[str, str]:
     """Return both with three decimals, or as many as it takes to see that they differ."""
     pairs = ((f"{value:.{more}f}", f"{limit:.{more}f}") for more in range(digits, 10))
     same = f"{value:.{digits}f}", f"{limit:.{digits}f}"
     return next((pair for pair in pairs if pair[0] != pair[1]), same)
 
 
-def _praise(scores: Evaluation, before: Evaluation | None, comparison: Comparison | None, rule: GateRule) -> str:
+def _praise(scores: Evaluation, before: Evaluation | None, comparison: ModelComparison | None, rule: GateRule) -> str:
     reached = f"macro F1 {scores.macro_f1:.3f} on {scores.rows} holdout rows"
     if before is None or comparison is None:
         return f"{reached} reaches the floor {rule.min_f1:.3f} and there is no champion yet"

@@ -91,23 +91,27 @@ def check_lines(ledger: Path, keys: PublicKeys | None = None) -> list[Line]:
     for line in lines:
         key, signature = str(line.content.get("key", "")), str(line.content.get("signature", ""))
         if not key or not signature:
-            raise _say_damage(ledger, line.number, "is not signed")
+            raise _make_damage_error(ledger, line.number, "is not signed")
         if key not in keys:
             trusted = ", ".join(keys) or "none"
-            raise _say_damage(
+            raise _make_damage_error(
                 ledger, line.number, f"is signed by the key {key[:16]!r}, which is not trusted here ({trusted} is)"
             )
         unsigned = {name: value for name, value in line.content.items() if name != "signature"}
         if not is_signed(keys, key, LINE, unsigned, signature):
-            raise _say_damage(ledger, line.number, "was altered: its signature does not hold")
+            raise _make_damage_error(ledger, line.number, "was altered: its signature does not hold")
         if line.content.get("previous") != previous:
-            raise _say_damage(ledger, line.number, "does not follow the line before it: one was cut out, or moved")
+            raise _make_damage_error(
+                ledger, line.number, "does not follow the line before it: one was cut out, or moved"
+            )
         previous = line.digest
     last, digest = head
     if digest and digest not in {line.digest for line in lines}:
-        raise _say_damage(ledger, last, "is gone, which was the last one: the end was cut off")
+        raise _make_damage_error(ledger, last, "is gone, which was the last one: the end was cut off")
     if not digest and len(lines) > 1:
-        raise _say_damage(ledger, len(lines), f"may not be the last: {SIGNING}/{HEAD_FILE}, which says so, is gone")
+        raise _make_damage_error(
+            ledger, len(lines), f"may not be the last: {SIGNING}/{HEAD_FILE}, which says so, is gone"
+        )
     return lines
 
 
@@ -188,7 +192,7 @@ def _read_entry(ledger: Path, line: Line) -> LedgerEntry:
     try:
         return LedgerEntry(**{name: value for name, value in line.content.items() if name not in SEAL})
     except TypeError:
-        raise _say_damage(ledger, line.number, "is no entry") from None
+        raise _make_damage_error(ledger, line.number, "is no entry") from None
 
 
 def _sign_line(ledger: Path, entry: LedgerEntry, previous: str) -> bytes:
@@ -216,7 +220,7 @@ def _write_head(ledger: Path, number: int, line: bytes) -> None:
     write_atomically(path, json.dumps({"line": number, "digest": sha256(line).hexdigest()}) + "\n")
 
 
-def _say_damage(ledger: Path, number: int, wrong: str) -> LedgerError:
+def _make_damage_error(ledger: Path, number: int, wrong: str) -> LedgerError:
     return LedgerError(f"{ledger.name} line {number} {wrong}; {_way_out()}")
 
 

@@ -1,78 +1,14 @@
 """The rules of promotion and rollback: what may go into production, and what production goes back to.
 
-They read the ledger alone. Who moves aliases, builds and tells services is in `steps/`.
+They read the ledger alone. What moves aliases, builds and tells services is in `release/`.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from sentiment.errors import PromotionError
 from sentiment.governance.ledger import MIN_REASON_WORDS, LedgerEntry
 
 PASSED = ("pass", "forced")
-
-
-@dataclass(frozen=True)
-class Move:
-    """All that a promotion or a rollback writes down: to which version, from which, who said so and why.
-
-    `name` is the version as BentoML's store and answers have it, `previous` what a rollback would go back to
-    afterwards, `source` where the registry keeps the bundle.
-    """
-
-    event: Literal["promotion", "rollback"]
-    model: str
-    version: str
-    name: str
-    digest: str
-    bento: str
-    source: str
-    replaced: str | None
-    previous: str | None
-    at: str
-    by: str
-    reason: str = ""
-    force: str = ""
-    approved: bool = False
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the version is in production already, so that services alone are to be told."""
-        return self.replaced == self.version
-
-    @property
-    def summary(self) -> str:
-        """One sentence for people."""
-        if self.event == "rollback":
-            instead = f", instead of version {self.replaced}" if self.replaced else ""
-            return f"version {self.version} is in production again{instead}."
-        return f"version {self.version} is in production, {say_after(self.replaced)}."
-
-    def list_entries(self) -> list[LedgerEntry]:
-        """Return the lines for the ledger."""
-        details = {
-            "bento": self.bento,
-            "digest": self.digest,
-            "replaced": self.replaced,
-            "previous": self.previous,
-            "force": self.force,
-        }
-        moved = LedgerEntry(
-            self.at, self.event, self.model, self.version, self.summary, details, by=self.by, reason=self.reason
-        )
-        if not self.approved:
-            return [moved]
-        summary = f"version {self.version} is approved."
-        approval = LedgerEntry(
-            self.at, "approval", self.model, self.version, summary, {"digest": self.digest}, self.by, self.reason
-        )
-        return [approval, moved]
-
-
-def say_after(replaced: str | None) -> str:
-    """Return which version was in production before, in words."""
-    return f"after version {replaced}" if replaced else "the first"
 
 
 def read_stack(entries: Iterable[LedgerEntry]) -> tuple[str, ...]:

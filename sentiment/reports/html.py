@@ -13,9 +13,10 @@ from sentiment.bundle.bundle import Bundle, Card
 from sentiment.data.datasets import Dataset
 from sentiment.data.validation import ValidationReport
 from sentiment.evaluation.behaviour import KINDS, BehaviourReport
-from sentiment.evaluation.comparison import Comparison, Interval, measure_interval
-from sentiment.evaluation.predictions import Answers, Evaluation, score_answers
-from sentiment.evaluation.slices import find_changes, find_mistakes, score_slices
+from sentiment.evaluation.comparison import Interval, ModelComparison, measure_interval
+from sentiment.evaluation.error_analysis import find_changes, find_mistakes
+from sentiment.evaluation.predictions import Evaluation, Predictions, score_predictions
+from sentiment.evaluation.slices import score_slices
 from sentiment.governance.gate import Decision
 from sentiment.reports.plots import plot_confusions, plot_dataset, plot_difference, plot_intervals, plot_reliability
 
@@ -31,7 +32,7 @@ class Scored:
 
     name: str
     card: Card
-    answers: Answers
+    predictions: Predictions
     evaluation: Evaluation
     interval: Interval
     behaviour: BehaviourReport
@@ -39,17 +40,17 @@ class Scored:
 
 @dataclass(frozen=True)
 class Trial:
-    """A decision with the answers that it rests on, labels in the same order."""
+    """A decision with the predictions that it rests on, labels in the same order."""
 
     decision: Decision
-    challenger: Answers
-    champion: Answers | None
+    challenger: Predictions
+    champion: Predictions | None
 
 
 def score_model(
     name: str,
     bundle: Bundle,
-    answers: Answers,
+    predictions: Predictions,
     behaviour: BehaviourReport,
     *,
     resamples: int,
@@ -57,8 +58,8 @@ def score_model(
     seed: int,
 ) -> Scored:
     """Return a model with its scores and the interval of its macro F1."""
-    interval = measure_interval(answers, resamples=resamples, confidence=confidence, seed=seed)
-    return Scored(name, bundle.card, answers, score_answers(answers), interval, behaviour)
+    interval = measure_interval(predictions, resamples=resamples, confidence=confidence, seed=seed)
+    return Scored(name, bundle.card, predictions, score_predictions(predictions), interval, behaviour)
 
 
 def render_validation(report: ValidationReport) -> str:
@@ -81,12 +82,14 @@ def render_comparison(candidates: Sequence[Scored], validation: Dataset, trial: 
         better=better,
         worse=worse,
         slices=_pair_slices(trial, texts),
-        mistakes=find_mistakes(chosen.answers, list(validation.frame["text"]), MISTAKES),
+        mistakes=find_mistakes(chosen.predictions, list(validation.frame["text"]), MISTAKES),
         pictures=_picture(candidates),
     )
 
 
-def render_evaluation(models: Sequence[Scored], dataset: Dataset, comparisons: Sequence[tuple[str, Comparison]]) -> str:
+def render_evaluation(
+    models: Sequence[Scored], dataset: Dataset, comparisons: Sequence[tuple[str, ModelComparison]]
+) -> str:
     """Return the page on several models and one dataset; the comparisons are with the first model, by name."""
     texts = list(dataset.frame["text"])
     return _render(
@@ -94,8 +97,8 @@ def render_evaluation(models: Sequence[Scored], dataset: Dataset, comparisons: S
         dataset=dataset,
         candidates=models,
         comparisons=comparisons,
-        slices=[(item.name, score_slices(item.answers, texts)) for item in models],
-        mistakes=[(item.name, find_mistakes(item.answers, texts, MISTAKES)) for item in models],
+        slices=[(item.name, score_slices(item.predictions, texts)) for item in models],
+        mistakes=[(item.name, find_mistakes(item.predictions, texts, MISTAKES)) for item in models],
         pictures=_picture(models),
     )
 
@@ -104,7 +107,7 @@ def _picture(models: Sequence[Scored]) -> dict[str, str]:
     return {
         "intervals": _encode(plot_intervals([(item.name, item.interval) for item in models])),
         "confusions": _encode(plot_confusions([(item.name, item.evaluation) for item in models])),
-        "reliability": _encode(plot_reliability([(item.name, item.answers) for item in models])),
+        "reliability": _encode(plot_reliability([(item.name, item.predictions) for item in models])),
     }
 
 

@@ -11,7 +11,7 @@ from matplotlib.image import AxesImage
 from sentiment.data.validation import ValidationReport
 from sentiment.evaluation.calibration import bin_confidences, measure_calibration_error
 from sentiment.evaluation.comparison import Interval
-from sentiment.evaluation.predictions import Answers, Evaluation
+from sentiment.evaluation.predictions import Evaluation, Predictions
 from sentiment.governance.gate import Decision
 
 DARK_SHARE = 0.5
@@ -38,12 +38,12 @@ def plot_confusions(models: Sequence[tuple[str, Evaluation]]) -> Figure:
     return figure
 
 
-def plot_reliability(models: Sequence[tuple[str, Answers]]) -> Figure:
+def plot_reliability(models: Sequence[tuple[str, Predictions]]) -> Figure:
     """Return reliability diagrams side by side: how often right, by confidence; the share of rows as bars."""
     figure, places = _lay_out(len(models), height=2.9)
-    for (name, answers), axes in zip(models, places, strict=True):
-        bins = bin_confidences(answers.confidences, answers.correct)
-        error = measure_calibration_error(answers.confidences, answers.correct)
+    for (name, predictions), axes in zip(models, places, strict=True):
+        bins = bin_confidences(predictions.confidences, predictions.correct)
+        error = measure_calibration_error(predictions.confidences, predictions.correct)
         rows = sum(item.rows for item in bins)
         axes.bar(
             [item.low for item in bins],

@@ -1,15 +1,12 @@
-"""What is known of the request that is being answered, from the edge to the log."""
+"""The request that is being answered, as the edge hands it to the handlers, the log and the audit."""
 
 import re
 import time
-from contextvars import ContextVar
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel
-
+from service.api.ids import make_id
 from service.api.routes import Route, Scope
-from service.api.schemas import Problem
-from service.prediction_log.entries import make_id
 
 REQUEST_ID_HEADER = b"x-request-id"
 SOUND_ID = re.compile(rb"[\w.:-]{1,128}\Z", re.ASCII)
@@ -30,27 +27,22 @@ STRANGER = Caller("", frozenset())
 
 @dataclass
 class RequestContext:
-    """The request's id and start; its route, caller and checked body once they are known; how it went wrong.
+    """One request: its id and start, and its route and caller once they are known.
 
-    `owed_texts` are texts that the model answered for it beyond those in its body.
-    `subject` is the caller's id of the person whose text it is, empty where he names none.
+    `owed_texts` counts texts that the model answered for it beyond those in its body. `subject` is the caller's id of
+    the person who wrote the text, empty if there is none.
     """
 
-    id: str
+    id: str = field(default_factory=make_id)
     started: float = field(default_factory=time.perf_counter)
     route: Route | None = None
     caller: Caller = STRANGER
-    asked: BaseModel | None = None
-    owed_texts: int = 0
-    problem: Problem | None = None
     subject: str = ""
+    owed_texts: int = 0
 
     @property
     def elapsed_seconds(self) -> float:
         return time.perf_counter() - self.started
-
-
-CURRENT: ContextVar[RequestContext] = ContextVar("request")
 
 
 def choose_request_id(headers: list[tuple[bytes, bytes]]) -> str:
@@ -59,7 +51,7 @@ def choose_request_id(headers: list[tuple[bytes, bytes]]) -> str:
     return sent.decode() if SOUND_ID.match(sent) else make_id()
 
 
-def read_subject(headers: list[tuple[bytes, bytes]]) -> str:
+def read_subject(headers: Sequence[tuple[bytes, bytes]]) -> str:
     """Return whom a request says its text is from, empty where it says nothing. Raises ValueError where it is no id."""
     sent = [value for name, value in headers if name == SUBJECT_HEADER]
     if not sent:

@@ -1,13 +1,20 @@
-"""Refusals: requests that end with a problem on purpose, and without a traceback."""
+"""Errors that end a request with a response: a status, a problem and headers."""
 
-import logging
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
 from http import HTTPStatus
 
-from bentoml.exceptions import BentoMLException
+from starlette.responses import Response
 
-from service.api.context import CURRENT
+from sentiment.errors import SentimentError
 from service.api.schemas import Problem
+
+RETRY_AFTER_SECONDS = 1
+HEADERS: Mapping[int, Mapping[str, str]] = {
+    HTTPStatus.UNAUTHORIZED: {"www-authenticate": "Bearer"},
+    HTTPStatus.SERVICE_UNAVAILABLE: {"retry-after": str(RETRY_AFTER_SECONDS)},
+}
+"""Headers that every response of a status has."""
 
 OVERLOADED = Problem(code="overloaded", message="too many texts wait for the model; try again in a moment.")
 RELOADED = Problem(code="reloaded", message="the model was changed in the middle of the explanation; ask again.")
@@ -22,33 +29,16 @@ UNRECORDED = Problem(
 LOG_OFF = Problem(code="log_off", message="there is no prediction log to keep this in; the operator has turned it off.")
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """How a request ends that is not answered; `retry_after_seconds` where waiting helps."""
+class ApiError(SentimentError):
+    """Ends a request with a problem. Any code may raise it; the edge alone sends its response."""
 
-    status: HTTPStatus
-    problem: Problem
-    retry_after_seconds: int | None = None
-
-
-class ApiError(BentoMLException):
-    """Ends a request with a refusal, wherever it is raised: before the model is asked or after."""
-
-    def __init__(self, status: HTTPStatus, problem: Problem, retry_after_seconds: int | None = None) -> None:
+    def __init__(self, status: int, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(problem.message)
-        self.error_code = status
-        self.refusal = Refusal(status, problem, retry_after_seconds)
-        CURRENT.get().problem = problem
+        self.status = HTTPStatus(status)
+        self.problem = problem
+        self.headers = {**HEADERS.get(status, {}), **(headers or {})}
 
-
-class DropRefusals(logging.Filter):
-    """Keeps refusals out of BentoML's log of failures; each has a line in its access log."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record is of something else."""
-        return not (record.exc_info and record.exc_info[0] and issubclass(record.exc_info[0], ApiError))
-
-
-def quieten_refusals() -> None:
-    """Put the filter on the logger of BentoML that writes a traceback for each error."""
-    logging.getLogger("bentoml._internal.server.http_app").addFilter(DropRefusals())
+    def make_response(self) -> Response:
+        """Return the response that ends the request."""
+        content = json.dumps(self.problem.model_dump()).encode()
+        return Response(content, self.status, self.headers, media_type="application/json")

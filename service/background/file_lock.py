@@ -1,39 +1,33 @@
-"""A lock that lasts as long as a process: the system drops it when the process dies."""
+"""Files that are locked as long as their process lives: the kernel drops the lock when the process dies.
+
+A worker and a segment of the spool are such files. They need flock itself: the file is renamed while it is locked.
+Where the aim is only that one thing happens at a time, `filelock` does it.
+"""
 
 import fcntl
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-PAUSE_SECONDS = 0.05
 
-
-def lock_file(path: Path) -> int:
-    """Return a descriptor that locks the file until it is closed. Raises BlockingIOError when another holds it."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+def make_locked_file(path: Path) -> int:
+    """Return a descriptor that appends to a new file and locks it until it is closed."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:
         os.close(descriptor)
         raise
     return descriptor
 
 
-@contextmanager
-def hold_file(path: Path, seconds: float = float("inf")) -> Iterator[None]:
-    """Hold the lock of a file for the block. Raises BlockingIOError when another still holds it after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            descriptor = lock_file(path)
-            break
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(PAUSE_SECONDS)
+def is_abandoned(path: Path) -> bool:
+    """Return whether the process that locked a file is dead. Raises FileNotFoundError if the file is gone."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        yield
+        # Shared, so that two processes that look at once do not take each other for the owner.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
     finally:
         os.close(descriptor)
+    return True

@@ -1,4 +1,4 @@
-"""A thread that does one thing again and again, and does not end when it fails once."""
+"""A thread that repeats one action, and goes on when the action fails."""
 
 import logging
 import threading
@@ -12,12 +12,22 @@ logger = logging.getLogger(__name__)
 
 
 class PeriodicThread:
-    """Calls `action` every `seconds`, and less often, up to every 5 s, while it raises; `what` names it in the log."""
+    """Calls `action` every `seconds`; while it raises, less and less often, up to every `longest_pause_seconds`.
 
-    def __init__(self, what: str, action: Callable[[], object], seconds: float) -> None:
+    `what` names the action in the log.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        action: Callable[[], object],
+        seconds: float,
+        longest_pause_seconds: float = LONGEST_PAUSE_SECONDS,
+    ) -> None:
         self._what = what
         self._action = action
         self._seconds = seconds
+        self._longest_pause_seconds = longest_pause_seconds
         self._stop = threading.Event()
         self._failing = False
         self._thread = threading.Thread(target=self._run, name=what, daemon=True)
@@ -39,9 +49,9 @@ class PeriodicThread:
             try:
                 self._action()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next try may go well
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                pause = min(2 * pause, self._longest_pause_seconds)
                 if not self._failing:
-                    # Not any error itself: it may hold what a user wrote.
+                    # Only errors of ours, because others may repeat the text of a user.
                     said = str(error).rstrip(".") if isinstance(error, DatabaseError) else type(error).__name__
                     logger.warning("%s failed (%s); tried again", self._what, said)
                 self._failing = True

@@ -1,81 +1,80 @@
-"""The HTTP edge: only routes of the table pass, bodies are bounded and checked here, errors leave in one shape."""
+"""The HTTP edge: it lets only routes of the table pass, bounds and checks requests, and sends every response."""
 
 import asyncio
-import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
+from starlette.datastructures import QueryParams
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sentiment.data.text_normalization import normalise_text
 from sentiment.hosts import is_loopback
-from service.api.context import CURRENT, REQUEST_ID_HEADER, RequestContext, choose_request_id, read_subject
-from service.api.errors import OVERLOADED, ApiError, Refusal
-from service.api.routes import Route, RouteTable
-from service.api.schemas import BatchPredictRequest, PredictRequest, Problem
+from service.api.checks import check_body, check_query, check_subject, count_texts
+from service.api.context import REQUEST_ID_HEADER, RequestContext, choose_request_id
+from service.api.errors import OVERLOADED, ApiError
+from service.api.routes import JSON, Route, RouteTable
+from service.api.schemas import Problem
 from service.observability.metrics import Metrics
-from service.security.access import Access, say_exposed
+from service.security.access import Access, describe_exposure
 from service.security.audit import open_audit
 from service.settings import ServiceSettings
+from service.worker import Handler, Worker
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-RETRY_AFTER_SECONDS = 1
 NO_ANSWER = 499
 BARRED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
-
-logger = logging.getLogger(__name__)
-
 READINESS = "readyz"
+
 NOT_FOUND = Problem(
     code="not_found", message="there is no such path; docs.json lists what there is, for example POST /predict."
 )
 NOT_ALLOWED = Problem(
     code="method_not_allowed", message="this path does not take this method; docs.json lists which ones do."
 )
-PROBLEMS = {
-    HTTPStatus.BAD_REQUEST: Problem(code="malformed", message="the request could not be read; send JSON."),
-    HTTPStatus.SERVICE_UNAVAILABLE: OVERLOADED,
-    HTTPStatus.GATEWAY_TIMEOUT: Problem(code="timeout", message="the answer took too long; send fewer texts at once."),
-}
-EMPTY_BATCH = Problem(code="empty_batch", message="texts is empty; send at least one text.")
 CUT_OFF = Problem(code="cut_off", message="the connection ended before the body did; send it again.")
 LATE_BODY = Problem(code="late_body", message="the body did not arrive in time; send it at once, or send fewer texts.")
-BAD_SUBJECT = Problem(
-    code="bad_subject",
-    message="X-Subject is not one id of 1 to 256 visible ASCII characters; send such an id once, or leave it out.",
-)
+LATE = Problem(code="timeout", message="the answer took too long; send fewer texts at once.")
 NOT_READY = Problem(code="not_ready", message="the model is not ready yet; ask again in a moment.")
 REFUSED = Problem(code="refused", message="the request was refused.")
 FAILED = Problem(code="internal", message="the service failed to answer; the error is in its log.")
+FOREIGN_PROBLEMS: Mapping[int, Problem] = {
+    HTTPStatus.BAD_REQUEST: Problem(code="malformed", message="the request could not be read; send JSON."),
+    HTTPStatus.SERVICE_UNAVAILABLE: OVERLOADED,
+    HTTPStatus.GATEWAY_TIMEOUT: LATE,
+}
+
+logger = logging.getLogger(__name__)
 
 
 class Edge:
-    """ASGI middleware around the whole service; only what is in the table of routes passes."""
+    """ASGI middleware around the whole service: it answers the routes of the table and passes no other request on.
+
+    A route without a handler is BentoML's own.
+    """
 
     def __init__(
         self,
-        app: App,
+        app: ASGIApp,
         settings: ServiceSettings,
         routes: RouteTable,
+        handlers: Mapping[str, Handler],
+        find_worker: Callable[[], Worker],
         open_access: Callable[[], Access],
         open_metrics: Callable[[], Metrics] | None = None,
     ) -> None:
+        """`handlers` are by the names of their routes."""
         self._app = app
         self._routes = routes
+        self._handlers = handlers
+        self._find_worker = find_worker
         self._metrics = open_metrics() if open_metrics else None
         self._settings = settings
         self._access = open_access()
         self._warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check a request and pass on what its route is given; give every error the same shape."""
+        """Answer a request, and count it. Every error of it becomes a response here."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -83,187 +82,136 @@ class Edge:
             await send({"type": "websocket.close"})  # no path takes one, and keys are for requests
             return
         request = RequestContext(choose_request_id(scope["headers"]))
-        CURRENT.set(request)
-        reply = _Reply(send, request)
+        reply = _Reply(send, request.id)
         found = self._routes.find(scope["path"], scope.get("raw_path"))
+        code = None
         try:
-            await self._handle(found, scope, receive, reply)
+            await self._answer(found, request, scope, receive, reply)
+        except ApiError as error:
+            code = error.problem.code
+            await error.make_response()(scope, receive, reply)
         finally:
             if self._metrics is not None:
                 route = next(iter(found.values()), None)
-                code = request.problem.code if request.problem else None
                 self._metrics.note_request(route, reply.status, request.elapsed_seconds, code)
 
-    async def _handle(self, found: Mapping[str, Route], scope: Scope, receive: Receive, reply: "_Reply") -> None:
+    async def _answer(
+        self, found: Mapping[str, Route], request: RequestContext, scope: Scope, receive: Receive, reply: "_Reply"
+    ) -> None:
         self._warn_if_exposed(scope)
         if not found:
-            await _send_problem(reply, HTTPStatus.NOT_FOUND, NOT_FOUND)
-            return
-        route = found.get(scope["method"])
-        if route is None:
-            allowed = ", ".join(sorted(found)).encode()
-            await _send_problem(reply, HTTPStatus.METHOD_NOT_ALLOWED, NOT_ALLOWED, [(b"allow", allowed)])
-            return
-        reply.request.route = route
+            raise ApiError(HTTPStatus.NOT_FOUND, NOT_FOUND)
+        if scope["method"] not in found:
+            raise ApiError(HTTPStatus.METHOD_NOT_ALLOWED, NOT_ALLOWED, {"allow": ", ".join(sorted(found))})
+        request.route = route = found[scope["method"]]
         client = (scope.get("client") or ("",))[0]
         deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
         try:
-            reply.request.caller = caller = self._access.recognise(route, scope["headers"])
-            self._access.require_scope(route, caller)
-            self._access.limit(caller, client, 1)
-            if route.request is not None:
-                reply.request.subject = _check_subject(scope["headers"])
-                async with asyncio.timeout_at(deadline):
-                    body = await _read_body(receive, self._settings.max_body_bytes)
-                reply.request.asked = asked = _check_body(body, route, route.request, self._settings)
-                self._access.limit(caller, client, _count_texts(asked) - 1)
+            async with asyncio.timeout_at(deadline):
+                asked = await self._admit(route, request, client, scope, receive)
         except ApiError as error:
-            if error.refusal.status in BARRED:
-                open_audit().record_refusal(f"{route.method} {route.path}", error.refusal.problem.code)
-            await _send_refusal(reply, error.refusal)
-            return
+            if error.status in BARRED:
+                open_audit().record_refusal(request, f"{route.method} {route.path}", error.problem.code)
+            raise
         except TimeoutError:
-            await _send_problem(reply, HTTPStatus.REQUEST_TIMEOUT, LATE_BODY, [(b"connection", b"close")])
-            return
-        inner = {
-            **scope,
-            "path": route.path,
-            "raw_path": route.path.encode(),
-            "query_string": scope.get("query_string", b"") if route.query else b"",
-        }
+            raise ApiError(HTTPStatus.REQUEST_TIMEOUT, LATE_BODY, {"connection": "close"}) from None
         try:
             async with asyncio.timeout_at(deadline):
-                await self._app(inner, _receive_no_body(receive), _ErrorShaper(reply, route))
+                await self._respond(route, asked, request, scope, receive, reply)
         except TimeoutError:
-            if reply.status != NO_ANSWER:
-                return  # whoever asked does not read the answer
-            await _send_problem(reply, HTTPStatus.GATEWAY_TIMEOUT, PROBLEMS[HTTPStatus.GATEWAY_TIMEOUT])
+            if reply.status == NO_ANSWER:  # otherwise the caller does not read the response
+                raise ApiError(HTTPStatus.GATEWAY_TIMEOUT, LATE) from None
         finally:
-            self._access.charge(caller, client, reply.request.owed_texts)
+            self._access.charge(request.caller, client, request.owed_texts)
+
+    async def _admit(
+        self, route: Route, request: RequestContext, client: str, scope: Scope, receive: Receive
+    ) -> BaseModel | None:
+        """Return the body or the parameters of a request whose caller may send it, None for a route without any."""
+        request.caller = caller = self._access.recognise(route, scope["headers"])
+        self._access.require_scope(route, caller)
+        self._access.limit(caller, client, 1)
+        if route.query is not None:
+            return check_query(route.query, QueryParams(scope.get("query_string", b"")))
+        if route.request is None:
+            return None
+        request.subject = check_subject(scope["headers"])
+        body = await _read_body(receive, self._settings.max_body_bytes)
+        asked = check_body(body, route, route.request, self._settings)
+        self._access.limit(caller, client, count_texts(asked) - 1)
+        return asked
+
+    async def _respond(
+        self,
+        route: Route,
+        asked: BaseModel | None,
+        request: RequestContext,
+        scope: Scope,
+        receive: Receive,
+        reply: "_Reply",
+    ) -> None:
+        handler = self._handlers.get(route.name)
+        if handler is None:
+            await self._pass_on(route, scope, receive, reply)
+            return
+        try:
+            answer = await handler(self._find_worker(), asked, request)
+            if isinstance(answer, BaseModel):
+                answer = Response(answer.model_dump_json(), media_type=JSON)
+            await answer(scope, receive, reply)
+        except ApiError:
+            raise
+        except Exception:
+            logger.exception("a request to %s failed", route.path)
+            if reply.status == NO_ANSWER:
+                raise ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, FAILED) from None
+
+    async def _pass_on(self, route: Route, scope: Scope, receive: Receive, reply: "_Reply") -> None:
+        """Let BentoML answer; its errors get the shape of ours."""
+        inner = {**scope, "path": route.path, "raw_path": route.path.encode(), "query_string": b""}
+        status = HTTPStatus.OK
+
+        async def send(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            if status < HTTPStatus.BAD_REQUEST:
+                await reply(message)
+
+        await self._app(inner, _receive_no_body(receive), send)
+        if status >= HTTPStatus.BAD_REQUEST:
+            raise ApiError(status, _choose_problem(status, route))
 
     def _warn_if_exposed(self, scope: Scope) -> None:
         """Say once, when somebody reaches the service from elsewhere, that nobody needs a key."""
         host = (scope.get("server") or ("127.0.0.1",))[0]
         if not self._warned and self._access.is_open and not is_loopback(host):
             self._warned = True
-            logger.warning("%s", say_exposed(host))
+            logger.warning("%s", describe_exposure(host))
 
 
 class _Reply:
-    """Puts the id of the request into the header of its answer, and remembers the status; 499 when there was none."""
+    """Adds the id of the request to the headers of its response, and remembers the status; 499 without a response."""
 
-    def __init__(self, send: Send, request: RequestContext) -> None:
+    def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
-        self.request = request
+        self._named = (REQUEST_ID_HEADER, request_id.encode())
         self.status = NO_ANSWER
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
-            named = (REQUEST_ID_HEADER, self.request.id.encode())
-            message = {**message, "headers": [*message.get("headers", []), named]}
+            message = {**message, "headers": [*message.get("headers", []), self._named]}
         await self._send(message)
-
-
-class _ErrorShaper:
-    """Replaces the body of an error from further in by the one shape."""
-
-    def __init__(self, reply: _Reply, route: Route) -> None:
-        self._reply = reply
-        self._route = route
-        self._replaced = False
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] >= HTTPStatus.BAD_REQUEST:
-            self._replaced = True
-            kept = [(name, value) for name, value in message.get("headers", []) if name == b"allow"]
-            problem = self._reply.request.problem or _choose_problem(message["status"], self._route)
-            await _send_problem(self._reply, message["status"], problem, kept)
-        elif not self._replaced:
-            await self._reply(message)
 
 
 def _choose_problem(status: int, route: Route) -> Problem:
     if status == HTTPStatus.SERVICE_UNAVAILABLE and route.name == READINESS:
         return NOT_READY
-    fallback = FAILED if status >= HTTPStatus.INTERNAL_SERVER_ERROR else REFUSED
-    return next((problem for known, problem in PROBLEMS.items() if known == status), fallback)
-
-
-def find_problem(text: str, settings: ServiceSettings) -> Problem | None:
-    """Return what keeps a text from being answered, or None."""
-    if not normalise_text(text):
-        return Problem(code="empty_text", message="the text is empty or only spaces; send at least one word.")
-    if len(text) > settings.max_text_chars:
-        return Problem(
-            code="text_too_long",
-            message=f"the text has {len(text):,} characters, the limit is {settings.max_text_chars:,};"
-            " shorten or split it.",
-            limit=settings.max_text_chars,
-        )
-    return None
-
-
-def _check_body(body: bytes, route: Route, shape: type[BaseModel], settings: ServiceSettings) -> BaseModel:
-    if not body and not route.needs_body:
-        body = b"{}"
-    try:
-        request = shape.model_validate_json(body)
-    except ValidationError as error:
-        raise _refuse_invalid(error, route.wanted) from None
-    if isinstance(request, PredictRequest):
-        problem = find_problem(request.text, settings)
-        if problem is not None:
-            too_long = problem.limit is not None
-            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if too_long else HTTPStatus.UNPROCESSABLE_ENTITY
-            raise ApiError(status, problem)
-    elif isinstance(request, BatchPredictRequest):
-        _check_batch(request.texts, settings.max_batch_texts)
-    return request
-
-
-def _check_subject(headers: list[tuple[bytes, bytes]]) -> str:
-    try:
-        return read_subject(headers)
-    except ValueError:
-        raise ApiError(HTTPStatus.BAD_REQUEST, BAD_SUBJECT) from None
-
-
-def _count_texts(asked: BaseModel) -> int:
-    return len(asked.texts) if isinstance(asked, BatchPredictRequest) else 1
-
-
-def _check_batch(texts: list[str], limit: int) -> None:
-    if not texts:
-        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, EMPTY_BATCH)
-    if len(texts) > limit:
-        said = f"texts has {len(texts):,} entries, the limit is {limit:,}; send them in several requests."
-        problem = Problem(code="batch_too_large", message=said, limit=limit)
-        raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, problem)
-
-
-def _refuse_invalid(error: ValidationError, wanted: str) -> ApiError:
-    """Return the refusal for a body of the wrong shape, without a word of what it said."""
-    mistake = error.errors(include_url=False, include_input=False)[0]
-    bounds = mistake.get("ctx", {})
-    if mistake["type"] == "json_invalid":
-        problem = Problem(code="malformed", message=f"the body is not JSON in UTF-8; wanted {wanted}.")
-        return ApiError(HTTPStatus.BAD_REQUEST, problem)
-    place = ".".join(str(part) for part in mistake["loc"]) or "the body"
-    reasons = {
-        "missing": f"{place} is missing",
-        "extra_forbidden": "the body has a key that is not known here",
-        "value_error": "the body names more than one model",
-        "greater_than": f"{place} is not above {bounds.get('gt')}",
-        "less_than_equal": f"{place} is above {bounds.get('le')}",
-        "string_pattern_mismatch": f"{place} is not an id that a prediction answered with",
-    }
-    reason = reasons.get(mistake["type"], f"{place} has the wrong type")
-    problem = Problem(code="wrong_type", message=f"{reason}; wanted {wanted}.")
-    return ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, problem)
+    return FOREIGN_PROBLEMS.get(status, FAILED if status >= HTTPStatus.INTERNAL_SERVER_ERROR else REFUSED)
 
 
 async def _read_body(receive: Receive, limit: int) -> bytes:
+    # Starlette's `Request.stream` has no bound of its own and raises on a disconnect in its own way: this is as short.
     chunks, size, more = [], 0, True
     while more:
         message = await receive()
@@ -281,7 +229,7 @@ async def _read_body(receive: Receive, limit: int) -> bytes:
 
 
 def _receive_no_body(receive: Receive) -> Receive:
-    """Return what tells of an empty body, and then of nothing but the caller who leaves."""
+    """Return a `receive` that yields an empty body, and then nothing but the disconnect of the caller."""
     messages = [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive_no_body() -> Message:
@@ -292,25 +240,3 @@ def _receive_no_body(receive: Receive) -> Receive:
         return message
 
     return receive_no_body
-
-
-async def _send_refusal(reply: _Reply, refusal: Refusal) -> None:
-    headers = []
-    if refusal.retry_after_seconds is not None:
-        headers.append((b"retry-after", str(refusal.retry_after_seconds).encode()))
-    if refusal.status == HTTPStatus.UNAUTHORIZED:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await _send_problem(reply, refusal.status, refusal.problem, headers)
-
-
-async def _send_problem(
-    reply: _Reply, status: int, problem: Problem, kept_headers: Iterable[tuple[bytes, bytes]] = ()
-) -> None:
-    """Answer with a problem, which is the one that the request ended with."""
-    reply.request.problem = problem
-    content = json.dumps(problem.model_dump()).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode()), *kept_headers]
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
-    await reply({"type": "http.response.start", "status": int(status), "headers": headers})
-    await reply({"type": "http.response.body", "body": content})

@@ -2,25 +2,36 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 
 from sentiment.bundle.predictor import Prediction
+from sentiment.errors import SentimentError
 from service.inference.micro_batcher import MicroBatcher
-from service.models.desired_state import CanaryChoice
-from service.models.loaded import Canary, Served
+from service.models.desired_state import DesiredCanary
+from service.models.loaded import Canary, LoadedModel
 from service.models.switch import ModelSwitch
 from service.settings import ServiceSettings
 
 MAX_FAILURES = 3
-PATIENCE_SECONDS = 2.0
-PATIENCE_SECONDS_PER_TEXT = 0.05
 HASH_BYTES = 4
 HASH_RANGE = 256**HASH_BYTES
 
-Results = list[tuple[Prediction, Served]]
+Results = list[tuple[Prediction, LoadedModel]]
 
 
-class CanaryEndedError(Exception):
+@dataclass(frozen=True)
+class CanaryTimings:
+    """How long a request waits for the canary before the champion answers it."""
+
+    seconds: float = 2.0
+    seconds_per_text: float = 0.05
+
+
+TIMINGS = CanaryTimings()
+
+
+class CanaryEndedError(SentimentError):
     """There is no canary any more."""
 
 
@@ -31,21 +42,26 @@ class CanaryCaller:
     """
 
     def __init__(
-        self, switch: ModelSwitch, settings: ServiceSettings, watch: Callable[[Sequence[float]], None]
+        self,
+        switch: ModelSwitch,
+        settings: ServiceSettings,
+        watch: Callable[[Sequence[float]], None],
+        timings: CanaryTimings = TIMINGS,
     ) -> None:
         self._switch = switch
         self._settings = settings
         self._watch = watch
-        self._asked: CanaryChoice | None = None
+        self._timings = timings
+        self._asked: DesiredCanary | None = None
         self._failures: list[str] = []
-        self._batcher: MicroBatcher[tuple[Prediction, Served]] | None = None
+        self._batcher: MicroBatcher[tuple[Prediction, LoadedModel]] | None = None
 
     async def try_to_answer(self, texts: Sequence[str], canary: Canary) -> Results | str:
         """Return the answers, or what kept the canary from them in a word; empty where it only has ended."""
-        patience = PATIENCE_SECONDS + PATIENCE_SECONDS_PER_TEXT * len(texts)
+        patience = self._timings.seconds + self._timings.seconds_per_text * len(texts)
         try:
             async with asyncio.timeout(min(patience, self._settings.timeout_seconds / 2)):
-                return await self._open_batcher(canary.choice).submit(texts)
+                return await self._open_batcher(canary.desired).submit(texts)
         except CanaryEndedError:
             return ""
         except Exception as error:  # noqa: BLE001 - whatever it is, the champion answers
@@ -58,14 +74,14 @@ class CanaryCaller:
         self._failures.append(reason)
         if len(self._failures) >= MAX_FAILURES:
             reasons = ", ".join(sorted(set(self._failures)))
-            self._switch.give_up_canary(canary.choice, f"it failed {len(self._failures)} requests ({reasons})")
+            self._switch.give_up_canary(canary.desired, f"it failed {len(self._failures)} requests ({reasons})")
 
     def close(self) -> None:
         """Take no more texts; calls under way end."""
         if self._batcher is not None:
             self._batcher.close()
 
-    def _open_batcher(self, choice: CanaryChoice) -> MicroBatcher[tuple[Prediction, Served]]:
+    def _open_batcher(self, choice: DesiredCanary) -> MicroBatcher[tuple[Prediction, LoadedModel]]:
         """Return the batcher of this canary; what waits for an earlier one is nobody's burden."""
         if self._batcher is None or self._asked != choice:
             self.close()
@@ -83,10 +99,10 @@ class CanaryCaller:
         canary = self._switch.canary
         if canary is None:
             raise CanaryEndedError
-        return [(prediction, canary.served) for prediction in canary.served.predictor.predict(texts)]
+        return [(prediction, canary.model) for prediction in canary.model.predictor.predict(texts)]
 
 
-def is_chosen(request_id: str, canary: CanaryChoice) -> bool:
+def is_chosen(request_id: str, canary: DesiredCanary) -> bool:
     """Return whether the canary answers a request, which its id and the version of the canary alone decide.
 
     So a request that is repeated under its id has its answer from the same model, and whoever a smaller share

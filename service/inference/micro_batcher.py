@@ -8,10 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
+from sentiment.errors import SentimentError
+
 Result = TypeVar("Result")
 
 
-class QueueFullError(Exception):
+class QueueFullError(SentimentError):
     """More texts wait than the service promised to hold."""
 
 

@@ -1,20 +1,20 @@
-"""From texts to answers: through the model or its canary, into the log, counted, offered to the challenger."""
+"""Predictions for checked requests, from the model or its canary: logged, counted, offered to the shadow model."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 
-from service.api.context import CURRENT
+from service.api.checks import find_problem
+from service.api.context import RequestContext
 from service.api.errors import LOG_OFF, OVERLOADED, RELOADED, UNLOGGED, ApiError
+from service.api.ids import make_id
 from service.api.schemas import Answer, BatchAnswer, BatchEntry, Explanation, FeedbackAnswer, Problem
-from service.edge.middleware import find_problem
 from service.inference.canary import CanaryCaller, Results, is_chosen
 from service.inference.explanations import explain_text
 from service.inference.micro_batcher import MicroBatcher, QueueFullError
 from service.models.shadow import Shadow
 from service.models.switch import ModelSwitch
 from service.observability.metrics import Metrics, Role
-from service.prediction_log.entries import make_id
 from service.prediction_log.log import Answered, PredictionLog
 from service.prediction_log.spool import SpoolError
 from service.settings import ServiceSettings
@@ -23,7 +23,7 @@ from service.settings import ServiceSettings
 class PredictionService:
     """Answers from the model that a switch holds, to requests that the edge has checked.
 
-    Everything here raises RefusedError where the model has too much to do, or where an answer cannot be kept.
+    Everything here raises ApiError where the model has too much to do, or where an answer cannot be kept.
     """
 
     def __init__(
@@ -54,31 +54,31 @@ class PredictionService:
         self._batcher.close()
         self._canary.close()
 
-    async def answer_text(self, text: str) -> Answer:
+    async def answer_text(self, text: str, request: RequestContext) -> Answer:
         """Return the answer to one text."""
-        return (await self._answer([text]))[0]
+        return (await self._answer([text], request))[0]
 
-    async def answer_texts(self, texts: list[str]) -> BatchAnswer:
+    async def answer_texts(self, texts: list[str], request: RequestContext) -> BatchAnswer:
         """Return an answer or an error for each text."""
         problems = [find_problem(text, self._settings) for text in texts]
         sound = [text for text, problem in zip(texts, problems, strict=True) if problem is None]
         for problem in problems:
             if problem is not None:
                 self._metrics.note_problem(problem.code)
-        answers = iter(await self._answer(sound) if sound else [])
+        answers = iter(await self._answer(sound, request) if sound else [])
         return BatchAnswer(
             predictions=[
                 BatchEntry(error=problem) if problem else BatchEntry(**vars(next(answers))) for problem in problems
             ]
         )
 
-    async def explain(self, text: str) -> Explanation:
+    async def explain(self, text: str, request: RequestContext) -> Explanation:
         """Return the answer to one text, and what each word adds to it; both are the champion's."""
-        answer = self._conclude([text], await self._submit([text]))[0]
+        answer = self._conclude([text], await self._submit([text]), request)[0]
 
         async def score(texts: Sequence[str]) -> list[float]:
             results = await self._submit(texts)
-            CURRENT.get().owed_texts += len(texts)
+            request.owed_texts += len(texts)
             if any(served.predictor.bundle.card.digest != answer.model_digest for _, served in results):
                 raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, RELOADED)
             return [prediction.scores[answer.label] for prediction, _ in results]
@@ -92,9 +92,9 @@ class PredictionService:
         )
         return Explanation(**answer.model_dump(), base=base, words=words)
 
-    async def take_feedback(self, prediction_id: str, label: str) -> FeedbackAnswer:
-        """Keep what the answer with this id should have been. Raises RefusedError for a label that is not known."""
-        request, labels = CURRENT.get(), self._switch.current.predictor.labels
+    async def take_feedback(self, prediction_id: str, label: str, request: RequestContext) -> FeedbackAnswer:
+        """Keep what the answer with this id should have been. Raises ApiError for a label that is not known."""
+        labels = self._switch.current.predictor.labels
         if label not in labels:
             raise ApiError(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -109,12 +109,12 @@ class PredictionService:
             feedback_id = self._log.record_feedback(prediction_id, label, request)
         return FeedbackAnswer(feedback_id=feedback_id, prediction_id=prediction_id, request_id=request.id)
 
-    async def _answer(self, texts: list[str]) -> list[Answer]:
+    async def _answer(self, texts: list[str], request: RequestContext) -> list[Answer]:
         canary = self._switch.canary
         if canary is None:
-            return self._conclude(texts, await self._submit(texts))
+            return self._conclude(texts, await self._submit(texts), request)
         results: Results | str = ""
-        if is_chosen(CURRENT.get().id, canary.choice):
+        if is_chosen(request.id, canary.desired):
             results = await self._canary.try_to_answer(texts, canary)
         role: Role = "champion" if isinstance(results, str) else "canary"
         if isinstance(results, str):
@@ -122,12 +122,13 @@ class PredictionService:
             if failure:
                 self._canary.note_failure(canary, failure)
                 self._metrics.note_canary_failure(len(texts))
-        self._metrics.note_role(role, len(texts), CURRENT.get().elapsed_seconds)
-        return self._conclude(texts, results, role)
+        self._metrics.note_role(role, len(texts), request.elapsed_seconds)
+        return self._conclude(texts, results, request, role)
 
-    def _conclude(self, texts: Sequence[str], results: Results, role: Role = "champion") -> list[Answer]:
+    def _conclude(
+        self, texts: Sequence[str], results: Results, request: RequestContext, role: Role = "champion"
+    ) -> list[Answer]:
         """Return the answers once they are kept and counted."""
-        request = CURRENT.get()
         answered = [
             Answered(text, prediction, served.version, served.predictor.bundle.card.digest)
             for text, (prediction, served) in zip(texts, results, strict=True)

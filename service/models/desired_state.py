@@ -1,7 +1,4 @@
-"""What the workers of a server are to serve: a model and perhaps a canary, written down where all of them look.
-
-Who the workers are is in `workers.py`, how a choice is opened in `loaded.py`, how all change to it in `switch.py`.
-"""
+"""The models that all workers of a server are to serve: one model, and perhaps a canary, in a file they share."""
 
 import json
 import time
@@ -10,14 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from service.models.workers import write_whole
+from sentiment.atomic_files import write_atomically
 
-CANDIDATE_FILE, SERVED_FILE = "candidate.json", "served.json"
+PENDING_FILE, SERVED_FILE = "pending.json", "served.json"
 
 
 @dataclass(frozen=True)
-class CanaryChoice:
-    """A model that answers a share of the requests until a time on the clock that all processes share."""
+class DesiredCanary:
+    """A model that answers a share of the requests until a moment of the monotonic clock, which all processes share."""
 
     id: str
     folder: str
@@ -28,43 +25,44 @@ class CanaryChoice:
 
     @property
     def is_over(self) -> bool:
-        """Whether its time has come."""
+        """Whether its time is over."""
         return time.monotonic() >= self.until
 
-    def say_ended(self, reason: str = "its time was over") -> str:
+    def describe_end(self, reason: str = "its time was over") -> str:
         """Return that it ended, and why."""
         return f"{self.version} ended: {reason}"
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A model to serve: where its bundle lies, what it is called, and the id of the reload that chose it.
+class DesiredState:
+    """A model to serve: the folder of its bundle, its version, and the id of the reload that chose it.
 
-    With it the canary, where there is one, or why the last one `ended`. `digest` is that of the files that were tried.
+    `canary` is the second model, if there is one, and `ended` says why the last canary ended. `digest` is that of the
+    files that were tried.
     """
 
     id: str
     folder: str
     version: str
-    canary: CanaryChoice | None = None
+    canary: DesiredCanary | None = None
     ended: str = ""
     digest: str = ""
 
     @property
     def name(self) -> str:
-        """What tells this choice from all others of the server."""
+        """A name that no other desired state of the server has."""
         return f"{self.id}+{self.canary.id}" if self.canary else self.id
 
 
-def write_choice(path: Path, choice: Choice) -> None:
-    """Write a choice down, in the place of the one before."""
-    write_whole(path, asdict(choice))
+def write_desired_state(path: Path, desired: DesiredState) -> None:
+    """Replace the desired state in a file."""
+    write_atomically(path, json.dumps(asdict(desired)))
 
 
-def read_choice(path: Path) -> Choice | None:
-    """Return the choice that is written there; None where there is none, or none that can be read."""
+def read_desired_state(path: Path) -> DesiredState | None:
+    """Return the desired state in a file; None if there is none that can be read."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        canary = CanaryChoice(**found["canary"]) if found.get("canary") else None
-        return Choice(**{**found, "canary": canary})
+        canary = DesiredCanary(**found["canary"]) if found.get("canary") else None
+        return DesiredState(**{**found, "canary": canary})
     return None

@@ -1,4 +1,4 @@
-"""Requests that change which models answer: a reload, and the start and the end of a canary."""
+"""Requests that change the models that answer: a reload, and the start and the end of a canary."""
 
 import asyncio
 import threading
@@ -8,72 +8,77 @@ from functools import partial
 from http import HTTPStatus
 
 from sentiment.errors import SentimentError
-from service.api.context import CURRENT
+from service.api.context import RequestContext
 from service.api.errors import UNRECORDED, ApiError
 from service.api.schemas import CanaryAnswer, CanaryEnd, CanaryRequest, Problem, ReloadAnswer, ReloadRequest
 from service.models.fetch.sources import Sources
-from service.models.sources import fetch_model
-from service.models.switch import ModelSwitch, SwitchBusyError, SwitchError
-from service.security.audit import MAX_CHARS, AuditError, Outcome, PredictionService, describe_wanted, open_audit
+from service.models.sources import fetch_bundle
+from service.models.switch import ModelSwitch, SwitchBusyError
+from service.security.audit import MAX_CHARS, AuditError, AuditOutcome, ModelDigests, describe_wanted, open_audit
 
 SECONDS_PER_MINUTE = 60
 NOT_ADMIN = Problem(code="scope", message="this wants the scope admin.")
 ENDED_BY_CALLER = "the operator asked for it"
 
 
-async def reload_model(switch: ModelSwitch, wanted: ReloadRequest, sources: Sources) -> ReloadAnswer:
-    """Answer from another model in every worker. Raises RefusedError when nothing was changed."""
-    change = partial(switch.reload, partial(fetch_model, wanted, sources=sources))
-    workers = await _change(switch, "POST /reload", describe_wanted(wanted), change)
+async def reload_model(
+    switch: ModelSwitch, wanted: ReloadRequest, sources: Sources, request: RequestContext
+) -> ReloadAnswer:
+    """Switch every worker to another model. Raises ApiError if nothing was changed."""
+    change = partial(switch.reload, partial(fetch_bundle, wanted, sources=sources))
+    workers = await _change(switch, request, "POST /reload", describe_wanted(wanted), change)
     served = switch.current
     return ReloadAnswer(
         model_version=served.version,
         model_digest=served.predictor.bundle.card.digest,
         workers=workers,
-        request_id=CURRENT.get().id,
+        request_id=request.id,
     )
 
 
-async def start_canary(switch: ModelSwitch, wanted: CanaryRequest, sources: Sources) -> CanaryAnswer:
-    """Answer a share of the requests from another model in every worker. Raises RefusedError when nothing was."""
+async def start_canary(
+    switch: ModelSwitch, wanted: CanaryRequest, sources: Sources, request: RequestContext
+) -> CanaryAnswer:
+    """Start a canary in every worker. Raises ApiError if nothing was changed."""
     seconds = SECONDS_PER_MINUTE * wanted.minutes
-    fetch = partial(fetch_model, wanted, sources=sources)
+    fetch = partial(fetch_bundle, wanted, sources=sources)
     change = partial(switch.start_canary, fetch, wanted.share, seconds)
-    workers = await _change(switch, "POST /canary", describe_wanted(wanted), change)
+    workers = await _change(switch, request, "POST /canary", describe_wanted(wanted), change)
     canary = switch.canary
     if canary is None:
         problem = Problem(code="bad_model", message="the canary ended as soon as it was asked; see GET /health.")
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, problem)
     return CanaryAnswer(
-        model_version=canary.served.version,
-        model_digest=canary.served.predictor.bundle.card.digest,
+        model_version=canary.model.version,
+        model_digest=canary.model.predictor.bundle.card.digest,
         share=wanted.share,
         minutes=wanted.minutes,
         workers=workers,
-        request_id=CURRENT.get().id,
+        request_id=request.id,
     )
 
 
-async def stop_canary(switch: ModelSwitch) -> CanaryEnd:
-    """Let the champion answer alone in every worker. Raises RefusedError while a reload is under way."""
-    workers = await _change(switch, "DELETE /canary", "", lambda _: switch.stop_canary(ENDED_BY_CALLER))
-    return CanaryEnd(model_version=switch.current.version, workers=workers, request_id=CURRENT.get().id)
+async def stop_canary(switch: ModelSwitch, request: RequestContext) -> CanaryEnd:
+    """End the canary in every worker. Raises ApiError while a reload is under way."""
+    workers = await _change(switch, request, "DELETE /canary", "", lambda _: switch.stop_canary(ENDED_BY_CALLER))
+    return CanaryEnd(model_version=switch.current.version, workers=workers, request_id=request.id)
 
 
-async def _change(switch: ModelSwitch, action: str, source: str, change: Callable[[threading.Event], int]) -> int:
-    """Return how many workers changed. What is asked for is in the audit log before it is done, and how it ended after.
+async def _change(
+    switch: ModelSwitch, request: RequestContext, action: str, source: str, change: Callable[[threading.Event], int]
+) -> int:
+    """Return how many workers changed, with an entry in the audit log before the change and one after it.
 
-    Raises RefusedError where it was not done. Who may not change the model is refused here, too, whatever let
-    the request come this far.
+    Raises ApiError if nothing was changed. The scope is checked here, too, in case a route lets a request through.
     """
-    if "admin" not in CURRENT.get().caller.scopes:
+    if "admin" not in request.caller.scopes:
         raise ApiError(HTTPStatus.FORBIDDEN, NOT_ADMIN)
     audit, told = open_audit(), {"source": source, "before": _name_answering(switch)}
     try:
-        await asyncio.to_thread(audit.record, action, "asked", **told)
+        await asyncio.to_thread(audit.record, request, action, "asked", **told)
     except AuditError as error:
         raise ApiError(HTTPStatus.INSUFFICIENT_STORAGE, UNRECORDED) from error
-    outcome: Outcome = "failed"
+    outcome: AuditOutcome = "failed"
     try:
         workers = await _switch(change)
         outcome = "done"
@@ -81,22 +86,22 @@ async def _change(switch: ModelSwitch, action: str, source: str, change: Callabl
         outcome = "given_up"
         raise
     except ApiError as error:
-        outcome, problem = "refused", error.refusal.problem
+        outcome, problem = "refused", error.problem
         told |= {"code": problem.code, "reason": problem.message[:MAX_CHARS]}
         raise
     finally:
         with suppress(AuditError):  # what is done is done, and the log of the service says so
-            audit.record(action, outcome, **told, after=_name_answering(switch))
+            audit.record(request, action, outcome, **told, after=_name_answering(switch))
     return workers
 
 
-def _name_answering(switch: ModelSwitch) -> PredictionService:
-    served = {"model": switch.current, "canary": switch.canary.served if switch.canary else None}
+def _name_answering(switch: ModelSwitch) -> ModelDigests:
+    served = {"model": switch.current, "canary": switch.canary.model if switch.canary else None}
     return {role: one.predictor.bundle.card.digest if one else None for role, one in served.items()}
 
 
 async def _switch(change: Callable[[threading.Event], int]) -> int:
-    """Return how many workers changed, in a thread; a caller who leaves before the end changes nothing."""
+    """Return how many workers changed; if the caller leaves before the end, none does."""
     given_up = threading.Event()
     try:
         return await asyncio.to_thread(change, given_up)
@@ -105,6 +110,6 @@ async def _switch(change: Callable[[threading.Event], int]) -> int:
         raise
     except SwitchBusyError as error:
         raise ApiError(HTTPStatus.CONFLICT, Problem(code="reload_busy", message=f"{error}.")) from error
-    except (SentimentError, SwitchError) as error:
+    except SentimentError as error:
         problem = Problem(code="bad_model", message=f"nothing was changed: {str(error).rstrip('.')}.")
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, problem) from error

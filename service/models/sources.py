@@ -13,7 +13,7 @@ from bentoml.exceptions import BentoMLException
 from sentiment.bundle.bundle import Bundle, Card, open_bundle
 from sentiment.bundle.trial import Patience, run_bounded
 from sentiment.environment import MODEL_TAG_VARIABLE
-from sentiment.errors import BundleError, ConfigError, PointerError, SentimentError, SignatureError
+from sentiment.errors import BundleError, ConfigError, SentimentError, SignatureError
 from sentiment.governance.admission import admit_bundle
 from sentiment.governance.signatures import load_public_keys, verify_signature
 from sentiment.paths import locate_state
@@ -32,7 +32,7 @@ def find_model_tag() -> str:
     """Return the exact tag of the model in BentoML's store.
 
     A built Bento names the one it was built with; a checkout serves what is in production there;
-    `SENTIMENT_MODEL_TAG` goes before both. Raises BentoMLException when nothing is in production.
+    `SENTIMENT_MODEL_TAG` goes before both. Raises ConfigError when nothing is in production.
     """
     return _find_named() or read_production_tag()
 
@@ -40,7 +40,7 @@ def find_model_tag() -> str:
 def find_admitted_tag(*, signed: bool = False) -> str:
     """Return the tag of the model to serve; of what is in production in a checkout, once its files were admitted.
 
-    Where it is to be `signed`, a trusted key signed it. Raises BentoMLException when nothing is in production, or its
+    Where it is to be `signed`, a trusted key signed it. Raises ConfigError when nothing is in production, or its
     files may not be served.
     """
     tag = find_model_tag()
@@ -57,11 +57,10 @@ def check_signed(bundle: Bundle) -> None:
 
 
 def _check_stored(tag: str, check: Callable[[Path], object]) -> None:
-    folder = Path(bentoml.models.get(tag).path)
     try:
-        check(folder)
-    except SentimentError as error:
-        raise BentoMLException(f"{tag} is not served: {error}") from error
+        check(Path(bentoml.models.get(tag).path))
+    except (BentoMLException, SentimentError) as error:
+        raise ConfigError(f"{tag} is not served: {error}") from error
 
 
 def _find_named() -> str:
@@ -75,20 +74,17 @@ def _find_named() -> str:
 
 
 def read_production_tag() -> str:
-    """Return the tag that the state folder points to. Raises BentoMLException when nothing is in production."""
-    try:
-        pointer = ProductionPointer.read(locate_state().production)
-    except PointerError as error:
-        raise BentoMLException(str(error)) from error
+    """Return the tag that the state folder points to. Raises ConfigError when nothing is in production."""
+    pointer = ProductionPointer.read(locate_state().production)
     if pointer is None:
-        raise BentoMLException(
+        raise ConfigError(
             "no model is in production in this checkout; train one with `make train`,"
             f" or name one from `bentoml models list` in {MODEL_TAG_VARIABLE}."
         )
     return pointer.tag
 
 
-def fetch_model(wanted: ReloadRequest, folder: Path, patience: Patience, sources: Sources) -> tuple[Path, str]:
+def fetch_bundle(wanted: ReloadRequest, folder: Path, patience: Patience, sources: Sources) -> tuple[Path, str]:
     """Return the folder of the bundle to serve, copied into `folder` unless BentoML's store keeps it, and its version.
 
     A folder that is in none of the sources wants a signature of ours. Raises BundleError when there is none.
@@ -102,7 +98,7 @@ def fetch_model(wanted: ReloadRequest, folder: Path, patience: Patience, sources
             if wanted.version is None:
                 _check_stored(tag, admit_bundle)
             return Path(bentoml.models.get(tag).path), version
-        except BentoMLException as error:
+        except (BentoMLException, SentimentError) as error:
             raise BundleError(str(error)) from error
     location = sources.locate(wanted)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,16 +1,15 @@
 """Which model a worker answers from, and how all workers of one server change it together.
 
-They share a folder (`workers.py`). The worker that is asked has the bundle tried in a process of its own
-(`sentiment/bundle/trial.py`) and writes down the candidate (`desired_state.py`); every worker opens it in a thread,
-which checks its digest, warms it and asks it a question (`loaded.py`), and says whether it is ready. Only when all are,
-the candidate becomes what is served, and each worker switches between two calls. One that cannot, or is late, and all
-stay as they are. But for the model that it was started with, no worker opens what was not tried. A canary is a second
-model in what is served, so that it comes, goes and takes over in such a switch, too; which requests it answers is in
-`service/inference/canary.py`.
+The workers share a folder (`workers.py`). The worker that gets the request has the bundle tried in another process
+(`sentiment/bundle/trial.py`) and writes the pending state (`desired_state.py`). Every worker loads it in a thread,
+which checks its digest, warms it and asks it for a prediction (`loaded.py`), and reports whether it is ready. When all
+workers are ready, the pending state becomes the served one, and each worker switches between two calls. If one worker
+fails or is late, all keep their model. Apart from the model of its start, a worker loads no model without a trial. A
+canary is a second model in the same state, so it starts, ends and takes over by such a switch. The requests that it
+answers are in `service/inference/canary.py`.
 """
 
 import logging
-import os
 import shutil
 import threading
 import time
@@ -21,23 +20,34 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from filelock import FileLock, Timeout
+
 from sentiment.bundle.trial import Patience
 from sentiment.errors import SentimentError
-from service.background.file_lock import lock_file
+from service.api.ids import make_id
 from service.background.periodic_thread import PeriodicThread
-from service.models.desired_state import CANDIDATE_FILE, SERVED_FILE, CanaryChoice, Choice, read_choice, write_choice
-from service.models.loaded import Canary, Models, Opening, OpenModel, Served, TryBundle, open_canary, open_served
-from service.models.workers import Progress, Worker, Workers, WorkerStatus, list_workers, read_statuses
-from service.prediction_log.entries import make_id
+from service.models.desired_state import (
+    PENDING_FILE,
+    SERVED_FILE,
+    DesiredCanary,
+    DesiredState,
+    read_desired_state,
+    write_desired_state,
+)
+from service.models.loaded import (
+    Canary,
+    LoadedModel,
+    OpenModel,
+    Preparation,
+    Prepared,
+    TryBundle,
+    load_canary,
+    load_model,
+)
+from service.models.workers import Worker, WorkerProgress, Workers, WorkerStatus, list_workers, read_statuses
 
 LOCK_FILE = "reload.lock"
 MODELS = "models"
-POLL_SECONDS = 0.2
-GRACE_SECONDS = 0.1
-"""How long a worker waits for a model, in case it is open at once, before it looks for other orders."""
-TRIAL_SECONDS = 18.0
-READY_SECONDS = 20.0
-SWITCH_SECONDS = 5.0
 
 FetchBundle = Callable[[Path, Patience], tuple[Path, str]]
 """Returns the folder and the version of a bundle, which it may put into the folder that it gets."""
@@ -45,7 +55,24 @@ FetchBundle = Callable[[Path, Patience], tuple[Path, str]]
 logger = logging.getLogger(__name__)
 
 
-class SwitchError(Exception):
+@dataclass(frozen=True)
+class SwitchTimings:
+    """How often a worker looks for orders, and how many seconds each part of a switch may take.
+
+    After `grace_seconds` a worker looks for other orders while a model is still loading.
+    """
+
+    poll_seconds: float = 0.2
+    grace_seconds: float = 0.1
+    trial_seconds: float = 18.0
+    ready_seconds: float = 20.0
+    switch_seconds: float = 5.0
+
+
+TIMINGS = SwitchTimings()
+
+
+class SwitchError(SentimentError):
     """The model was not changed, in any worker; the message is one sentence for the caller."""
 
 
@@ -65,237 +92,266 @@ class CanaryStatus:
 
 
 class ModelSwitch:
-    """Holds what one worker serves, and follows, in a thread, what all are to serve."""
+    """Holds the models of one worker, and follows, in a thread, the state that all workers share."""
 
-    def __init__(self, folder: Path, initial: Choice, open_model: OpenModel, try_bundle: TryBundle) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        initial: DesiredState,
+        open_model: OpenModel,
+        try_bundle: TryBundle,
+        timings: SwitchTimings = TIMINGS,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._open_model = open_model
         self._try_bundle = try_bundle
+        self._timings = timings
         self._worker = Worker(folder)
-        self._following = PeriodicThread("following a reload", self.poll, POLL_SECONDS)
-        self._opening: Opening | None = None
-        self._failing: tuple[CanaryChoice, str] | None = None
-        self._choice, self._current, self._canary = self._open_first(initial)
-        self._report(self._choice, "serving")
+        self._following = PeriodicThread("following a reload", self.poll, self._timings.poll_seconds)
+        self._preparation: Preparation | None = None
+        self._failing: tuple[DesiredCanary, str] | None = None
+        # Only the thread that follows replaces it, so that no other writer takes a switch back.
+        self._serving = self._prepare_first(initial)
+        self._report(self._serving.desired, "serving")
 
     @property
-    def current(self) -> Served:
-        """What answers now; whoever took it may go on with it after a switch."""
-        return self._current
+    def current(self) -> LoadedModel:
+        """The model that answers now; a call that took it keeps it after a switch."""
+        return self._serving.champion
 
     @property
     def canary(self) -> Canary | None:
-        """What answers a share of the requests, where there is such a model and its time is not over."""
-        canary = self._canary
-        return None if canary is None or canary.choice.is_over else canary
+        """The model that answers a share of the requests; None if there is none, its time is over or it failed."""
+        canary = self._serving.canary
+        if canary is None or canary.desired.is_over or self._find_failure(canary.desired):
+            return None
+        return canary
 
     def read_canary_status(self) -> CanaryStatus | None:
-        """Return how the canary of this worker is doing, or the last one did; None where there was none."""
-        choice = self._choice
-        if choice.canary is None:
-            return CanaryStatus(None, 0.0, "ended", choice.ended, 0.0) if choice.ended else None
+        """Return how the canary of this worker is doing, or how the last one ended; None if there was none."""
+        desired = self._serving.desired
+        if desired.canary is None:
+            return CanaryStatus(None, 0.0, "ended", desired.ended, 0.0) if desired.ended else None
         if self.canary is not None:
-            left = round(max(0.0, choice.canary.until - time.monotonic()), 1)
-            return CanaryStatus(choice.canary.version, choice.canary.share, "on", "", left)
-        given_up = self._failing is not None and self._failing[0] == choice.canary and self._failing[1]
-        reason = choice.canary.say_ended(given_up) if given_up else choice.canary.say_ended()
-        return CanaryStatus(None, 0.0, "ended", reason, 0.0)
+            left = round(max(0.0, desired.canary.until - time.monotonic()), 1)
+            return CanaryStatus(desired.canary.version, desired.canary.share, "on", "", left)
+        failure = self._find_failure(desired.canary)
+        end = desired.canary.describe_end(failure) if failure else desired.canary.describe_end()
+        return CanaryStatus(None, 0.0, "ended", end, 0.0)
 
     def start(self) -> None:
-        """Follow the reloads that other workers are asked for."""
+        """Follow the reloads that other workers start."""
         self._following.start()
 
     def close(self) -> None:
-        """Stop following, and count no longer as a worker."""
-        self._following.stop(POLL_SECONDS * 5)
+        """Stop following, and leave the workers of the server."""
+        self._following.stop(self._timings.poll_seconds * 5)
         self._worker.close()
 
     def reload(self, fetch: FetchBundle, given_up: threading.Event) -> int:
-        """Serve another bundle in every worker and return how many there are; it blocks until they do.
+        """Switch every worker to another bundle and return how many workers there are; it blocks until they have.
 
-        A canary ends in the same switch. Raises BundleError for a bundle that its trial does not find sound,
-        SwitchBusyError when another reload is under way, SwitchError when a worker cannot serve it or the caller has
-        `given_up`, and whatever `fetch` raises.
+        A canary ends in the same switch. Raises BundleError if the trial of the bundle fails, SwitchBusyError while
+        another reload is under way, SwitchError if a worker cannot serve the bundle or the caller has `given_up`, and
+        whatever `fetch` raises.
         """
 
-        def choose(served: Choice, name: str) -> Choice:
-            folder, version, digest = self._take(fetch, name, given_up)
-            ended = served.canary.say_ended(f"{version} was loaded") if served.canary else served.ended
-            return Choice(name, folder, version, ended=ended, digest=digest)
+        def choose(served: DesiredState, name: str) -> DesiredState:
+            folder, version, digest = self._fetch_tried(fetch, name, given_up)
+            ended = served.canary.describe_end(f"{version} was loaded") if served.canary else served.ended
+            return DesiredState(name, folder, version, ended=ended, digest=digest)
 
         return self._switch(choose, given_up)
 
     def start_canary(self, fetch: FetchBundle, share: float, seconds: float, given_up: threading.Event) -> int:
-        """Let another bundle answer a share of the requests for so long, as `reload` does; one replaces another."""
+        """Give another bundle a share of the requests for so many seconds; the rest is as in `reload`.
 
-        def choose(served: Choice, name: str) -> Choice:
-            folder, version, digest = self._take(fetch, name, given_up)
-            canary = CanaryChoice(name, folder, version, share, time.monotonic() + seconds, digest)
+        It replaces a canary that is there.
+        """
+
+        def choose(served: DesiredState, name: str) -> DesiredState:
+            folder, version, digest = self._fetch_tried(fetch, name, given_up)
+            canary = DesiredCanary(name, folder, version, share, time.monotonic() + seconds, digest)
             return replace(served, canary=canary, ended="")
 
         return self._switch(choose, given_up)
 
     def stop_canary(self, reason: str) -> int:
-        """End the canary in every worker and return how many there are, once none has it; none at all is well, too.
+        """End the canary, if there is one, in every worker, and return how many workers there are.
 
-        Raises SwitchBusyError when a reload is under way.
+        Raises SwitchBusyError while a reload is under way.
         """
         with self._alone():
             if (without := self._end_canary(reason)) is not None:
-                with suppress(SwitchError):  # nobody has to prepare for it; one that is slow to notice follows
-                    self._await("serving", without.name, SWITCH_SECONDS, threading.Event())
+                with suppress(SwitchError):  # no worker has to prepare for it, and a late one follows
+                    self._await("serving", without.name, self._timings.switch_seconds, threading.Event())
             return len(list_workers(self._folder))
 
     def count_workers(self) -> Workers:
-        """Return how many workers live, and how many serve what was chosen last."""
-        served = read_choice(self._folder / SERVED_FILE)
+        """Return how many workers live, and how many of them serve the served state."""
+        served = read_desired_state(self._folder / SERVED_FILE)
         wanted = served.name if served else ""
         statuses = read_statuses(self._folder)
         return Workers(len(statuses), sum(status.serves == wanted for status in statuses))
 
-    def give_up_canary(self, canary: CanaryChoice, reason: str) -> None:
-        """Let the champion answer everything in this worker at once, and in the others as soon as they see it."""
+    def give_up_canary(self, canary: DesiredCanary, reason: str) -> None:
+        """End the canary in this worker at once, and in the others when they see it."""
         self._failing = (canary, reason)
-        self._canary = None
         logger.warning("the canary %s is given up: %s", canary.version, reason)
 
     def poll(self) -> None:
-        """Open the candidate where there is one, and switch to what is served where that is another."""
-        # In this order: a candidate that has just gone is what is served by now, or was withdrawn.
-        candidate = self._read_candidate()
-        served = read_choice(self._folder / SERVED_FILE)
-        # A candidate goes before what is served and cannot be opened here: it may be what takes its place.
-        wanted = next((one for one in (candidate, served) if one is not None and one != self._choice), None)
+        """Load the pending state, if there is one, and switch to the served state, if it is another."""
+        # In this order: a pending state that has just gone is the served one by now, or was withdrawn.
+        pending = self._read_pending()
+        served = read_desired_state(self._folder / SERVED_FILE)
+        # Pending before served: if this worker cannot load the served state, the pending one may replace it.
+        wanted = next((one for one in (pending, served) if one is not None and one != self._serving.desired), None)
         if wanted is None:
-            self._opening = None
+            self._preparation = None
         else:
-            if self._opening is None or self._opening.choice != wanted:
+            if self._preparation is None or self._preparation.desired != wanted:
                 tried = "" if wanted == served else (wanted.canary or wanted).id
-                self._opening = Opening(wanted, partial(self._open_tried, tried))
-                self._opening.wait(GRACE_SECONDS)
-            if self._opening.is_done:
-                self._conclude(self._opening, is_served=wanted == served)
-        if self._canary is not None and self._canary.choice.is_over:
-            logger.info("%s", self._canary.choice.say_ended())
-            self._canary = None
-        if self._failing is not None and self._failing[0] == self._choice.canary:
-            with suppress(SwitchBusyError), self._alone():  # then in the next turn
-                if self._read_served().canary == self._failing[0]:
-                    self._end_canary(self._failing[1])
+                self._preparation = Preparation(wanted, partial(self._prepare_tried, tried))
+                self._preparation.wait(self._timings.grace_seconds)
+            if self._preparation.is_done:
+                self._conclude(self._preparation, is_served=wanted == served)
+        self._drop_ended_canary()
 
-    def _switch(self, choose: Callable[[Choice, str], Choice], given_up: threading.Event) -> int:
-        """Serve what is chosen in every worker, given what is served and a new id, and return how many there are."""
+    def _drop_ended_canary(self) -> None:
+        """Forget a canary whose time is over, and end one that this worker gave up for all workers."""
+        canary, failing = self._serving.canary, self._failing
+        if canary is not None and canary.desired.is_over:
+            logger.info("%s", canary.desired.describe_end())
+            self._serving = replace(self._serving, canary=None)
+        if failing is not None and failing[0] == self._serving.desired.canary:
+            self._serving = replace(self._serving, canary=None)
+            with suppress(SwitchBusyError), self._alone():  # then at the next poll
+                if self._read_served().canary == failing[0]:
+                    self._end_canary(failing[1])
+
+    def _find_failure(self, canary: DesiredCanary) -> str:
+        """Return why this worker gave up a canary; empty if it did not."""
+        failing = self._failing
+        return failing[1] if failing is not None and failing[0] == canary else ""
+
+    def _switch(self, choose: Callable[[DesiredState, str], DesiredState], given_up: threading.Event) -> int:
+        """Switch every worker to a new state and return how many there are; `choose` gets the served one and an id."""
         with self._alone():
             try:
-                choice = choose(self._read_served(), make_id())
-                write_choice(self._folder / CANDIDATE_FILE, choice)
-                self._await("ready", choice.name, READY_SECONDS, given_up)
-                write_choice(self._folder / SERVED_FILE, choice)
+                desired = choose(self._read_served(), make_id())
+                write_desired_state(self._folder / PENDING_FILE, desired)
+                self._await("ready", desired.name, self._timings.ready_seconds, given_up)
+                write_desired_state(self._folder / SERVED_FILE, desired)
             finally:
-                (self._folder / CANDIDATE_FILE).unlink(missing_ok=True)
+                (self._folder / PENDING_FILE).unlink(missing_ok=True)
                 self._remove_unserved()
-            with suppress(SwitchError):  # all are ready; one that is slow to notice follows
-                self._await("serving", choice.name, SWITCH_SECONDS, threading.Event())
+            with suppress(SwitchError):  # all are ready, and a late one follows
+                self._await("serving", desired.name, self._timings.switch_seconds, threading.Event())
             return len(list_workers(self._folder))
 
-    def _end_canary(self, reason: str) -> Choice | None:
-        """Serve the champion alone, for who holds the lock; None where there was no canary."""
+    def _end_canary(self, reason: str) -> DesiredState | None:
+        """Serve the champion alone; None if there was no canary. The caller holds the lock."""
         served = self._read_served()
         if served.canary is None:
             return None
-        without = replace(served, canary=None, ended=served.canary.say_ended(reason))
-        write_choice(self._folder / SERVED_FILE, without)
+        without = replace(served, canary=None, ended=served.canary.describe_end(reason))
+        write_desired_state(self._folder / SERVED_FILE, without)
         self._remove_unserved()
         return without
 
-    def _take(self, fetch: FetchBundle, name: str, given_up: threading.Event) -> tuple[str, str, str]:
-        """Return the folder, the version and the digest of a bundle that was fetched and tried in the same time."""
-        patience = Patience(time.monotonic() + TRIAL_SECONDS, given_up)
+    def _fetch_tried(self, fetch: FetchBundle, name: str, given_up: threading.Event) -> tuple[str, str, str]:
+        """Return folder, version and digest of a bundle; fetch and trial share one time limit."""
+        patience = Patience(time.monotonic() + self._timings.trial_seconds, given_up)
         folder, version = fetch(self._folder / MODELS / name, patience)
         return str(folder), version, self._try(folder, patience)
 
     def _try(self, folder: Path, patience: Patience) -> str:
-        """Return the digest of a bundle that every worker may open beside what it has open."""
+        """Return the digest of a bundle after its trial, which leaves memory for every worker to load it, too."""
         return self._try_bundle(folder, patience, copies=len(list_workers(self._folder)) + 1)[0]
 
-    def _read_candidate(self) -> Choice | None:
-        """Return what is to be opened; None once whoever asked for it has died or must have given it up."""
-        path = self._folder / CANDIDATE_FILE
-        candidate = read_choice(path)
-        if candidate is not None:
-            with suppress(SwitchBusyError), self._alone():  # nobody changes anything, and the candidate is gone
+    def _read_pending(self) -> DesiredState | None:
+        """Return the pending state; None if the worker that wrote it has died or should have withdrawn it by now."""
+        path = self._folder / PENDING_FILE
+        pending = read_desired_state(path)
+        if pending is not None:
+            with suppress(SwitchBusyError), self._alone():  # the lock is free: its writer is dead
                 return None
             with suppress(OSError):
-                if time.time() - path.stat().st_mtime > READY_SECONDS + SWITCH_SECONDS:
+                if time.time() - path.stat().st_mtime > self._timings.ready_seconds + self._timings.switch_seconds:
                     path.unlink()
                     return None
-        return candidate
+        return pending
 
-    def _conclude(self, opening: Opening, *, is_served: bool) -> None:
-        """Switch to a choice that is served, or say how far this worker is with a candidate."""
-        choice = opening.choice
-        if is_served and opening.models is None:
-            self._opening = None
-            raise SwitchError(opening.refusal)  # it is tried again
-        if is_served and opening.models is not None:
-            (self._current, self._canary), self._choice, self._opening = opening.models, choice, None
-            self._report(choice, "serving")
-            logger.info("this worker answers from model %s", choice.version)
-            if choice.canary is not None:
-                logger.info("and %.3g of its requests from %s", choice.canary.share, choice.canary.version)
-        elif not opening.is_reported:
-            opening.is_reported = True
-            self._report(choice, "ready" if opening.models else "failed", opening.refusal)
+    def _conclude(self, preparation: Preparation, *, is_served: bool) -> None:
+        """Switch to a served state, or report whether this worker is ready for a pending one."""
+        desired = preparation.desired
+        if is_served and preparation.prepared is None:
+            self._preparation = None
+            raise SwitchError(preparation.refusal)  # the next poll tries again
+        if is_served and preparation.prepared is not None:
+            self._serving, self._preparation = preparation.prepared, None
+            self._report(desired, "serving")
+            logger.info("this worker answers from model %s", desired.version)
+            if desired.canary is not None:
+                logger.info("and %.3g of its requests from %s", desired.canary.share, desired.canary.version)
+        elif not preparation.is_reported:
+            preparation.is_reported = True
+            self._report(desired, "ready" if preparation.prepared else "failed", preparation.refusal)
 
-    def _open_first(self, initial: Choice) -> tuple[Choice, Served, Canary | None]:
-        """Return what the others serve by now, once that was tried again; else the model of the start."""
-        served = read_choice(self._folder / SERVED_FILE)
+    def _prepare_first(self, initial: DesiredState) -> Prepared:
+        """Return the models that the other workers serve, after another trial; else the model of the start."""
+        served = read_desired_state(self._folder / SERVED_FILE)
         if served is not None:
             try:
-                patience = Patience(time.monotonic() + TRIAL_SECONDS)
+                patience = Patience(time.monotonic() + self._timings.trial_seconds)
                 if served.folder != initial.folder:
                     self._try(Path(served.folder), patience)
-                current = open_served(served, self._open_model)
+                champion = load_model(served, self._open_model)
             except (SentimentError, ValueError, OSError) as error:
                 logger.warning("this worker cannot open what the others serve, and answers from its first: %s", error)
             else:
-                return served, current, self._open_first_canary(served.canary, current, patience)
-        return initial, open_served(initial, self._open_model), None
+                return Prepared(served, champion, self._load_first_canary(served.canary, champion, patience))
+        return Prepared(initial, load_model(initial, self._open_model))
 
-    def _open_first_canary(self, canary: CanaryChoice | None, champion: Served, patience: Patience) -> Canary | None:
+    def _load_first_canary(
+        self, canary: DesiredCanary | None, champion: LoadedModel, patience: Patience
+    ) -> Canary | None:
         if canary is None or canary.is_over:
             return None
         try:
             self._try(Path(canary.folder), patience)
-            return open_canary(canary, champion, self._open_model)
+            return load_canary(canary, champion, self._open_model)
         except (SentimentError, ValueError, OSError) as error:
             self.give_up_canary(canary, f"a worker could not open it again ({type(error).__name__})")
             return None
 
-    def _open_tried(self, tried: str, choice: Choice) -> Models:
-        """Return the models of a choice; what is not open here, and was not `tried` by who asked, is tried first."""
-        patience = Patience(time.monotonic() + TRIAL_SECONDS)
-        known = {tried, self._choice.id, self._choice.canary.id if self._choice.canary else tried}
-        for one in (choice, choice.canary):
+    def _prepare_tried(self, tried: str, desired: DesiredState) -> Prepared:
+        """Return the models of a state, after a trial of those that are neither loaded here nor `tried` already."""
+        patience = Patience(time.monotonic() + self._timings.trial_seconds)
+        serving = self._serving.desired
+        known = {tried, serving.id, serving.canary.id if serving.canary else tried}
+        for one in (desired, desired.canary):
             if one is not None and one.id not in known:
                 self._try(Path(one.folder), patience)
-        return self._open_all(choice)
+        return self._prepare(desired)
 
-    def _open_all(self, choice: Choice) -> Models:
-        """Return the models of a choice; those that answer already are not opened again."""
-        champion = self._current if choice.id == self._choice.id else open_served(choice, self._open_model)
-        if choice.canary is None or choice.canary.is_over:
-            return champion, None
-        if self._canary is not None and self._canary.choice == choice.canary:
-            return champion, self._canary
-        return champion, open_canary(choice.canary, champion, self._open_model)
+    def _prepare(self, desired: DesiredState) -> Prepared:
+        """Return the models of a state; a model that answers already is not loaded again."""
+        serving = self._serving
+        is_known = desired.id == serving.desired.id
+        champion = serving.champion if is_known else load_model(desired, self._open_model)
+        if desired.canary is None or desired.canary.is_over:
+            return Prepared(desired, champion)
+        if serving.canary is not None and serving.canary.desired == desired.canary:
+            return Prepared(desired, champion, serving.canary)
+        return Prepared(desired, champion, load_canary(desired.canary, champion, self._open_model))
 
-    def _read_served(self) -> Choice:
-        """Return what all workers serve, or are about to; only for who holds the lock."""
-        return read_choice(self._folder / SERVED_FILE) or self._choice
+    def _read_served(self) -> DesiredState:
+        """Return the state that all workers serve or are about to serve. The caller holds the lock."""
+        return read_desired_state(self._folder / SERVED_FILE) or self._serving.desired
 
-    def _await(self, wanted: Progress, name: str, seconds: float, given_up: threading.Event) -> None:
+    def _await(self, wanted: WorkerProgress, name: str, seconds: float, given_up: threading.Event) -> None:
         deadline = time.monotonic() + seconds
         while True:
             statuses = read_statuses(self._folder)
@@ -309,28 +365,26 @@ class ModelSwitch:
                 raise SwitchError("the caller gave up")
             if time.monotonic() > deadline:
                 raise SwitchError(f"{late} of {len(statuses)} workers are not {wanted} after {seconds:.0f} s")
-            time.sleep(POLL_SECONDS / 4)
+            time.sleep(self._timings.poll_seconds / 4)
 
     def _remove_unserved(self) -> None:
-        """Remove the bundles that were fetched and are not served, while no other reload is under way."""
-        served = read_choice(self._folder / SERVED_FILE)
+        """Remove fetched bundles that are not served. The caller holds the lock."""
+        served = read_desired_state(self._folder / SERVED_FILE)
         kept = {Path(one.folder) for one in (served, served and served.canary) if one}
         for path in (self._folder / MODELS).glob("*"):
             if path not in kept:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _report(self, choice: Choice, progress: Progress, reason: str = "") -> None:
-        """Tell the other workers how far this one is with a choice."""
-        self._worker.report(WorkerStatus(choice.name, progress, reason, serves=self._choice.name))
+    def _report(self, desired: DesiredState, progress: WorkerProgress, reason: str = "") -> None:
+        """Write down how far this worker is with a state, for the other workers."""
+        self._worker.report(WorkerStatus(desired.name, progress, reason, serves=self._serving.desired.name))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         try:
-            descriptor = lock_file(self._folder / LOCK_FILE)
-        except BlockingIOError:
+            held = FileLock(self._folder / LOCK_FILE, mode=0o600).acquire(timeout=0)
+        except Timeout:
             raise SwitchBusyError("another reload is under way; ask again when it is done") from None
-        try:
-            (self._folder / CANDIDATE_FILE).unlink(missing_ok=True)  # what a worker left that died in the middle
+        with held:
+            (self._folder / PENDING_FILE).unlink(missing_ok=True)  # left by a worker that died during a reload
             yield
-        finally:
-            os.close(descriptor)

@@ -1,9 +1,5 @@
-"""The folder that the workers of a server share: who of them lives, and how far each is with what was chosen.
+"""The folder that the workers of a server share: which of them live, and how far each is with a desired state."""
 
-What they are to serve is in `desired_state.py`.
-"""
-
-import fcntl
 import json
 import os
 import shutil
@@ -15,59 +11,60 @@ from typing import Literal
 
 import psutil
 
+from sentiment.atomic_files import write_atomically
 from sentiment.paths import make_private_folder
-from service.background.file_lock import lock_file
-from service.prediction_log.entries import make_id
+from service.api.ids import make_id
+from service.background.file_lock import is_abandoned, make_locked_file
 
 WORKER, STATUS = ".worker", ".status"
 FORGOTTEN_SECONDS = 60.0
 
-Progress = Literal["ready", "failed", "serving"]
+WorkerProgress = Literal["ready", "failed", "serving"]
 
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """How far a worker is with a choice, by its name, and the name of what it serves."""
+    """How far a worker is with the desired state of this `id`, and the name of the state that it `serves`."""
 
     id: str
-    progress: Progress
+    progress: WorkerProgress
     reason: str = ""
     serves: str = ""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """How many workers of a server live, and how many of them serve what was chosen last."""
+    """How many workers of a server live, and how many of them serve the served state."""
 
     living: int
     current: int
 
 
 class Worker:
-    """This process among the workers of its server, from its making until it is closed or dies."""
+    """Counts this process among the workers of its server until it is closed or dies."""
 
     def __init__(self, folder: Path) -> None:
-        # Locked before it has a name to be found by, and no other file ever has its name: who counts may remove it.
+        # Locked before it gets a name that others look for. The name is unique, so others may remove a dead file.
         made = folder / f"{os.getpid()}-{make_id()}.new"
-        self._lock = lock_file(made)
+        self._lock = make_locked_file(made)
         self._file = made.rename(made.with_suffix(WORKER))
         self._status = folder / f"{os.getpid()}{STATUS}"
 
     def report(self, status: WorkerStatus) -> None:
-        """Tell the other workers."""
-        write_whole(self._status, asdict(status))
+        """Write the status down for the other workers."""
+        write_atomically(self._status, json.dumps(asdict(status)))
 
     def close(self) -> None:
-        """Count no longer."""
+        """Leave the workers."""
         for path in (self._file, self._status):
             path.unlink(missing_ok=True)
         os.close(self._lock)
 
 
 def open_server_folder(parent: Path) -> Path:
-    """Return the folder that the workers of this server share, after removing those of servers that have ended.
+    """Return the folder that the workers of this server share, and remove those of servers that have ended.
 
-    It is named by the server's process and its start: in a container every server has the same process id.
+    Its name has the process id and the start time of the server: in a container every server has the same id.
     """
     server = psutil.Process(os.getppid())
     folder = parent / f"{server.pid}-{int(server.create_time() * 1000)}"
@@ -81,34 +78,20 @@ def open_server_folder(parent: Path) -> Path:
 
 
 def list_workers(folder: Path) -> list[str]:
-    """Return the process ids of the workers that live; what dead ones left is removed."""
+    """Return the process ids of the workers that live, and remove the files of dead ones."""
     living = []
     for path in folder.glob(f"*{WORKER}"):
-        try:
-            descriptor = os.open(path, os.O_RDWR)
-        except FileNotFoundError:
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            living.append(path.stem.split("-")[0])
-        else:
-            path.unlink(missing_ok=True)
-        finally:
-            os.close(descriptor)
+        with suppress(FileNotFoundError):
+            if is_abandoned(path):
+                path.unlink(missing_ok=True)
+            else:
+                living.append(path.stem.split("-")[0])
     return living
 
 
 def read_statuses(folder: Path) -> list[WorkerStatus]:
-    """Return how far each worker that lives is."""
+    """Return how far each living worker is."""
     return [_read_status(folder / f"{worker}{STATUS}") for worker in list_workers(folder)]
-
-
-def write_whole(path: Path, content: object) -> None:
-    """Write JSON into the folder; whoever looks meanwhile finds what was there before."""
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.part")
-    scratch.write_text(json.dumps(content), encoding="utf-8")
-    scratch.replace(path)
 
 
 def _read_status(path: Path) -> WorkerStatus:

@@ -1,6 +1,7 @@
-"""What Prometheus reads: counters of all workers of a server, and how its model and its log are doing.
+"""Metrics for Prometheus: counters of all workers of a server, and the state of its models and its prediction log.
 
-Labels are bounded: routes, status codes, labels of the model, codes of problems. Nothing that a caller makes up is one.
+The values of labels are bounded: routes, status codes, labels of the model, codes of problems. None of them comes from
+a caller.
 """
 
 import os
@@ -30,19 +31,19 @@ CONFIDENCES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A model by the version it is called by."""
+    """A model by its version."""
 
     version: str
     card: Card
 
 
 @dataclass(frozen=True)
-class State:
-    """What is read when it is asked for: the models, the newest scores of the champion, the log, living workers."""
+class ServiceState:
+    """What is read at each request: the models, the newest scores of the champion, the log and the living workers."""
 
     champion: NamedModel
     canary: NamedModel | None
-    challenger: NamedModel | None
+    shadow_model: NamedModel | None
     scores: Sequence[EvaluationScores]
     log: LogStatus | None
     workers: int
@@ -74,15 +75,15 @@ class Metrics:
         self._confidence = histogram("confidence", "Confidence of answers.", CONFIDENCES)
         self._tokens = histogram("tokens", "Tokens of a text.", TOKENS)
         self._queue_seconds = histogram("queue_seconds", "How long a text waited for the model.", SECONDS)
-        self._shadow_answers = counter("shadow_answers", "Texts that the challenger answered, too.", "agrees")
-        self._shadow_dropped = counter("shadow_dropped", "Sampled texts without an answer of the challenger.")
+        self._shadow_answers = counter("shadow_answers", "Texts that the shadow model answered, too.", "agrees")
+        self._shadow_dropped = counter("shadow_dropped", "Sampled texts without an answer of the shadow model.")
         self._canary_answers = counter("canary_answers", "Texts answered while there is a canary.", "role")
         self._canary_failures = counter("canary_failures", "Texts that the champion answered for the canary.")
         self._canary_seconds = histogram("canary_seconds", "To the answer, while there is a canary.", SECONDS, "role")
         self._texts_per_call = histogram("texts_per_call", "Texts that shared a call of the model.", TEXTS)
 
     def note_request(self, route: Route | None, status: int, seconds: float, problem: str | None) -> None:
-        """Count a request, to no route of the table where that is None, and the code of the problem it ended with."""
+        """Count a request and the code of its problem; `route` is None if no route of the table matches."""
         label = route.label if route else OTHER
         self._requests.labels(label, str(status)).inc()
         self._request_seconds.labels(label).observe(seconds)
@@ -104,29 +105,29 @@ class Metrics:
             self._truncated.inc()
 
     def note_call(self, waits: Sequence[float]) -> None:
-        """Count a call of the model, and the seconds that each of its texts waited for it."""
+        """Count a call of the model, and the seconds that each of its texts waited."""
         self._texts_per_call.observe(len(waits))
         for seconds in waits:
             self._queue_seconds.observe(seconds)
 
     def note_shadow(self, agrees: bool | None) -> None:
-        """Count an answer of the challenger, which agrees with the champion or not; None is one that is missing."""
+        """Count an answer of the shadow model: whether it agrees with the champion's, or None if it is missing."""
         if agrees is None:
             self._shadow_dropped.inc()
         else:
             self._shadow_answers.labels(str(agrees).lower()).inc()
 
     def note_role(self, role: Role, texts: int, seconds: float) -> None:
-        """Count what champion or canary answered while there is a canary, `seconds` after it was asked."""
+        """Count texts that the champion or the canary answered after `seconds`, while there is a canary."""
         self._canary_answers.labels(role).inc(texts)
         self._canary_seconds.labels(role).observe(seconds)
 
     def note_canary_failure(self, texts: int) -> None:
-        """Count texts that the canary was to answer and the champion did."""
+        """Count texts that the champion answered because the canary failed."""
         self._canary_failures.inc(texts)
 
-    def render(self, state: State) -> bytes:
-        """Return what all workers counted, in Prometheus' text format, with the state of models, scores and log."""
+    def render(self, state: ServiceState) -> bytes:
+        """Return the counters of all workers and the state of models, scores and log, in Prometheus' text format."""
         import prometheus_client
         from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -137,9 +138,9 @@ class Metrics:
 
 
 class _StateCollector:
-    """What is read when it is asked for."""
+    """Makes gauges of the state."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: ServiceState) -> None:
         self._state = state
 
     def collect(self) -> "Iterator[Metric]":
@@ -149,10 +150,10 @@ class _StateCollector:
         state = self._state
         model = GaugeMetricFamily(
             "sentigate_model_info",
-            "The model that answers, its canary, and the challenger in its shadow.",
+            "The model that answers, its canary and its shadow model.",
             labels=("role", "version", "digest", "candidate", "dataset"),
         )
-        roles = (("champion", state.champion), ("canary", state.canary), ("challenger", state.challenger))
+        roles = (("champion", state.champion), ("canary", state.canary), ("challenger", state.shadow_model))
         for role, served in roles:
             if served is not None:
                 card = served.card

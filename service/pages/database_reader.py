@@ -30,7 +30,7 @@ UNAVAILABLE = Problem(
 logger = logging.getLogger(__name__)
 
 
-class AwayError(Exception):
+class AwayError(SentimentError):
     """The database cannot be read."""
 
 
@@ -49,7 +49,7 @@ class DatabaseReader:
         self._failing = False
 
     async def read(self, query: "Callable[[sa.Engine], Result]") -> Result:
-        """Return what a query returns. Raises RefusedError when the database does not answer, or not in time."""
+        """Return what a query returns. Raises ApiError when the database does not answer, or not in time."""
         try:
             async with asyncio.timeout(self._seconds):
                 await self._places.acquire()

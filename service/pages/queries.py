@@ -1,15 +1,11 @@
-"""What the dashboard asks the database, as callers of its paths may say it."""
+"""The queries of the dashboard, with the parameters that its paths take."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ValidationError
-
-from service.api.errors import ApiError
-from service.api.schemas import Everything, Problem, Search, Window
+from service.api.schemas import Everything, Search, Window
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -17,10 +13,7 @@ if TYPE_CHECKING:
     from sentiment.database.evaluations import EvaluationRecord
     from sentiment.database.history import PredictionPage
 
-Query = TypeVar("Query", bound=BaseModel)
 Reading = Literal["read_activity", "read_latencies", "read_feedback", "read_agreement"]
-
-REASONS = {"string_pattern_mismatch": "it is not the cursor of a page"}
 
 
 @dataclass(frozen=True)
@@ -30,22 +23,6 @@ class Series:
     since: datetime
     until: datetime
     rows: Sequence[object]
-
-
-def check_query(shape: type[Query], asked: Mapping[str, str]) -> Query:
-    """Return the query; a parameter that is empty counts as left out. Raises RefusedError with what is wrong."""
-    try:
-        return shape.model_validate({name: value for name, value in asked.items() if value})
-    except ValidationError as error:
-        mistake = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        known = ", ".join(shape.model_fields) or "none"
-        reason = (
-            f"there is a parameter that is not known here; wanted {known}."
-            if mistake["type"] == "extra_forbidden"
-            else f"{mistake['loc'][0]} cannot be read: {REASONS.get(mistake['type'], mistake['msg'].lower())}."
-        )
-        problem = Problem(code="bad_query", message=reason)
-        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, problem) from None
 
 
 def find_in_window(reading: Reading) -> "Callable[[Window, sa.Engine], Series]":

@@ -1,26 +1,20 @@
-"""What the prediction log keeps of an answer and of feedback, as lines of the spool."""
+"""Entries of the prediction log: predictions, feedback and predictions of the shadow model, as lines of the spool."""
 
 import json
-import secrets
-import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-Kind = Literal["prediction", "feedback", "shadow"]
-
-RANDOM_BITS = 74
-MILLISECOND_NS = 1_000_000
+EntryKind = Literal["prediction", "feedback", "shadow"]
 
 
 @dataclass(frozen=True)
 class PredictionEntry:
-    """One answer; `at` is seconds since 1970 UTC, `latency_ms` the time of its whole request in the service.
+    """One prediction; `at` is seconds since 1970 UTC, `latency_ms` the time of its whole request in the service.
 
-    Of the text there is what the settings keep: nothing, a digest, or the text itself, redacted or in full; of whom it
-    is from, `subject`, the digest of his id. What an earlier version left in the spool has no subject.
+    The settings say what it keeps of the text: nothing, a digest, or the text itself, redacted or in full. `subject` is
+    the digest of the id of the person. Entries of an earlier version have none.
     """
 
     id: str
@@ -43,7 +37,7 @@ class PredictionEntry:
 
 @dataclass(frozen=True)
 class FeedbackEntry:
-    """What a prediction should have been, as somebody says."""
+    """The label that a prediction should have had, as a caller says."""
 
     id: str
     at: float
@@ -55,7 +49,7 @@ class FeedbackEntry:
 
 @dataclass(frozen=True)
 class ShadowEntry:
-    """What the challenger says to the text of a prediction, in how long; the text is with the prediction."""
+    """The label that the shadow model gives to the text of a prediction, and how long it took."""
 
     id: str
     at: float
@@ -70,16 +64,8 @@ class ShadowEntry:
 
 
 Entry = PredictionEntry | FeedbackEntry | ShadowEntry
-SHAPES: dict[Kind, type[Entry]] = {"prediction": PredictionEntry, "feedback": FeedbackEntry, "shadow": ShadowEntry}
+SHAPES: dict[EntryKind, type[Entry]] = {"prediction": PredictionEntry, "feedback": FeedbackEntry, "shadow": ShadowEntry}
 KINDS = {shape: kind for kind, shape in SHAPES.items()}
-
-
-def make_id() -> str:
-    """Return a UUID of version 7: unique, and in the order of time, which keeps the index of a database small."""
-    milliseconds = time.time_ns() // MILLISECOND_NS
-    random = secrets.randbits(RANDOM_BITS)
-    number = milliseconds << 80 | 7 << 76 | (random >> 62) << 64 | 0b10 << 62 | (random & (1 << 62) - 1)
-    return str(uuid.UUID(int=number))
 
 
 def write_line(entry: Entry) -> bytes:
@@ -87,11 +73,11 @@ def write_line(entry: Entry) -> bytes:
     return json.dumps({"kind": KINDS[type(entry)], **vars(entry)}, separators=(",", ":")).encode() + b"\n"
 
 
-def read_line(line: bytes) -> tuple[Kind, dict[str, Any]]:
+def read_line(line: bytes) -> tuple[EntryKind, dict[str, Any]]:
     """Return the kind of an entry and its row in the database. Raises ValueError when it is not a whole entry."""
     try:
         found = json.loads(line)
-        kind: Kind = found.pop("kind")
+        kind: EntryKind = found.pop("kind")
         row = vars(SHAPES[kind](**found))
         row["at"] = datetime.fromtimestamp(row["at"], UTC)
     except (AttributeError, KeyError, TypeError, OverflowError, OSError, RecursionError) as error:

@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from filelock import Timeout
 
 from sentiment.data.text_normalization import normalise_text
 from sentiment.database.persons import Trace, find_rows, remove_rows
 from sentiment.errors import BusyError
-from service.background.file_lock import hold_file
 from service.prediction_log.pseudonyms import digest_text
 from service.prediction_log.redaction import keep_text
-from service.prediction_log.shipper import REJECTED_FILES, SEGMENTS_LOCK
-from service.prediction_log.spool import OPEN, SEALED, list_segments
+from service.prediction_log.spool import OPEN, REJECTED_FILES, SEALED, SEGMENTS_LOCK, list_segments, lock_segments
 
 WAIT_SECONDS = 20.0
 PAUSE_SECONDS = 0.05
@@ -48,13 +47,15 @@ def trace_text(text: str, key: bytes) -> Trace:
     return Trace([form for form in forms if form], len(text), [digest_text(text, key), plain])
 
 
-def find_person(engine: sa.Engine, folder: Path, trace: Trace, *, remove: bool = False) -> list[Found]:
+def find_person(
+    engine: sa.Engine, folder: Path, trace: Trace, *, remove: bool = False, wait_seconds: float = WAIT_SECONDS
+) -> list[Found]:
     """Return what there is of a person that was acknowledged before the call, and remove it where that is wanted.
 
     Nothing is shipped meanwhile, so that nothing is missed on its way. Raises BusyError, before anything was changed,
     where a worker or the shipper does not let go of the spool.
     """
-    with _hold_spool(folder), engine.begin() as connection:
+    with _hold_spool(folder, wait_seconds), engine.begin() as connection:
         own = (found.row.get("id") for found in _search(folder, trace, frozenset()) if found.kind == "prediction")
         ids = {one for one in own if isinstance(one, str) and IS_ID.fullmatch(one)}
         rows = find_rows(connection, trace, ids)
@@ -69,9 +70,9 @@ def find_person(engine: sa.Engine, folder: Path, trace: Trace, *, remove: bool =
 
 
 @contextmanager
-def _hold_spool(folder: Path) -> Iterator[None]:
+def _hold_spool(folder: Path, wait_seconds: float) -> Iterator[None]:
     """Keep the shipper still for the block, once the segments that workers write to now are sealed."""
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + wait_seconds
     list(list_segments(folder))  # seals those of dead workers
     written = list(folder.glob(f"*{OPEN}"))
     while any(segment.exists() for segment in written):
@@ -82,8 +83,8 @@ def _hold_spool(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         if folder.is_dir():
             try:
-                stack.enter_context(hold_file(folder / SEGMENTS_LOCK, WAIT_SECONDS))
-            except BlockingIOError:
+                stack.enter_context(lock_segments(folder, wait_seconds))
+            except Timeout:
                 raise BusyError(
                     f"the shipper does not let go of {folder}; nothing was changed, run it again."
                 ) from None

@@ -1,4 +1,4 @@
-"""The prediction log as the service sees it: what is acknowledged is in it, whatever dies."""
+"""The prediction log as the service sees it: it has every acknowledged prediction, whatever dies."""
 
 import logging
 import time
@@ -8,13 +8,12 @@ from pathlib import Path
 
 from sentiment.bundle.predictor import Prediction
 from service.api.context import RequestContext
-from service.prediction_log.entries import FeedbackEntry, PredictionEntry, ShadowEntry, make_id, write_line
+from service.api.ids import make_id
+from service.prediction_log.entries import FeedbackEntry, PredictionEntry, ShadowEntry, write_line
 from service.prediction_log.pseudonyms import digest_subject
 from service.prediction_log.redaction import KeptText, keep_text
-from service.prediction_log.shipper import LogStatus, Shipper, read_status
+from service.prediction_log.shipper import LOG_TIMINGS, LogStatus, LogTimings, Shipper, read_status
 from service.prediction_log.spool import Spool, SpoolError
-
-SECONDS_BETWEEN_WARNINGS = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +29,10 @@ class Answered:
 
 
 class PredictionLog:
-    """Entries go to the spool before they are acknowledged, and from there to the database.
+    """Adds entries to the spool before they are acknowledged; a shipper moves them to the database.
 
-    With `required` an entry that cannot be made safe raises SpoolError; without, the answer goes out. Either way it
-    is counted and said.
+    With `required` an entry that cannot be made safe raises SpoolError; without, the request is answered. Both are
+    counted and logged.
     """
 
     def __init__(
@@ -47,16 +46,18 @@ class PredictionLog:
         max_bytes: int,
         sync: bool,
         retention_days: int,
+        timings: LogTimings = LOG_TIMINGS,
     ) -> None:
         self._folder = folder
         self._kept_text = kept_text
         self._key = key
         self._required = required
-        self._warned = -SECONDS_BETWEEN_WARNINGS
+        self._timings = timings
+        self._warned = -timings.seconds_between_warnings
         self._unlogged = 0
         self._failing = False
         self._spool = Spool(folder, max_bytes=max_bytes, sync=sync)
-        self._shipper = Shipper(folder, self._spool, url, retention_days=retention_days)
+        self._shipper = Shipper(folder, self._spool, url, retention_days=retention_days, timings=timings)
         self._shipper.start()
 
     def record(self, answered: Sequence[Answered], request: RequestContext) -> list[str]:
@@ -97,7 +98,7 @@ class PredictionLog:
         return entry.id
 
     def record_shadow(self, entry: ShadowEntry) -> None:
-        """Keep what a challenger says. Raises SpoolError as the class says."""
+        """Keep a prediction of the shadow model. Raises SpoolError as the class says."""
         self._append([write_line(entry)])
 
     def read_status(self) -> LogStatus:
@@ -110,7 +111,7 @@ class PredictionLog:
         return self._failing
 
     def close(self) -> None:
-        """Ship what is there and stop."""
+        """Ship what is there, and stop."""
         self._shipper.close()
 
     def _digest_subject(self, request: RequestContext) -> str | None:
@@ -123,7 +124,7 @@ class PredictionLog:
         except SpoolError as error:
             self._failing = True
             self._unlogged += len(lines)
-            if time.monotonic() - self._warned >= SECONDS_BETWEEN_WARNINGS:
+            if time.monotonic() - self._warned >= self._timings.seconds_between_warnings:
                 self._warned = time.monotonic()
                 fate = "were refused" if self._required else "are not in the log"
                 logger.warning("%s; %d entries %s so far", error, self._unlogged, fate)

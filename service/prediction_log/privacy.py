@@ -14,7 +14,6 @@ from typing import IO, Any
 
 import click
 import sqlalchemy as sa
-from bentoml.exceptions import BentoMLException
 
 from sentiment.database.connection import create_engine, migrate
 from sentiment.database.persons import Trace, count_kept, vacuum
@@ -194,7 +193,7 @@ def _say_counts(found: Sequence[Found]) -> str:
 
 def _say_error(error: Exception) -> str:
     """Return a sentence on an error: its own where it is one of ours, for another may repeat what a user wrote."""
-    if isinstance(error, SentimentError | BentoMLException):
+    if isinstance(error, SentimentError):
         return str(error)
     if isinstance(error, UnicodeError):
         return "the text is not UTF-8; nothing was searched."

@@ -1,31 +1,20 @@
-"""Digests that only who has the key of the installation can make again: of texts, and of whom they are about."""
+"""Digests of texts and of persons; only the key of the installation can make them again."""
 
 import hmac
-import os
 import secrets
 from pathlib import Path
 
+from sentiment.atomic_files import make_secret_file
 from sentiment.data.text_normalization import normalise_text
 from sentiment.errors import ConfigError
-from sentiment.paths import make_private_folder
-from service.background.file_lock import hold_file
 
 KEY_BYTES = 32
 
 
 def open_key(file: Path) -> bytes:
-    """Return the key in a file, which is made where there is none; of many that make it at once one does."""
+    """Return the key in a file, which is made if there is none."""
     try:
-        make_private_folder(file.parent)
-        with hold_file(file.with_name(f"{file.name}.lock")):
-            if not file.exists():
-                scratch = file.with_name(f"{file.name}.part")
-                scratch.unlink(missing_ok=True)
-                with os.fdopen(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as made:
-                    made.write(f"{secrets.token_hex(KEY_BYTES)}\n")
-                    made.flush()
-                    os.fsync(made.fileno())
-                scratch.rename(file)
+        make_secret_file(file, f"{secrets.token_hex(KEY_BYTES)}\n")
     except OSError as error:
         raise ConfigError(
             f"the key of the digests {file} cannot be made ({error.strerror}); name one in SENTIMENT_HASH_KEY_FILE."
@@ -34,7 +23,7 @@ def open_key(file: Path) -> bytes:
 
 
 def read_key(file: Path) -> bytes:
-    """Return the key in a file. Raises ConfigError where it cannot be read, or is too short to be one."""
+    """Return the key in a file. Raises ConfigError if it cannot be read or is too short."""
     try:
         key = file.read_bytes().strip()
     except OSError as error:

@@ -1,8 +1,8 @@
 """The shipper: moves sealed segments of the spool to the database, each entry exactly once.
 
-Every worker has one, and the one that holds the lock of the spool works; when its process dies another takes over.
-A segment is removed after its rows are committed. One that is shipped again after a crash adds nothing: the
-identity of an entry is the key of its row.
+Every worker has a shipper, and the one that holds the lock of the spool works. When its process dies, another takes
+over. A segment is removed after its rows are committed. A segment that is shipped again after a crash adds nothing: the
+id of an entry is the key of its row.
 """
 
 import json
@@ -16,29 +16,40 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from filelock import FileLock, Timeout
+
+from sentiment.atomic_files import write_atomically
 from service.background.database_import import load_database
-from service.background.file_lock import hold_file, lock_file
 from service.background.periodic_thread import PeriodicThread
-from service.prediction_log.entries import SHAPES, Kind, read_line
-from service.prediction_log.spool import SEALED, Spool, list_segments
+from service.prediction_log.entries import SHAPES, EntryKind, read_line
+from service.prediction_log.retention import remove_expired
+from service.prediction_log.spool import SEALED, Spool, list_segments, lock_segments
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-TICK_SECONDS = 0.5
 CLOSING_SECONDS = 0.05
 SECONDS_BETWEEN_QUESTIONS = 5.0
 MAX_LAG_SECONDS = 10.0
+SECONDS_BETWEEN_NOTES = 2.0  # of a status that stays the same, which is well below the lag
 ROWS_PER_STATEMENT = 500
 RETENTION_SECONDS = 3600.0
-SECONDS_PER_DAY = 86_400
-ROWS_PER_DELETION = 5000
 NS_PER_SECOND = 1e9
 LOCK_FILE, STATUS_FILE = "shipper.lock", "shipper.json"
-SEGMENTS_LOCK = "segments.lock"
-REJECTED_FILES = "rejected*.jsonl"
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LogTimings:
+    """How often the log seals and ships, how seldom after failures, and how often it repeats a warning."""
+
+    tick_seconds: float = 0.5
+    longest_pause_seconds: float = 5.0
+    seconds_between_warnings: float = 60.0
+
+
+LOG_TIMINGS = LogTimings()
 
 
 @dataclass(frozen=True)
@@ -60,25 +71,38 @@ class LogStatus:
 
 
 class Shipper:
-    """Ships all segments of a folder where it is the one to do so, and keeps its own spool's segments short.
+    """Ships all segments of a folder if it holds the lock, and seals the segments of its own spool.
 
-    Sealing has a thread of its own: a database that does not answer must not keep it waiting. `retention_days` 0
-    keeps rows for ever; `clock` is in seconds since 1970.
+    A second thread seals, because a database that does not answer must not delay it. `retention_days` 0 keeps rows for
+    ever; `clock` is in seconds since 1970.
     """
 
     def __init__(
-        self, folder: Path, spool: Spool, url: str, *, retention_days: int, clock: Callable[[], float] = time.time
+        self,
+        folder: Path,
+        spool: Spool,
+        url: str,
+        *,
+        retention_days: int,
+        clock: Callable[[], float] = time.time,
+        timings: LogTimings = LOG_TIMINGS,
+        rows_per_statement: int = ROWS_PER_STATEMENT,
     ) -> None:
         self._folder = folder
         self._spool = spool
         self._url = url
         self._retention_days = retention_days
         self._clock = clock
-        self._sealing = PeriodicThread("sealing the spool", spool.seal_if_due, TICK_SECONDS)
-        self._shipping = PeriodicThread("shipping the prediction log", self.tick, TICK_SECONDS)
-        self._lock = -1
+        self._rows_per_statement = rows_per_statement
+        pauses = (timings.tick_seconds, timings.longest_pause_seconds)
+        self._sealing = PeriodicThread("sealing the spool", spool.seal_if_due, *pauses)
+        self._shipping = PeriodicThread("shipping the prediction log", self.tick, *pauses)
+        # One thread takes it and another may release it.
+        self._lock = FileLock(folder / LOCK_FILE, timeout=0, mode=0o600, thread_local=False)
         self._engine: sa.Engine | None = None
         self._status = LogStatus()
+        self._noted: LogStatus | None = None
+        self._noted_at = 0.0
         self._tidied = 0.0
         self._asked = 0.0
 
@@ -88,24 +112,22 @@ class Shipper:
         self._shipping.start()
 
     def close(self, seconds: float = 5.0) -> None:
-        """Ship what is there and stop; what takes longer than `seconds` stays in the spool."""
+        """Ship what is there and stop; what is not shipped after `seconds` stays in the spool."""
         deadline = time.monotonic() + seconds
         self._sealing.stop(seconds)
         self._spool.close()
         if self._shipping.stop(seconds):
             with suppress(Exception):  # it stays in the spool, and the next start ships it
                 self.tick()
-                # The worker that ships may end as well, and have looked before this one sealed.
-                while self._lock < 0 and any(self._folder.glob(f"*{SEALED}")) and time.monotonic() < deadline:
+                # The worker that ships may end, too, and may have looked before this one sealed.
+                while not self._lock.is_locked and any(self._folder.glob(f"*{SEALED}")) and time.monotonic() < deadline:
                     time.sleep(CLOSING_SECONDS)
                     self.tick()
             self._drop_engine()
-            if self._lock >= 0:
-                os.close(self._lock)
-                self._lock = -1
+            self._lock.release()
 
     def tick(self) -> None:
-        """Ship and tidy up once, where this is the one to do so; raises what keeps it from that."""
+        """Ship once and remove what is too old, if this is the one shipper. Raises what keeps it from that."""
         if not self._lead():
             return
         load_database()
@@ -120,18 +142,17 @@ class Shipper:
 
     def _lead(self) -> bool:
         """Return whether this is the one shipper of the spool."""
-        if self._lock < 0:
-            try:
-                self._lock = lock_file(self._folder / LOCK_FILE)
-            except BlockingIOError:
-                return False
-        return True
+        if not self._lock.is_locked:
+            self._folder.stat()  # filelock makes a folder that is missing, and for everybody to read
+            with suppress(Timeout):
+                self._lock.acquire()
+        return self._lock.is_locked
 
     def _ship_all(self) -> None:
         import sqlalchemy as sa
 
         for segment in list_segments(self._folder):
-            with hold_file(self._folder / SEGMENTS_LOCK):  # `forget` may have taken the segment away, or what is in it
+            with lock_segments(self._folder):  # `forget` may have removed the segment, or lines of it
                 if segment.exists():
                     self._ship(segment)
         self._tidy()
@@ -141,7 +162,7 @@ class Shipper:
             self._note_answer()
 
     def _ship(self, segment: Path) -> None:
-        rows: dict[Kind, list[dict[str, Any]]] = {kind: [] for kind in SHAPES}
+        rows: dict[EntryKind, list[dict[str, Any]]] = {kind: [] for kind in SHAPES}
         damaged = []
         for line in segment.read_bytes().splitlines(keepends=True):
             try:
@@ -154,14 +175,14 @@ class Shipper:
                 rows[kind].append(row)
         rejected = []
         for kind, found in rows.items():
-            for start in range(0, len(found), ROWS_PER_STATEMENT):
-                rejected += self._insert(kind, found[start : start + ROWS_PER_STATEMENT])
+            for start in range(0, len(found), self._rows_per_statement):
+                rejected += self._insert(kind, found[start : start + self._rows_per_statement])
         self._reject([*damaged, *rejected])
         segment.unlink()
         self._change(shipped=self._status.shipped + sum(map(len, rows.values())) - len(rejected))
 
-    def _insert(self, kind: Kind, rows: Sequence[dict[str, Any]]) -> list[bytes]:
-        """Put rows into the database; return, as lines, those that it will never take."""
+    def _insert(self, kind: EntryKind, rows: Sequence[dict[str, Any]]) -> list[bytes]:
+        """Add rows to the database; return, as lines, those that it will never accept."""
         import sqlalchemy as sa
 
         rejected: list[dict[str, Any]] = []
@@ -174,7 +195,7 @@ class Shipper:
         self._note_answer()
         return [json.dumps({"kind": kind, **row}, default=str).encode() + b"\n" for row in rejected]
 
-    def _try_to_execute(self, kind: Kind, row: dict[str, Any]) -> bool:
+    def _try_to_execute(self, kind: EntryKind, row: dict[str, Any]) -> bool:
         import sqlalchemy as sa
 
         try:
@@ -185,7 +206,7 @@ class Shipper:
             return False
         return True
 
-    def _execute(self, kind: Kind, rows: Sequence[dict[str, Any]]) -> None:
+    def _execute(self, kind: EntryKind, rows: Sequence[dict[str, Any]]) -> None:
         from sentiment.database.predictions import add_feedback, add_predictions, add_shadow_predictions
 
         add = {"prediction": add_predictions, "feedback": add_feedback, "shadow": add_shadow_predictions}[kind]
@@ -193,7 +214,7 @@ class Shipper:
             add(connection, rows)
 
     def _reject(self, lines: Sequence[bytes]) -> None:
-        """Keep what the database will never take, beside the spool."""
+        """Keep lines that the database will never accept, beside the spool."""
         if not lines:
             return
         name = f"rejected-{datetime.fromtimestamp(self._clock(), UTC):%Y-%m-%d}.jsonl"
@@ -203,29 +224,11 @@ class Shipper:
         logger.warning("%d entries of the prediction log cannot be stored; they are in %s", len(lines), name)
 
     def _tidy(self) -> None:
-        """Remove rows, and files of rejected ones, that are older than they may become, once an hour."""
-        import sqlalchemy as sa
-
-        from sentiment.database.rollup import remove_activity
-        from sentiment.database.schema import FEEDBACK, PREDICTIONS, SHADOW_PREDICTIONS
-
+        """Remove what is older than the log keeps it, once an hour."""
         now = self._clock()
         if 0 <= now - self._tidied < RETENTION_SECONDS:
             return
-        kept_seconds = self._retention_days * SECONDS_PER_DAY or now
-        limit = datetime.fromtimestamp(max(0.0, now - kept_seconds), UTC)
-        with self._open_engine().begin() as connection:
-            remove_activity(connection, limit, datetime.fromtimestamp(now, UTC))
-        for table in (PREDICTIONS, FEEDBACK, SHADOW_PREDICTIONS) if self._retention_days else ():
-            old = sa.select(table.c.id).where(table.c.at < limit).limit(ROWS_PER_DELETION)
-            removed = ROWS_PER_DELETION
-            while removed == ROWS_PER_DELETION:
-                with self._open_engine().begin() as connection:
-                    removed = connection.execute(sa.delete(table).where(table.c.id.in_(old))).rowcount
-        for file in self._folder.glob(REJECTED_FILES) if self._retention_days else ():
-            with hold_file(self._folder / SEGMENTS_LOCK):
-                if file.stat().st_mtime < limit.timestamp():
-                    file.unlink()
+        remove_expired(self._open_engine(), self._folder, days=self._retention_days, now=now)
         self._tidied = now
 
     def _open_engine(self) -> "sa.Engine":
@@ -249,15 +252,18 @@ class Shipper:
         self._change(database="ok")
 
     def _note_status(self) -> None:
-        """Write the status down for the other workers; where the disk is full they see an old one."""
-        scratch = self._folder / f"{STATUS_FILE}.part"
+        """Write a new status down for the other workers; if the disk is full, they see an old one."""
+        now = self._clock()
+        if self._noted == self._status and 0 <= now - self._noted_at < SECONDS_BETWEEN_NOTES:
+            return
         with suppress(OSError):
-            scratch.write_text(json.dumps({**asdict(self._status), "at": self._clock()}), encoding="utf-8")
-            scratch.replace(self._folder / STATUS_FILE)
+            status = {**asdict(self._status), "at": now}
+            write_atomically(self._folder / STATUS_FILE, json.dumps(status))
+            self._noted, self._noted_at = self._status, now
 
 
 def read_status(folder: Path, now: float) -> LogStatus:
-    """Return what the shipper of a spool last said, and how long entries wait by now (`now` in seconds since 1970)."""
+    """Return the last status of the shipper of a spool, and how long entries wait at `now`, in seconds since 1970."""
     try:
         found = json.loads((folder / STATUS_FILE).read_text(encoding="utf-8"))
         fresh = abs(now - found.pop("at")) <= MAX_LAG_SECONDS
@@ -271,7 +277,7 @@ def read_status(folder: Path, now: float) -> LogStatus:
 
 
 def _blames_row(error: Exception) -> bool:
-    """Return whether what a statement failed of is its rows, and not the database."""
+    """Return whether a statement failed because of its rows, and not because of the database."""
     import sqlalchemy as sa
 
     return isinstance(error, sa.exc.DataError | sa.exc.IntegrityError) or not isinstance(error, sa.exc.DBAPIError)

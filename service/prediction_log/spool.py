@@ -1,43 +1,62 @@
 """The spool: where an entry is safe before its prediction is acknowledged.
 
-A writer appends to a segment of its own, which it locks. A segment is sealed by its new name, after a second or when it
-is large; one whose writer died is no longer locked. Who ships takes both.
+A writer appends to its own segment, which it locks. It seals a segment, by a new name, after a second or when the
+segment is large. The lock of a segment ends with its writer. The shipper takes sealed segments and those of dead
+writers.
 """
 
-import fcntl
 import logging
 import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from sentiment.paths import make_private_folder
+from filelock import FileLock
 
-MADE, OPEN, SEALED = ".new", ".open", ".sealed"
+from sentiment.errors import SentimentError
+from sentiment.paths import make_private_folder
+from service.background.file_lock import is_abandoned, make_locked_file
+
+MADE, OPEN, SEALED, SCRATCH = ".new", ".open", ".sealed", ".part"
+REJECTED_FILES = "rejected*.jsonl"
+SEGMENTS_LOCK = "segments.lock"
 FORGOTTEN_SECONDS = 60.0
-SEGMENT_SECONDS = 1.0
-SEGMENT_BYTES = 4_000_000
 
 logger = logging.getLogger(__name__)
 
 
-class SpoolError(Exception):
+@dataclass(frozen=True)
+class SegmentLimits:
+    """The age and the size at which a segment is sealed."""
+
+    seconds: float = 1.0
+    bytes: int = 4_000_000
+
+
+SEGMENT_LIMITS = SegmentLimits()
+
+
+class SpoolError(SentimentError):
     """An entry could not be made safe: the disk is full, or the spool holds as much as it may."""
 
 
 class Spool:
     """The segments of one writer in a folder that many writers share; safe to use from several threads.
 
-    What a kill of the process leaves is whole; `sync` waits for the disk too, so that a loss of power does not lose
-    an entry, at the price of a wait per request.
+    A kill of the process loses no entry. With `sync` a loss of power loses none either, and each request waits for the
+    disk.
     """
 
-    def __init__(self, folder: Path, *, max_bytes: int, sync: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, max_bytes: int, sync: bool = False, segment_limits: SegmentLimits = SEGMENT_LIMITS
+    ) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._sync = sync
+        self._segment_limits = segment_limits
         self._lock = threading.Lock()
         self._segment: Path | None = None
         self._descriptor = -1
@@ -53,7 +72,7 @@ class Spool:
             ) from error
 
     def append(self, lines: Sequence[bytes]) -> None:
-        """Return when the lines are safe, all of them. Raises SpoolError when none is."""
+        """Return when all lines are safe. Raises SpoolError when none is."""
         data = b"".join(lines)
         with self._lock:
             if self._full:
@@ -64,13 +83,13 @@ class Spool:
                 self._write(data)
             except OSError as error:
                 raise SpoolError(f"the spool in {self._folder} cannot be written ({error.strerror})") from error
-            if self._size >= SEGMENT_BYTES:
+            if self._size >= self._segment_limits.bytes:
                 self._seal()
 
     def seal_if_due(self) -> None:
-        """Seal the segment when it is a second old, and look how much lies in the spool; called every second."""
+        """Seal the segment if it is old enough, and measure the spool; called about every second."""
         with self._lock:
-            if time.monotonic() - self._opened >= SEGMENT_SECONDS:
+            if time.monotonic() - self._opened >= self._segment_limits.seconds:
                 self._seal()
         self._full = measure_bytes(self._folder) >= self._max_bytes
 
@@ -80,7 +99,7 @@ class Spool:
             self._seal()
 
     def _write(self, data: bytes) -> None:
-        """Write all or nothing: what a full disk cut short is taken back."""
+        """Write all or nothing: what a full disk cuts short is removed again."""
         written = 0
         try:
             while written < len(data):
@@ -96,12 +115,11 @@ class Spool:
         self._size += len(data)
 
     def _open_segment(self) -> None:
-        """Make a segment under a name that nobody looks for, until it is locked: a shipper takes what is not."""
+        """Make a segment; it is locked before it gets a name that a shipper looks for."""
         self._number += 1
         made = self._folder / f"{time.time_ns():020d}-{os.getpid()}-{self._number}{MADE}"
-        descriptor = os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = make_locked_file(made)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             self._segment = made.rename(made.with_suffix(OPEN))
             self._sync_folder()
         except OSError:
@@ -111,7 +129,7 @@ class Spool:
         self._descriptor, self._size, self._opened = descriptor, 0, time.monotonic()
 
     def _sync_folder(self) -> None:
-        """Wait for the disk to know the name of a segment, too."""
+        """Wait until the name of a segment is on the disk, too."""
         if self._sync:
             descriptor = os.open(self._folder, os.O_RDONLY)
             try:
@@ -134,15 +152,21 @@ class Spool:
 
 
 def list_segments(folder: Path) -> Iterator[Path]:
-    """Yield the segments that no writer writes to any more, oldest first; those of dead writers are sealed first."""
-    for path in folder.glob(f"*{MADE}"):
+    """Seal the segments of dead writers, and yield all sealed segments, oldest first."""
+    for path in (*folder.glob(f"*{MADE}"), *folder.glob(f"*{SCRATCH}")):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > FORGOTTEN_SECONDS:
                 path.unlink()
     for path in sorted(folder.glob(f"*{OPEN}")):
         with suppress(OSError):
-            _seal_orphan(path)
+            if is_abandoned(path):
+                path.rename(path.with_suffix(SEALED))
     yield from sorted(folder.glob(f"*{SEALED}"))
+
+
+def lock_segments(folder: Path, seconds: float = -1) -> FileLock:
+    """Return the lock of whoever removes files of the spool; waiting ends after so many seconds, or never."""
+    return FileLock(folder / SEGMENTS_LOCK, timeout=seconds, mode=0o600)
 
 
 def measure_bytes(folder: Path) -> int:
@@ -153,14 +177,3 @@ def measure_bytes(folder: Path) -> int:
             with suppress(FileNotFoundError):
                 size += path.stat().st_size
     return size
-
-
-def _seal_orphan(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.rename(path.with_suffix(SEALED))
-    except BlockingIOError:
-        pass
-    finally:
-        os.close(descriptor)

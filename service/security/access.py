@@ -53,14 +53,14 @@ class Access:
         return f"{address}/dashboard" + (f"#token={self._token.decode()}" if self._token else "")
 
     def recognise(self, route: Route, headers: Sequence[tuple[bytes, bytes]]) -> Caller:
-        """Return who asks for a route. Raises RefusedError where that is nobody whom the route is for."""
+        """Return who asks for a route. Raises ApiError where that is nobody whom the route is for."""
         if route.is_open:
             return STRANGER
         presented = read_presented(dict(headers))
         return self._recognise_anybody(route, presented) if self._keys.is_open else self._recognise_key(presented)
 
     def require_scope(self, route: Route, caller: Caller) -> None:
-        """Raise RefusedError where the key of a caller is not good for a route."""
+        """Raise ApiError where the key of a caller is not good for a route."""
         if not route.is_open and route.scope is not None and route.scope not in caller.scopes:
             said = f"this key may not do that; {route.method} {route.path} wants the scope {route.scope}."
             raise ApiError(HTTPStatus.FORBIDDEN, Problem(code="scope", message=said))
@@ -81,13 +81,13 @@ class Access:
         return Caller(key.name, key.granted)
 
     def limit(self, caller: Caller, client: str, units: int) -> None:
-        """Count work that a caller asks for. Raises RefusedError where that is more than the rates allow."""
+        """Count work that a caller asks for. Raises ApiError where that is more than the rates allow."""
         if self._limiter is None or caller is STRANGER or not units:
             return
         if excess := self._limiter.find_excess(_name_payer(caller, client), units):
             said = f"the limit is {excess.rate}; ask again in {excess.wait_seconds} s."
             problem = Problem(code="too_many_requests", message=said, limit=excess.rate.amount)
-            raise ApiError(HTTPStatus.TOO_MANY_REQUESTS, problem, excess.wait_seconds)
+            raise ApiError(HTTPStatus.TOO_MANY_REQUESTS, problem, {"retry-after": str(excess.wait_seconds)})
 
     def charge(self, caller: Caller, client: str, units: int) -> None:
         """Count work that was done for a caller, which could not be known before."""
@@ -116,7 +116,7 @@ def open_access(settings: ServiceSettings, rates: Path | None = None) -> Access:
     return Access(ring, limiter, token=make_admin_token(locate_state().admin_token) if ring.is_open else "")
 
 
-def say_exposed(host: str) -> str:
+def describe_exposure(host: str) -> str:
     """Return the warning about a service that others can reach and that asks for no key."""
     return (
         f"this service answers on {host}, beyond this machine, and asks for no key: whoever reaches it may use it;"

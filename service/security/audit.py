@@ -1,6 +1,6 @@
-"""The audit log: who asked for what only an admin may, and how it ended; and whoever was refused, in a file beside it.
+"""The audit log: requests that only an admin may send and how they ended, and refused requests in a second file.
 
-Each line is a JSON object. Any worker may write one, and whoever reads finds whole lines alone.
+Each line is a JSON object. Every worker writes lines, and a reader sees only whole ones.
 """
 
 import json
@@ -15,10 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from filelock import FileLock, Timeout
+
+from sentiment.errors import SentimentError
 from sentiment.paths import locate_state, make_private_folder
-from service.api.context import CURRENT
+from service.api.context import RequestContext
 from service.api.schemas import ReloadRequest
-from service.background.file_lock import lock_file
 
 AUDIT_FILE, REFUSALS_FILE, LOCK_FILE = "audit.jsonl", "refusals.jsonl", "audit.lock"
 MAX_BYTES = 20_000_000
@@ -26,19 +28,19 @@ MAX_CHARS = 300
 SAID_SECONDS = 1.0
 SECRETS = re.compile(r"(?<=//)[^/]*@|[^/]*:[^/]*@|[?#;].*", re.DOTALL)
 
-Outcome = Literal["asked", "done", "refused", "given_up", "failed"]
-PredictionService = Mapping[str, str | None]
+AuditOutcome = Literal["asked", "done", "refused", "given_up", "failed"]
+ModelDigests = Mapping[str, str | None]
 """The digests of the `model` that answers and of its `canary`."""
 
 logger = logging.getLogger(__name__)
 
 
-class AuditError(Exception):
-    """An entry could not be written, so that what it is about must not be done."""
+class AuditError(SentimentError):
+    """An entry could not be written, so the request must not be carried out."""
 
 
 class AuditLog:
-    """The two files of a folder, each bounded: a full one becomes `.1`, in the place of the one before."""
+    """The two files of a folder; a file that is full becomes `.1` and replaces the one before."""
 
     def __init__(self, folder: Path, max_bytes: int = MAX_BYTES) -> None:
         self._folder = folder
@@ -47,23 +49,24 @@ class AuditLog:
         self._said = 0.0
         self._unsaid = 0
 
-    def record(self, action: str, outcome: Outcome, **more: object) -> None:
-        """Return once a line is in the file, and on the disk where something was asked. Raises AuditError for none."""
-        line = self._write(AUDIT_FILE, action, outcome, more)
+    def record(self, request: RequestContext, action: str, outcome: AuditOutcome, **more: object) -> None:
+        """Add a line to the file; one that says `asked` is on the disk, too. Raises AuditError if that fails."""
+        line = self._write(AUDIT_FILE, request, action, outcome, more)
         logger.info("audit: %s", line)
 
-    def record_refusal(self, action: str, code: str) -> None:
-        """Keep that a request was refused before it was looked at; in the log, at most one a second."""
+    def record_refusal(self, request: RequestContext, action: str, code: str) -> None:
+        """Add a request that was refused at the door; the log of the service has at most one a second."""
         with suppress(AuditError):
-            line = self._write(REFUSALS_FILE, action, "refused", {"code": code})
+            line = self._write(REFUSALS_FILE, request, action, "refused", {"code": code})
             if time.monotonic() - self._said < SAID_SECONDS:
                 self._unsaid += 1
                 return
             logger.warning("refused: %s, and %d before it", line, self._unsaid)
             self._said, self._unsaid = time.monotonic(), 0
 
-    def _write(self, name: str, action: str, outcome: Outcome, more: Mapping[str, object]) -> str:
-        request = CURRENT.get()
+    def _write(
+        self, name: str, request: RequestContext, action: str, outcome: AuditOutcome, more: Mapping[str, object]
+    ) -> str:
         entry = {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "request_id": request.id,
@@ -101,14 +104,10 @@ class AuditLog:
             os.close(descriptor)
 
     def _put_aside(self, path: Path) -> None:
-        """Rename a file that is full, in one worker; the others go on in whichever they find."""
-        with suppress(BlockingIOError):
-            descriptor = lock_file(self._folder / LOCK_FILE)
-            try:
-                if path.stat().st_size + MAX_CHARS > self._max_bytes:
-                    path.replace(path.with_name(f"{path.name}.1"))
-            finally:
-                os.close(descriptor)
+        """Rename a full file in one worker; the others write to the file that they find."""
+        with suppress(Timeout), FileLock(self._folder / LOCK_FILE, timeout=0, mode=0o600):
+            if path.stat().st_size + MAX_CHARS > self._max_bytes:
+                path.replace(path.with_name(f"{path.name}.1"))
 
 
 @cache
@@ -118,7 +117,7 @@ def open_audit() -> AuditLog:
 
 
 def describe_wanted(wanted: ReloadRequest) -> str:
-    """Return the source that was asked for, without what may be a secret in it."""
+    """Return the source that a request names, without parts that may be secret."""
     kind, text = next(
         ((name, text) for name in ("version", "folder", "uri") if (text := getattr(wanted, name)) is not None),
         ("alias", "production"),

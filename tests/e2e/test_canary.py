@@ -83,7 +83,7 @@ def test_a_canary_that_is_worse_is_backed_out(copy: CheckoutCopy, service: Servi
 
 def test_who_stops_the_watch_backs_the_canary_out(copy: CheckoutCopy, service: Service, easy: Path) -> None:
     """Ctrl-C ends the canary in every worker, and says so in the ledger."""
-    command = [sys.executable, "-m", "pipelines.cli", "canary", "--config", str(easy), "--minutes", "3"]
+    command = [sys.executable, "-m", "sentigate", "canary", "--config", str(easy), "--minutes", "3"]
     log = copy.folder.parent / "stopped.log"
     with log.open("w") as said, Load(service) as load:
         process = subprocess.Popen(

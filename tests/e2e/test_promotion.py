@@ -153,9 +153,9 @@ def test_a_previous_model_that_is_gone_changes_nothing(copy: CheckoutCopy, servi
 
 def test_the_ledger_tells_the_story(copy: CheckoutCopy, service: Service) -> None:
     """One line an event, newest last, with who and why; of one version where it is named."""
-    said = act(copy, "ledger", "--version", "2")
+    said = act(copy, "ledger", "show", "--version", "2")
     assert "promotion" in said
     assert "version 2 is in production, after version 1. Because: it knows more words" in said
     assert said.endswith("version 1 is in production again, instead of version 2. Because: it is rude to users")
-    lines = copy.run("-m", "pipelines.cli", "ledger", "--limit", "3", "--json").splitlines()
+    lines = copy.run("-m", "sentigate", "ledger", "show", "--limit", "3", "--json").splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["rollback", "decision", "promotion"]

@@ -61,7 +61,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> CheckoutCopy:
     copy.state.folder.mkdir()
     locate_state().encoders.mkdir(parents=True, exist_ok=True)
     copy.state.encoders.symlink_to(locate_state().encoders)
-    copy.run("-m", "pipelines.setup")
+    copy.run("-m", "sentigate", "setup")
     config = write_config(copy, "first.yaml", dataset__train_fraction=0.4)
     copy.run(ZENML, "pipeline", "run", "pipelines.training.training_pipeline", "-c", config)
     return copy
@@ -77,7 +77,7 @@ def test_first_model_is_promoted(copy: CheckoutCopy) -> None:
 def test_worse_model_is_blocked(copy: CheckoutCopy) -> None:
     """A worse model ends well, with a reason; production, registry and Bentos stay as they were."""
     before = copy.state.production.read_bytes()
-    output = copy.run("-m", "pipelines.cli", "training", "--config", "first.yaml", "--train-fraction", "0.03")
+    output = copy.run("-m", "sentigate", "train", "--config", "first.yaml", "--train-fraction", "0.03")
     last = read_entries(copy.state.ledger)[-1]
     assert (last.event, last.details["outcome"], last.details["force"]) == ("decision", "block", "")
     assert "is below the champion's" in last.summary
@@ -91,7 +91,7 @@ def test_worse_model_is_blocked(copy: CheckoutCopy) -> None:
 def test_strict_gate_fails_the_run(copy: CheckoutCopy) -> None:
     """With `gate.strict` a blocked model ends the run with an error that is the reason, and no stack trace."""
     config = write_config(copy, "strict.yaml", dataset__train_fraction=0.03, gate__strict=True)
-    done = copy.start("-m", "pipelines.cli", "training", "--config", config)
+    done = copy.start("-m", "sentigate", "train", "--config", config)
     assert done.returncode == 1
     assert done.stdout.strip().splitlines()[-1].startswith("Error: macro F1")
     assert "Traceback" not in done.stdout
@@ -99,13 +99,13 @@ def test_strict_gate_fails_the_run(copy: CheckoutCopy) -> None:
 
 def test_same_model_is_not_promoted_again(copy: CheckoutCopy) -> None:
     """Training the model in production once more keeps `previous` worth rolling back to."""
-    copy.run("-m", "pipelines.cli", "training", "--config", "first.yaml")
+    copy.run("-m", "sentigate", "train", "--config", "first.yaml")
     assert "is the model already in production, version 1" in read_entries(copy.state.ledger)[-1].summary
 
 
 def test_better_model_is_promoted(copy: CheckoutCopy) -> None:
     """A better model goes into production, and `previous` points to the one it replaced."""
-    copy.run("-m", "pipelines.cli", "training", "--config", "first.yaml", "--train-fraction", "1.0")
+    copy.run("-m", "sentigate", "train", "--config", "first.yaml", "--train-fraction", "1.0")
     assert read_version(copy.state, "previous") == 1
     assert read_version(copy.state, "production") == 2
     assert len(list_bentos(copy.state)) == 2
@@ -135,7 +135,7 @@ def test_models_are_evaluated_without_a_decision(copy: CheckoutCopy) -> None:
     mine = copy.folder.parent / "mine.csv"
     mine.write_text("text,label\n" + "".join(f"this is {word},{word}\n" for word in MOODS))
     copy.run(
-        *("-m", "pipelines.cli", "evaluation", "--models", "previous,2"),
+        *("-m", "sentigate", "evaluate", "--models", "previous,2"),
         *("--datasets", f"bundled,{mine}", "--rows", "all", "--sample", "40"),
     )
     records = read_evaluations(copy.state.database_uri)
@@ -152,7 +152,7 @@ def test_models_are_evaluated_without_a_decision(copy: CheckoutCopy) -> None:
 def test_every_candidate_trains_by_name(copy: CheckoutCopy) -> None:
     """Those that are fine-tuned and the yardstick go the same way to the gate; the report has them side by side."""
     copy.run(
-        *("-m", "pipelines.cli", "training", "--config", "first.yaml", "--train-fraction", "0.1"),
+        *("-m", "sentigate", "train", "--config", "first.yaml", "--train-fraction", "0.1"),
         *("--candidates", "tfidf,lora,cascade", "--set", "training.transformer.epochs=1"),
         *("--set", "training.cascade.epochs=1", "--set", "training.transformer.max_tokens=32"),
     )
@@ -165,7 +165,7 @@ def test_forced_model_is_promoted_on_the_record(copy: CheckoutCopy) -> None:
     """A blocked model goes into production for a reason that stays in the ledger."""
     reason = "the champion's dataset must go: today"
     copy.run(
-        *("-m", "pipelines.cli", "training", "--config", "first.yaml", "--train-fraction", "0.03"),
+        *("-m", "sentigate", "train", "--config", "first.yaml", "--train-fraction", "0.03"),
         *("--force", reason),
     )
     decision, promotion = read_entries(copy.state.ledger)[-2:]
@@ -178,12 +178,12 @@ def test_forced_model_is_promoted_on_the_record(copy: CheckoutCopy) -> None:
 def test_a_model_that_passed_waits_for_a_person(copy: CheckoutCopy) -> None:
     """With manual approval a training ends at the alias `staging`, its Bento built; a yes puts it into production."""
     manual = ("--train-fraction", "1.0", "--set", "promotion.approval=manual")
-    output = copy.run("-m", "pipelines.cli", "training", "--config", "first.yaml", *manual)
+    output = copy.run("-m", "sentigate", "train", "--config", "first.yaml", *manual)
     assert "version 4 awaits approval. Say yes with" in " ".join(output.split())
     assert [entry.event for entry in read_entries(copy.state.ledger)[-2:]] == ["decision", "staging"]
     assert (read_version(copy.state, "production"), read_version(copy.state, "staging")) == (3, 4)
     assert any(name.startswith("4-") for name in list_bentos(copy.state))
-    copy.run("-m", "pipelines.cli", "approve", "--reason", "read the report")
+    copy.run("-m", "sentigate", "approve", "--reason", "read the report")
     assert (read_version(copy.state, "production"), read_version(copy.state, "previous")) == (4, 3)
 
 
@@ -193,7 +193,7 @@ def test_a_model_whose_bento_fails_is_not_promoted(copy: CheckoutCopy) -> None:
     sound = bentofile.read_text()
     bentofile.write_text(sound.replace("service/requirements.txt", "service/none.txt"))
     forced = ("--train-fraction", "0.3", "--force", "to see it fail")
-    done = copy.start("-m", "pipelines.cli", "training", "--config", "first.yaml", *forced)
+    done = copy.start("-m", "sentigate", "train", "--config", "first.yaml", *forced)
     bentofile.write_text(sound)
     said = " ".join(done.stdout.split())
     assert done.returncode == 1
@@ -201,7 +201,7 @@ def test_a_model_whose_bento_fails_is_not_promoted(copy: CheckoutCopy) -> None:
     assert said.endswith("Build it again: make promote VERSION=5")
     aliases = MlflowClient(copy.state.tracking_uri).get_registered_model("sentiment").aliases
     assert aliases == {"production": 4, "previous": 3}
-    copy.run("-m", "pipelines.cli", "promote", "--version", "5")
+    copy.run("-m", "sentigate", "promote", "--version", "5")
     assert read_version(copy.state, "production") == 5
 
 

@@ -18,7 +18,7 @@ from sentiment.bundle.bundle import open_bundle
 from release.bento_store import build_bento, find_stored
 from tests.conftest import let_pass
 let_pass(open_bundle(find_stored({tag!r})))
-build_bento({tag!r}, {version!r})
+build_bento({tag!r})
 """
 
 
@@ -43,7 +43,7 @@ def bento_store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "BENTOML_DO_NOT_TRACK": "True",
         "SENTIMENT_STATE_DIR": str(folder / "state"),
     }
-    build = BUILD.format(tag=TAG, version=TAG.partition(":")[2])
+    build = BUILD.format(tag=TAG)
     subprocess.run([sys.executable, "-c", build], cwd=CHECKOUT, env=environment, check=True)
     return environment
 

@@ -12,6 +12,7 @@ from sentiment.paths import CHECKOUT, StateFolder
 
 MAKE = """
 import sys
+from sentiment.model_name import ModelName
 from sentiment.production_pointer import ProductionPointer
 from sentiment.paths import locate_state
 from release.bento_store import build_bento, store_model
@@ -19,13 +20,11 @@ from tests.conftest import let_pass, make_tiny_bundle
 
 state, number = locate_state(), sys.argv[1]
 bundle = make_tiny_bundle(state.folder / f"tiny-{number}", slope=0.1 * int(number))
-digest = bundle.card.digest
-version = f"{number}-{digest[:12]}"
-model = f"sentiment:{version}"
+name = ModelName(number, bundle.card.digest)
 let_pass(bundle, macro_f1=0.8123)
-store_model(bundle, model)
-bento = build_bento(model, version)
-ProductionPointer(model, bento, digest).write(state.production)
+store_model(bundle, name.tag)
+build_bento(name.tag)
+ProductionPointer.to(name).write(state.production)
 """
 
 

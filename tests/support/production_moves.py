@@ -24,7 +24,7 @@ def copy_with_versions(folder: Path, slopes: Sequence[float]) -> CheckoutCopy:
     """Return a copy of the checkout, set up, whose registry has a version per slope, as `versions.py` makes them."""
     copy = copy_checkout(folder / "checkout")
     copy.state.folder.mkdir()
-    copy.run("-m", "pipelines.setup")
+    copy.run("-m", "sentigate", "setup")
     made = subprocess.run(
         [sys.executable, "-m", "tests.support.versions", str(folder / "bundles"), *map(str, slopes)],
         cwd=copy.folder,
@@ -39,7 +39,7 @@ def copy_with_versions(folder: Path, slopes: Sequence[float]) -> CheckoutCopy:
 
 def act(copy: CheckoutCopy, *arguments: str, fails: bool = False) -> str:
     """Return what a command says, on one line; it must do as expected, without a stack trace."""
-    done = copy.start("-m", "pipelines.cli", *arguments)
+    done = copy.start("-m", "sentigate", *arguments)
     assert bool(done.returncode) == fails, done.stdout
     assert "Traceback" not in done.stdout, done.stdout
     return " ".join(done.stdout.split())

@@ -13,8 +13,8 @@ import mlflow
 
 from release.journal import enter_event
 from release.mlflow_registry import log_bundle, register_bundle
+from release.promotion import stage_version
 from sentiment.bundle.bundle import seal_bundle
-from steps.promotion import stage_version
 from tests.conftest import make_tiny_bundle
 
 CHAMPIONS = {1: None, 2: "1", 3: "1"}
@@ -34,7 +34,7 @@ def make_versions(folder: Path, slopes: Sequence[float]) -> None:
                 decision = {"outcome": "pass", "digest": bundle.card.digest, "champion_version": CHAMPIONS[number]}
                 enter_event("decision", None, "passed.", decision)
     waiting = mlflow.MlflowClient().get_model_version("sentiment", str(WAITING))
-    stage_version(version=waiting, bento=f"sentigate:{WAITING}", champion=CHAMPIONS[WAITING])
+    stage_version(waiting, CHAMPIONS[WAITING])
 
 
 if __name__ == "__main__":

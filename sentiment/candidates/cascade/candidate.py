@@ -24,32 +24,32 @@ FIRST, SECOND = "first_", "second_"
 logger = logging.getLogger(__name__)
 
 
-def draft_cascade(candidate: str, sides: TrainingSplits, recipe: TrainingContext, folder: Path) -> TrainedCandidate:
+def train_cascade(candidate: str, splits: TrainingSplits, context: TrainingContext, folder: Path) -> TrainedCandidate:
     """Return the two stages as one graph, with the threshold that lets the first one answer most at no loss of F1.
 
     It takes one text per call: a call goes on to the transformer as a whole, or not at all.
     """
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        made = tune_and_export(candidate, sides, recipe, Path(scratch))
-        section, targets = recipe.training.cascade, sides.validation_targets
+        made = tune_and_export(candidate, splits, context, Path(scratch))
+        section, targets = context.training.cascade, splits.validation_targets
         reader = TextGraph(
-            made.graph, made.tokenizer, max_tokens=recipe.training.transformer.max_tokens, texts_per_call=1
+            made.graph, made.tokenizer, max_tokens=context.training.transformer.max_tokens, texts_per_call=1
         )
         stage = fit_first_stage(
             made.tuned.model.token_embeddings,
-            (reader.tokenise(sides.train_texts), sides.train_targets),
-            (reader.tokenise(sides.validation_texts), targets),
-            len(sides.labels),
-            FirstStageSettings(seed=recipe.training.seed, **section.model_dump(exclude={"max_loss"})),
+            (reader.tokenise(splits.train_texts), splits.train_targets),
+            (reader.tokenise(splits.validation_texts), targets),
+            len(splits.labels),
+            FirstStageSettings(seed=context.training.seed, **section.model_dump(exclude={"max_loss"})),
         )
         exported = Path(scratch) / "first_stage.onnx"
         export_module(stage, exported, output="logits")
         with quieten_libraries():
             quantize_dynamic(exported, exported, weight_type=QuantType.QInt8, op_types_to_quantize=["Gather"])
         opened = TextGraph(
-            exported, made.tokenizer, max_tokens=recipe.training.transformer.max_tokens, texts_per_call=1
+            exported, made.tokenizer, max_tokens=context.training.transformer.max_tokens, texts_per_call=1
         )
-        first_logits = opened.run(sides.validation_texts).outputs
+        first_logits = opened.run(splits.validation_texts).outputs
         calibrator = fit_calibrator(first_logits.astype(np.float64), targets)
         first, second = calibrator.calibrate(first_logits).astype(np.float32), made.probabilities
         threshold = choose_cascade_threshold(first, second, targets, section.max_loss)
@@ -66,8 +66,8 @@ def draft_cascade(candidate: str, sides: TrainingSplits, recipe: TrainingContext
         "cascade: the first stage answers %.0f%% of validation, from a confidence of %.3f", 100 * share, threshold
     )
     return TrainedCandidate(
-        base=recipe.training.transformer.source,
-        max_tokens=recipe.training.transformer.max_tokens,
+        base=context.training.transformer.source,
+        max_tokens=context.training.transformer.max_tokens,
         precision=made.precision,
         texts_per_call=1,
         probabilities=np.where(answered[:, None], first, second),

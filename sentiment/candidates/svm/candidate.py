@@ -20,31 +20,31 @@ PARITY_ROWS = 500
 MAX_PARITY_GAP = 1e-4
 
 
-def draft_svm(candidate: str, sides: TrainingSplits, recipe: TrainingContext, folder: Path) -> TrainedCandidate:
+def train_svm(candidate: str, splits: TrainingSplits, context: TrainingContext, folder: Path) -> TrainedCandidate:
     """Return the machine fitted on train and calibrated on validation, its graph checked against it.
 
     Raises EncoderError when the export does not answer alike.
     """
-    section, store = recipe.encoder, recipe.state.embeddings
-    encoder = prepare_encoder(section.source, recipe.state.encoders, max_tokens=section.max_tokens)
-    texts = sides.validation_texts
+    section, store = context.encoder, context.state.embeddings
+    encoder = prepare_encoder(section.source, context.state.encoders, max_tokens=section.max_tokens)
+    texts = splits.validation_texts
     embedded = "fp32" if section.precision == "fp32" else "int8"
     held_out = {embedded: embed_texts(texts, encoder, embedded, store)}
-    rows = embed_texts(sides.train_texts, encoder, embedded, store)
+    rows = embed_texts(splits.train_texts, encoder, embedded, store)
     started = time.perf_counter()
     model = fit_svm(
         rows,
-        sides.train_targets,
-        sides.labels,
-        SvmSettings(seed=recipe.training.seed, **recipe.training.svm.model_dump()),
+        splits.train_targets,
+        splits.labels,
+        SvmSettings(seed=context.training.seed, **context.training.svm.model_dump()),
         smote=candidate == "svm_smote",
-        calibration=(held_out[embedded], sides.validation_targets),
+        calibration=(held_out[embedded], splits.validation_targets),
     )
     seconds = time.perf_counter() - started
     if section.precision == "auto":
         held_out["fp32"] = embed_texts(texts, encoder, "fp32", store)
     f1 = {
-        name: measure_macro_f1(sides.validation_targets, model.predict_probabilities(vectors))
+        name: measure_macro_f1(splits.validation_targets, model.predict_probabilities(vectors))
         for name, vectors in held_out.items()
     }
     precision = choose_precision(candidate, f1, section.max_int8_loss)

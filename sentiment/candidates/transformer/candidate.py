@@ -48,18 +48,20 @@ class TunedGraph:
     metrics: dict[str, float]
 
 
-def draft_transformer(candidate: str, sides: TrainingSplits, recipe: TrainingContext, folder: Path) -> TrainedCandidate:
+def train_transformer(
+    candidate: str, splits: TrainingSplits, context: TrainingContext, folder: Path
+) -> TrainedCandidate:
     """Return the fine-tuned model, calibrated on validation and checked against torch.
 
     Raises EncoderError when the export does not answer alike, TrainingError when it cannot be fitted.
     """
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        made = tune_and_export(candidate, sides, recipe, Path(scratch))
+        made = tune_and_export(candidate, splits, context, Path(scratch))
         onnx.save(add_calibration(onnx.load(made.graph), made.calibrator), folder / MODEL_FILE)
         made.tokenizer.replace(folder / TOKENIZER_FILE)
     return TrainedCandidate(
-        base=recipe.training.transformer.source,
-        max_tokens=recipe.training.transformer.max_tokens,
+        base=context.training.transformer.source,
+        max_tokens=context.training.transformer.max_tokens,
         precision=made.precision,
         texts_per_call=TEXTS_PER_CALL[made.precision],
         probabilities=made.probabilities,
@@ -67,22 +69,22 @@ def draft_transformer(candidate: str, sides: TrainingSplits, recipe: TrainingCon
     )
 
 
-def tune_and_export(candidate: str, sides: TrainingSplits, recipe: TrainingContext, folder: Path) -> TunedGraph:
+def tune_and_export(candidate: str, splits: TrainingSplits, context: TrainingContext, folder: Path) -> TunedGraph:
     """Return the fine-tuned model as a graph in `folder`, in int8 where that holds against fp32 on validation."""
-    section = recipe.training.transformer
+    section = context.training.transformer
     origin = find_encoder(section.source, "training.transformer.source")
     tokenizer = load_tokenizer(origin, section.source)
-    lora = LoraSettings(**recipe.training.lora.model_dump()) if candidate == "lora" else None
-    settings = FineTuneSettings(seed=recipe.training.seed, lora=lora, **section.model_dump(exclude={"source"}))
+    lora = LoraSettings(**context.training.lora.model_dump()) if candidate == "lora" else None
+    settings = FineTuneSettings(seed=context.training.seed, lora=lora, **section.model_dump(exclude={"source"}))
     tuned = fine_tune(
         origin,
         tokenizer,
-        LabelledTexts(sides.train_texts, sides.train_targets),
-        LabelledTexts(sides.validation_texts, sides.validation_targets),
-        len(sides.labels),
+        LabelledTexts(splits.train_texts, splits.train_targets),
+        LabelledTexts(splits.validation_texts, splits.validation_targets),
+        len(splits.labels),
         settings,
-        store=recipe.state.finetuned,
-        report=recipe.report,
+        store=context.state.finetuned,
+        report=context.report,
     )
     tokenizer_file = folder / TOKENIZER_FILE
     tokenizer.backend_tokenizer.no_truncation()
@@ -90,18 +92,18 @@ def tune_and_export(candidate: str, sides: TrainingSplits, recipe: TrainingConte
     tokenizer.backend_tokenizer.save(str(tokenizer_file))
     exported = folder / "fp32.onnx"
     export_module(tuned.model.prepare_export(), exported, output="logits")
-    wanted = ("int8", "fp32") if recipe.encoder.precision == "auto" else (recipe.encoder.precision,)
+    wanted = ("int8", "fp32") if context.encoder.precision == "auto" else (context.encoder.precision,)
     if "int8" in wanted:
         quantise(exported, folder / "int8.onnx")
     calibrators, probabilities, speeds = {}, {}, {}
     for name in wanted:
-        logits, speeds[name] = _answer(folder / f"{name}.onnx", tokenizer_file, section.max_tokens, name, sides)
-        calibrators[name] = fit_calibrator(logits.astype(np.float64), sides.validation_targets)
+        logits, speeds[name] = _answer(folder / f"{name}.onnx", tokenizer_file, section.max_tokens, name, splits)
+        calibrators[name] = fit_calibrator(logits.astype(np.float64), splits.validation_targets)
         probabilities[name] = calibrators[name].calibrate(logits).astype(np.float32)
-    f1 = {name: measure_macro_f1(sides.validation_targets, found) for name, found in probabilities.items()}
-    precision = choose_precision(candidate, f1, recipe.encoder.max_int8_loss)
+    f1 = {name: measure_macro_f1(splits.validation_targets, found) for name, found in probabilities.items()}
+    precision = choose_precision(candidate, f1, context.encoder.max_int8_loss)
     gap = measure_parity(
-        tuned.model, exported, tokenizer_file, sides.validation_texts[:PARITY_ROWS], section.max_tokens
+        tuned.model, exported, tokenizer_file, splits.validation_texts[:PARITY_ROWS], section.max_tokens
     )
     return TunedGraph(
         tuned,
@@ -137,13 +139,13 @@ def measure_parity(model: TextClassifier, graph: Path, tokenizer: Path, texts: l
 
 
 def _answer(
-    graph: Path, tokenizer: Path, max_tokens: int, precision: str, sides: TrainingSplits
+    graph: Path, tokenizer: Path, max_tokens: int, precision: str, splits: TrainingSplits
 ) -> tuple[Floats, float]:
     """Return logits on validation, and the texts answered per second."""
     opened = TextGraph(
         graph, tokenizer, max_tokens=max_tokens, texts_per_call=TEXTS_PER_CALL[precision], threads=os.cpu_count() or 1
     )
-    texts = sides.validation_texts
+    texts = splits.validation_texts
     progress = Progress(logger, f"answering validation in {precision}", len(texts))
     started = time.perf_counter()
     chunks = []

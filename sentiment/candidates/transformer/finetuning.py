@@ -36,8 +36,8 @@ from sentiment.candidates.transformer.trainer import (
     LabelledTexts,
     TokenRows,
     Watcher,
-    arrange,
-    measure_answers,
+    make_training_arguments,
+    measure_predictions,
     weigh_classes,
 )
 from sentiment.errors import EncoderError, TrainingError
@@ -131,11 +131,11 @@ def _train(
     counts = np.bincount(train.targets, minlength=classes)
     trainer = AveragingTrainer(
         model=model,
-        args=arrange(settings, len(train.texts), folder),
+        args=make_training_arguments(settings, len(train.texts), folder),
         train_dataset=TokenRows(tokenizer, train, settings.max_tokens),
         eval_dataset=TokenRows(tokenizer, validation, settings.max_tokens),
         data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=measure_answers,
+        compute_metrics=measure_predictions,
         callbacks=[EarlyStoppingCallback(settings.patience), Watcher(report)],
         settings=settings,
         class_weights=weigh_classes(counts, settings.class_weight),
@@ -155,14 +155,14 @@ def _explain_failures(settings: FineTuneSettings) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _say_memory(settings) from error
+        raise _make_memory_error(settings) from error
     except RuntimeError as error:
         if "allocate memory" not in str(error):
             raise
-        raise _say_memory(settings) from error
+        raise _make_memory_error(settings) from error
 
 
-def _say_memory(settings: FineTuneSettings) -> TrainingError:
+def _make_memory_error(settings: FineTuneSettings) -> TrainingError:
     return TrainingError(
         f"the memory does not suffice to fine-tune; lower training.transformer.batch_size (now {settings.batch_size})"
         f" or training.transformer.max_tokens (now {settings.max_tokens})."
@@ -188,8 +188,8 @@ def _digest_recipe(
     digest = sha256(json.dumps([asdict(settings), classes, digests]).encode())
     pieces = json.loads(tokenizer.backend_tokenizer.to_str())
     digest.update(json.dumps({**pieces, "truncation": None, "padding": None}, sort_keys=True).encode())
-    for side in rows:
+    for split in rows:
         digest.update(b"\x02")
-        for text, target in zip(side.texts, side.targets, strict=True):
+        for text, target in zip(split.texts, split.targets, strict=True):
             digest.update(f"{target}\x00{text}\x01".encode("utf-8", "replace"))
     return digest.hexdigest()[:16]

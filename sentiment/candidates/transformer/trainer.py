@@ -207,7 +207,7 @@ class Watcher(TrainerCallback):
             )
 
 
-def arrange(settings: FineTuneSettings, rows: int, folder: Path) -> TrainingArguments:
+def make_training_arguments(settings: FineTuneSettings, rows: int, folder: Path) -> TrainingArguments:
     """Return the arguments of transformers' Trainer for so many rows; short floats where the machine has them."""
     steps_per_epoch = math.ceil(rows / settings.batch_size)
     cuda = torch.cuda.is_available()
@@ -244,7 +244,7 @@ def arrange(settings: FineTuneSettings, rows: int, folder: Path) -> TrainingArgu
     )
 
 
-def measure_answers(prediction: Any) -> dict[str, float]:
+def measure_predictions(prediction: Any) -> dict[str, float]:
     """Return macro F1 and accuracy of what the Trainer predicted."""
     answers = np.asarray(prediction.predictions).argmax(axis=1)
     return {

@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sentiment.bundle.bundle import MODEL_FILE, open_bundle, seal_bundle
 from sentiment.bundle.predictor import open_predictor
 from sentiment.bundle.trial import try_bundle
-from service.models.desired_state import CANDIDATE_FILE, SERVED_FILE, Choice, write_choice
+from service.models.desired_state import PENDING_FILE, SERVED_FILE, DesiredState, write_desired_state
 from service.models.switch import ModelSwitch
 from service.models.workers import list_workers
 from tests.conftest import make_card, make_tiny_bundle
@@ -414,7 +414,7 @@ def test_a_worker_that_dies_during_a_reload_does_not_stop_it(service, bundles):
     starts = service.log.count("Service sentigate initialized")
     with ThreadPoolExecutor(1) as caller:
         asked = caller.submit(reload, service, folder=bundles / "second")
-        wait_until(lambda: [*(service.state / "serving").glob("*/candidate.json")] or asked.done())
+        wait_until(lambda: [*(service.state / "serving").glob("*/pending.json")] or asked.done())
         assert not asked.done(), "the reload was over before a worker could be killed"
         victim = service.find_workers()[0]
         victim.kill()
@@ -506,11 +506,11 @@ def test_what_cannot_be_recorded_is_not_done(service, bundles):
 
 
 def test_a_request_to_open_that_nobody_made_is_ignored(service, bundles, tmp_path):
-    """A candidate that a dead worker left, or anybody wrote, is removed; no worker opens what it names."""
+    """A pending state that a dead worker left, or anybody wrote, is removed; no worker opens what it names."""
     (home,) = (path.parent for path in (service.state / "serving").glob("*/models"))
     workers, killing = service.find_workers(), make_killing_bundle(tmp_path / "kills")
-    write_choice(home / CANDIDATE_FILE, Choice("stale", str(killing), "9"))
-    wait_until(lambda: not (home / CANDIDATE_FILE).exists())
+    write_desired_state(home / PENDING_FILE, DesiredState("stale", str(killing), "9"))
+    wait_until(lambda: not (home / PENDING_FILE).exists())
 
     assert reload(service, folder=bundles / "second").json()["workers"] == 2
     assert service.find_workers() == workers
@@ -520,7 +520,7 @@ def test_a_choice_that_kills_is_taken_up_by_no_worker(service, bundles, tmp_path
     """Where what is served kills, those that answer go on, and one that starts answers from the model of the start."""
     (home,) = (path.parent for path in (service.state / "serving").glob("*/models"))
     starts = service.log.count("Service sentigate initialized")
-    write_choice(home / SERVED_FILE, Choice("evil", str(make_killing_bundle(tmp_path / "kills")), "9"))
+    write_desired_state(home / SERVED_FILE, DesiredState("evil", str(make_killing_bundle(tmp_path / "kills")), "9"))
     service.find_workers()[0].kill()
     service.wait_for_workers(starts + 1)
     wait_until(lambda: service.log.count("following a reload failed (SwitchError)") >= 1)
@@ -627,7 +627,7 @@ def test_a_worker_that_starts_is_counted(tmp_path):
     counting.start()
     try:
         for _ in range(5000):
-            worker = ModelSwitch(tmp_path, Choice(0, "", "first"), lambda _: None, try_bundle)
+            worker = ModelSwitch(tmp_path, DesiredState(0, "", "first"), lambda _: None, try_bundle)
             living = list_workers(tmp_path)
             worker.close()
             assert living == [str(os.getpid())]

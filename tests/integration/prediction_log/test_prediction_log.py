@@ -27,9 +27,11 @@ from alembic.migration import MigrationContext
 from sentiment.database.connection import MIGRATION_LOCK, create_engine, open_database
 from sentiment.database.schema import ACTIVITY, FEEDBACK, METADATA, PREDICTIONS
 from sentiment.paths import CHECKOUT
-from service.prediction_log.entries import PredictionEntry, make_id, write_line
+from service.api.ids import make_id
+from service.prediction_log.entries import PredictionEntry, write_line
 from service.prediction_log.pseudonyms import digest_text, read_key
-from service.prediction_log.shipper import LOCK_FILE, ROWS_PER_DELETION, Shipper, read_status
+from service.prediction_log.retention import ROWS_PER_DELETION
+from service.prediction_log.shipper import LOCK_FILE, Shipper, read_status
 from service.prediction_log.spool import Spool, SpoolError, measure_bytes
 from tests.support import serving
 from tests.support.postgres import PASSWORD, Postgres, run_postgres

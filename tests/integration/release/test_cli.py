@@ -7,16 +7,16 @@ import yaml
 from click.testing import CliRunner
 from filelock import FileLock
 
-from pipelines.cli import main
+from sentigate.cli import sentigate
 from sentiment.paths import CHECKOUT
 
 pytestmark = pytest.mark.slow
 
 
-def train(*arguments: str) -> str:
+def train(*arguments: str, code: int = 1) -> str:
     """Return what the command says; it must fail without a stack trace."""
-    result = CliRunner().invoke(main, ["training", *arguments])
-    assert result.exit_code == 1, result.output
+    result = CliRunner().invoke(sentigate, ["train", *arguments])
+    assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
     return " ".join(result.output.split())
 
@@ -70,8 +70,8 @@ def test_setting_goes_before_the_option() -> None:
 
 def test_setting_that_cannot_be_read_is_told() -> None:
     """What is no setting ends the command with one sentence."""
-    assert train("--set", "training.seed") == (
-        "Error: --set 'training.seed' is not KEY=VALUE; wanted for example training.seed=7."
+    assert train("--set", "training.seed", code=2).startswith(
+        "Error: --set 'training.seed' is not KEY=VALUE; wanted for example training.seed=7;"
     )
 
 
@@ -93,6 +93,7 @@ def test_missing_config_is_told(tmp_path: Path) -> None:
 
 def test_second_run_is_told_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two runs at once would break ZenML's files, so the second one is told to wait."""
+    (tmp_path / "zenml").mkdir()
     monkeypatch.setenv("SENTIMENT_STATE_DIR", str(tmp_path))
     with FileLock(tmp_path / "run.lock"):
         said = train()
@@ -104,8 +105,9 @@ def test_second_run_is_told_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_state_folder_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No right to write is told with the place and the way out."""
-    (tmp_path / "file").write_text("not a folder")
-    monkeypatch.setenv("SENTIMENT_STATE_DIR", str(tmp_path / "file" / "state"))
+    (tmp_path / "zenml").mkdir()
+    (tmp_path / "run.lock").mkdir()
+    monkeypatch.setenv("SENTIMENT_STATE_DIR", str(tmp_path))
     assert "the disk refused" in train()
 
 

@@ -12,7 +12,8 @@ import pytest
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from release.journal import enter_event, make_move, settle_moves
+from release.holdout_gate import try_on_holdout
+from release.journal import ProductionChange, change_production, enter_event, recover_journal
 from release.mlflow_registry import (
     fetch_bundle,
     find_version,
@@ -23,6 +24,8 @@ from release.mlflow_registry import (
     read_alias,
     register_bundle,
 )
+from release.promotion import describe_promotion, plan_promotion, reject_version, stage_version
+from release.rollback import plan_rollback
 from sentiment.bundle.bundle import Bundle, seal_bundle
 from sentiment.config.reader import read_config
 from sentiment.config.schema import GateSection
@@ -31,13 +34,10 @@ from sentiment.errors import PromotionError, RegistryError
 from sentiment.evaluation.behaviour import KINDS, BehaviourReport
 from sentiment.governance.gate import Decision
 from sentiment.governance.ledger import LedgerEntry, append_entry, read_entries
-from sentiment.governance.promotion_rules import Move
+from sentiment.model_name import ModelName
 from sentiment.paths import CHECKOUT, STATE_VARIABLE, locate_state
 from sentiment.production_pointer import ProductionPointer
 from sentiment.reports.html import Trial
-from steps.deployment import try_on_holdout
-from steps.promotion import describe_move, plan_promotion, reject_version, stage_version
-from steps.rollback import plan_rollback
 from tests.conftest import enter_decision, make_tiny_bundle
 
 pytestmark = pytest.mark.slow
@@ -95,18 +95,18 @@ def make_challenger(folder: Path, **changes: object) -> Bundle:
 
 
 def promote(bundle: Bundle, run_id: str) -> None:
-    make_move(*plan_moves(bundle, run_id, versions=1))
+    change_production(*plan_changes(bundle, run_id, versions=1))
 
 
-def plan_moves(bundle: Bundle, run_id: str, versions: int = 2) -> list[Move]:
+def plan_changes(bundle: Bundle, run_id: str, versions: int = 2) -> list[ProductionChange]:
     """Return promotions of so many versions, which passed the gate, each over the one before."""
     enter_decision(bundle.card.digest)
-    uri, replaced, moves = log_bundle(bundle), None, []
+    uri, replaced, changes = log_bundle(bundle), None, []
     for _ in range(versions):
         version = register_bundle(bundle, uri, run_id)
-        moves.append(describe_move(version, f"sentigate:{name_version(version)}", replaced, reason="for a test"))
+        changes.append(describe_promotion(version, replaced, reason="for a test"))
         replaced = str(version.version)
-    return moves
+    return changes
 
 
 def attempt(challenger: Bundle, **gate: object) -> Trial:
@@ -125,15 +125,15 @@ def test_no_model_has_no_alias(run_id: str) -> None:
 def test_promotion_moves_production_and_previous(run_id: str, tmp_path: Path) -> None:
     """After two promotions `production` is the second version and `previous` the first; nothing is staged."""
     bundle = make_tiny_bundle(tmp_path / "bundle")
-    for move in plan_moves(bundle, run_id):
-        make_move(move)
+    for change in plan_changes(bundle, run_id):
+        change_production(change)
     production, previous = find_version("production"), find_version("previous")
     assert production is not None
     assert previous is not None
     assert (int(production.version), int(previous.version)) == (2, 1)
     assert find_version("staging") is None
     assert production.tags["promotion.by"]
-    assert name_version(production) == f"2-{bundle.card.digest[:12]}"
+    assert name_version(production) == ModelName("2", bundle.card.digest)
 
 
 def read_events() -> list[tuple[str, str | None]]:
@@ -149,40 +149,40 @@ def read_pointer() -> dict:
 @pytest.mark.parametrize("written", ["nothing", "previous", "aliases", "pointer", "ledger"])
 def test_a_promotion_that_was_cut_off_is_finished(run_id: str, tmp_path: Path, written: str) -> None:
     """Wherever a crash cuts a promotion off, the next command finds it finished, and the ledger has it once."""
-    first, second = plan_moves(make_tiny_bundle(tmp_path / "bundle"), run_id)
-    make_move(first)
+    first, second = plan_changes(make_tiny_bundle(tmp_path / "bundle"), run_id)
+    change_production(first)
     done = ("nothing", "previous", "aliases", "pointer", "ledger").index(written)
     if done >= 1:
         point_alias("previous", "1")
     if done >= 2:
         point_alias("production", "2")
     if done >= 3:
-        ProductionPointer(f"sentiment:{second.name}", second.bento, second.digest).write(locate_state().production)
+        ProductionPointer.to(second.model).write(locate_state().production)
     if done >= 4:
         append_entry(locate_state().ledger, *second.list_entries())
     locate_state().move.write_text(json.dumps(asdict(second)))
-    settle_moves()
+    recover_journal()
     assert (read_alias("production"), read_alias("previous")) == ("2", "1")
-    assert read_pointer() == {"tag": f"sentiment:{second.name}", "bento": second.bento, "digest": second.digest}
+    assert ProductionPointer.read(locate_state().production) == ProductionPointer.to(second.model)
     assert read_events() == [("promotion", "1"), ("promotion", "2")]
     assert not locate_state().move.exists()
 
 
 def test_a_promotion_whose_version_is_gone_is_told(run_id: str, tmp_path: Path) -> None:
     """What cannot be finished is told with the file that asks for it."""
-    (move,) = plan_moves(make_tiny_bundle(tmp_path / "bundle"), run_id, versions=1)
-    locate_state().move.write_text(json.dumps(asdict(replace(move, version="9"))))
+    (change,) = plan_changes(make_tiny_bundle(tmp_path / "bundle"), run_id, versions=1)
+    locate_state().move.write_text(json.dumps(asdict(replace(change, model=ModelName("9", change.model.digest)))))
     with pytest.raises(RegistryError, match=r"move\.json says cannot be done: .* or remove the file to give it up"):
-        settle_moves()
+        recover_journal()
 
 
 def test_production_that_moved_meanwhile_stops_a_promotion(run_id: str, tmp_path: Path) -> None:
     """What was planned over one version is not done over another."""
-    first, second, third = plan_moves(make_tiny_bundle(tmp_path / "bundle"), run_id, versions=3)
-    make_move(first)
-    make_move(second)
+    first, second, third = plan_changes(make_tiny_bundle(tmp_path / "bundle"), run_id, versions=3)
+    change_production(first)
+    change_production(second)
     with pytest.raises(PromotionError) as raised:
-        make_move(replace(third, replaced="1"))
+        change_production(replace(third, replaced="1"))
     assert str(raised.value) == (
         "version 3 was not put into production: version 2 is there by now, and not version 1;"
         " look at `make ledger` and start again."
@@ -193,26 +193,26 @@ def test_production_that_moved_meanwhile_stops_a_promotion(run_id: str, tmp_path
 @pytest.mark.parametrize("damage", ["missing", "torn", "another"])
 def test_a_pointer_that_is_wrong_is_mended(run_id: str, tmp_path: Path, damage: str) -> None:
     """What a service reads when it starts names the version in production again."""
-    first, second = plan_moves(make_tiny_bundle(tmp_path / "bundle"), run_id)
-    make_move(first)
-    make_move(second)
+    first, second = plan_changes(make_tiny_bundle(tmp_path / "bundle"), run_id)
+    change_production(first)
+    change_production(second)
     before, pointer = read_pointer(), locate_state().production
     if damage == "missing":
         pointer.unlink()
     else:
         pointer.write_text("{" if damage == "torn" else json.dumps(before | {"tag": "sentiment:1-x"}))
-    settle_moves()
+    recover_journal()
     assert read_pointer() == before
 
 
 def test_an_alias_that_was_moved_by_hand_stays(run_id: str, tmp_path: Path) -> None:
     """What a person did in the registry is not undone; a rollback asks which version is meant."""
-    first, second = plan_moves(make_tiny_bundle(tmp_path / "bundle"), run_id)
-    make_move(first)
+    first, second = plan_changes(make_tiny_bundle(tmp_path / "bundle"), run_id)
+    change_production(first)
     point_alias("production", second.version)
-    settle_moves()
+    recover_journal()
     assert read_alias("production") == "2"
-    assert read_pointer()["tag"] == f"sentiment:{first.name}"
+    assert read_pointer()["tag"] == first.model.tag
     with pytest.raises(PromotionError, match="somebody moved it by hand; name the version to go back to"):
         plan_rollback("it is bad")
 
@@ -221,7 +221,7 @@ def test_a_version_waits_until_a_person_says_no(run_id: str, tmp_path: Path) -> 
     """A version that passed waits at `staging`; a rejection takes it from there, on the record."""
     bundle = make_tiny_bundle(tmp_path / "bundle")
     version = register_bundle(bundle, log_bundle(bundle), run_id)
-    stage_version(version, "sentigate:1-x", champion=None)
+    stage_version(version, champion=None)
     assert read_alias("staging") == "1"
     assert reject_version("", "it is rude to users") == "1"
     assert read_alias("staging") is None
@@ -239,10 +239,10 @@ def test_a_rejection_wants_a_reason(run_id: str) -> None:
 
 def test_approval_of_what_met_another_champion_is_refused(run_id: str, tmp_path: Path) -> None:
     """A yes to a comparison that no longer holds changes nothing and names the way out."""
-    first, second = plan_moves(make_tiny_bundle(tmp_path / "bundle"), run_id)
-    decided = {"outcome": "pass", "digest": second.digest, "champion_version": None}
+    first, second = plan_changes(make_tiny_bundle(tmp_path / "bundle"), run_id)
+    decided = {"outcome": "pass", "digest": second.model.digest, "champion_version": None}
     enter_event("decision", None, "passed", decided)
-    make_move(first)
+    change_production(first)
     point_alias("staging", second.version)
     with pytest.raises(PromotionError) as raised:
         plan_promotion("staging", approve=True)

@@ -23,8 +23,9 @@ from mlflow.tracking import MlflowClient
 from deploy.ci.release import prepare_release
 from deploy.images.build import find_bento
 from deploy.production import find_production
-from release.bento_store import BENTO, build_bento, find_stored, store_model
-from release.journal import make_move, settle_moves
+from release.bento_store import build_bento, find_stored, store_model
+from release.canary import run_canary, try_version
+from release.journal import change_production, recover_journal
 from release.mlflow_registry import (
     fetch_bundle,
     log_bundle,
@@ -35,6 +36,16 @@ from release.mlflow_registry import (
     require_version,
     tag_version,
 )
+from release.promotion import (
+    check_version,
+    deploy_version,
+    describe_promotion,
+    ensure_stored,
+    promote_version,
+    reject_version,
+    stage_version,
+)
+from release.rollback import roll_back
 from sentiment.bundle.bundle import SIGNATURE_FILE, Bundle, seal_bundle
 from sentiment.bundle.trial import Patience
 from sentiment.config.reader import CANARY_KEY, read_yaml
@@ -43,16 +54,13 @@ from sentiment.environment import list_environment
 from sentiment.errors import SentimentError
 from sentiment.governance.ledger import read_entries
 from sentiment.governance.signatures import LINE, load_public_keys, load_signing_key, make_signing_key, verify_signature
+from sentiment.model_name import ModelName
 from sentiment.paths import CHECKOUT, STATE_VARIABLE, StateFolder
 from service.api.schemas import ReloadRequest
 from service.models.fetch.sources import Sources
 from service.models.sources import fetch_model, find_admitted_tag
 from service.models.trust import choose_opener
 from service.settings import ServiceSettings
-from steps.canary import try_canary, try_version
-from steps.deployment import deploy_version
-from steps.promotion import check_version, describe_move, ensure_stored, promote_version, reject_version, stage_version
-from steps.rollback import roll_back
 from tests.conftest import enter_decision, make_tiny_bundle
 
 pytestmark = pytest.mark.slow
@@ -104,10 +112,10 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (state.folder / "mlflow").mkdir()
         MlflowClient(state.tracking_uri).search_experiments()
         bundle = make_bundle(state.folder / "bundle", 2)
-        tag = f"sentiment:2-{bundle.card.digest[:12]}"
-        store_model(bundle, tag)
+        name = ModelName("2", bundle.card.digest)
+        store_model(bundle, name.tag)
         enter_decision(bundle.card.digest)
-        build_bento(tag, tag.partition(":")[2])
+        build_bento(name.tag)
         yield state.folder
 
 
@@ -156,9 +164,9 @@ def add_version(bundle: Bundle, champion: str | None) -> None:
     version = require_version(register(bundle))
     ensure_stored(version)
     if champion == "2":
-        stage_version(version, f"{BENTO}:{name_version(version)}", champion)
+        stage_version(version, champion)
     else:
-        make_move(describe_move(version, f"{BENTO}:{name_version(version)}", champion))
+        change_production(describe_promotion(version, champion))
 
 
 def add_files(place: Place) -> str:
@@ -178,14 +186,14 @@ def add_files_under_a_good_digest(place: Place) -> str:
 def add_files_under_a_good_name(place: Place) -> str:
     """And put the model that passed into the store under the name that they would have there."""
     number = add_files_under_a_good_digest(place)
-    store_model(place.evil, f"sentiment:{number}-{place.find_digest('3')[:12]}")
+    store_model(place.evil, ModelName(number, place.find_digest("3")).tag)
     return number
 
 
 def swap_files(place: Place, number: str, *, tag: bool) -> str:
     """Put them in the place of a version's, in the registry and in the store; with or without its tag."""
     version = require_version(number)
-    stored = find_stored(f"sentiment:{name_version(version)}")
+    stored = find_stored(name_version(version).tag)
     for folder in (Path(version.source.removeprefix("file://")), stored):
         for name in place.evil.card.files:
             shutil.copy(place.evil.folder / name, folder / name)
@@ -243,7 +251,7 @@ class Watching:
 
 
 def try_as_canary(place: Place, number: str) -> None:
-    try_canary.entrypoint(CANARY, number, "", "", "", watch_only=False)
+    run_canary(CANARY, number)
 
 
 def try_as_canary_after_its_check(place: Place, number: str) -> None:
@@ -275,24 +283,24 @@ def reload_production(place: Place, number: str) -> None:
 
 
 def open_in_a_deploy_target(place: Place, number: str) -> None:
-    stored = find_stored(f"sentiment:{name_version(require_version(number))}")
+    stored = find_stored(name_version(require_version(number)).tag)
     choose_opener(ServiceSettings(require_signature=True))(stored)
 
 
 def finish_a_move(place: Place, number: str) -> None:
-    settle_moves()
+    recover_journal()
 
 
 def leave_a_move(place: Place) -> str:
     """Register files that never passed, and leave a move to them that looks cut off."""
     number = add_files(place)
-    move = describe_move(require_version(number), f"{BENTO}:{number}", "2", force="because I say so")
-    place.state.move.write_text(json.dumps(asdict(move)))
+    change = describe_promotion(require_version(number), "2", force="because I say so")
+    place.state.move.write_text(json.dumps(asdict(change)))
     return number
 
 
 def move(place: Place, number: str) -> None:
-    make_move(describe_move(require_version(number), f"{BENTO}:{number}", "2"))
+    change_production(describe_promotion(require_version(number), "2"))
 
 
 WAYS: dict[str, tuple[Way, Attack, str]] = {
@@ -344,7 +352,7 @@ def test_a_registry_writer_gets_nothing_into_production(place: Place, name: str)
     pointer = place.state.production.read_bytes()
     refuse(place, way, attack(place), sentence)
     place.state.move.unlink(missing_ok=True)
-    settle_moves()
+    recover_journal()
     assert place.state.production.read_bytes() == pointer
 
 
@@ -397,7 +405,7 @@ def test_a_ledger_writer_gets_nothing_into_production(place: Place, name: str) -
         place.state.ledger.write_bytes(sound)
 
 
-@pytest.mark.parametrize("act", [lambda: reject_version("", "why not"), settle_moves, lambda: promote_version("3")])
+@pytest.mark.parametrize("act", [lambda: reject_version("", "why not"), recover_journal, lambda: promote_version("3")])
 def test_whoever_reads_a_ledger_that_was_cut_says_so(place: Place, act: Callable[[], object]) -> None:
     """A rejection or a rollback cannot be taken back by cutting it off."""
     reject_version("", "it is rude to users")

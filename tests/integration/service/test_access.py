@@ -379,14 +379,14 @@ def test_who_is_refused_is_written_down(service, keys):
     ],
 )
 def test_a_setting_of_access_that_is_wrong_ends_the_start(tmp_path, name, value):
-    """`python -m service.__main__` says in one sentence which setting is wrong, and does not serve without it."""
+    """`sentigate serve` says in one sentence which setting is wrong, and does not serve without it."""
     environment = {
         **os.environ,
         "SENTIMENT_MODEL_TAG": "sentiment:tiny",
         "SENTIMENT_STATE_DIR": str(tmp_path),
         name: value,
     }
-    command = [sys.executable, "-m", "service.__main__", "--port", str(find_free_port())]
+    command = [sys.executable, "-m", "sentigate", "serve", "--port", str(find_free_port())]
     done = subprocess.run(
         command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=60, check=False
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.prediction_log.entries import make_id
+from service.api.ids import make_id
 from tests.integration.prediction_log.test_prediction_log import Load, LoggingService
 from tests.support.postgres import run_postgres
 from tests.support.serving import Service, make_store, run_service

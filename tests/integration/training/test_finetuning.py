@@ -264,20 +264,20 @@ def test_another_recipe_is_another_training(base: Path, tmp_path: Path, change: 
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_row_that_changes_sides_is_another_training(base: Path, tmp_path: Path):
-    """The last training row moved to the front of validation: other sides, other weights."""
+def test_a_row_that_changes_its_split_is_another_training(base: Path, tmp_path: Path):
+    """The last training row moved to the front of validation: other splits, other weights."""
     rows = make_rows(61, seed=1)
     for end in (40, 41):
-        sides = (LabelledTexts(rows.texts[part], rows.targets[part]) for part in (slice(0, end), slice(end, 61)))
-        tune(base, tmp_path, **dict(zip(("train", "validation"), sides, strict=True)))
+        splits = (LabelledTexts(rows.texts[part], rows.targets[part]) for part in (slice(0, end), slice(end, 61)))
+        tune(base, tmp_path, **dict(zip(("train", "validation"), splits, strict=True)))
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_the_same_tokenizer_asks_for_the_same_training(base: Path, tmp_path: Path):
     """A tokenizer that was used for a training finds it again."""
-    tokenizer, sides = load_tokenizer(base, "mine"), (make_rows(40, seed=1), make_rows(20, seed=2))
+    tokenizer, splits = load_tokenizer(base, "mine"), (make_rows(40, seed=1), make_rows(20, seed=2))
     for _ in range(2):
-        fine_tune(base, tokenizer, *sides, 3, SETTINGS, store=tmp_path, report=Listener())
+        fine_tune(base, tokenizer, *splits, 3, SETTINGS, store=tmp_path, report=Listener())
     assert len(list(tmp_path.iterdir())) == 1
 
 

@@ -15,11 +15,11 @@ from sentiment.candidates.shared.embeddings import embed_reference, embed_texts
 from sentiment.candidates.shared.encoder import Encoder
 from sentiment.candidates.svm.candidate import MAX_PARITY_GAP, measure_parity
 from sentiment.candidates.svm.model import SvmModel, SvmSettings, fit_svm
-from sentiment.candidates.train import train_candidate
+from sentiment.candidates.train import train_bundle
 from sentiment.config.reader import read_config
 from sentiment.data.datasets import Dataset
 from sentiment.errors import EncoderError
-from sentiment.evaluation.predictions import answer_rows, encode_labels, score_answers
+from sentiment.evaluation.predictions import encode_labels, predict_rows, score_predictions
 from sentiment.paths import CHECKOUT, StateFolder
 
 pytestmark = pytest.mark.slow
@@ -46,8 +46,8 @@ def comments() -> pd.DataFrame:
 
 
 def cut(comments: pd.DataFrame, labels: tuple[str, ...]) -> tuple[Dataset, Dataset]:
-    sides = (comments.iloc[:500], comments.iloc[500:])
-    train, held_out = (Dataset("comments", side[side["label"].isin(labels)]) for side in sides)
+    splits = (comments.iloc[:500], comments.iloc[500:])
+    train, held_out = (Dataset("comments", split[split["label"].isin(labels)]) for split in splits)
     return train, held_out
 
 
@@ -56,7 +56,7 @@ def fit(
 ) -> SvmModel:
     train, held_out = cut(comments, labels)
     rows, held_out_rows = (
-        embed_texts(list(side.frame["text"]), encoder, "fp32", state.embeddings) for side in (train, held_out)
+        embed_texts(list(split.frame["text"]), encoder, "fp32", state.embeddings) for split in (train, held_out)
     )
     calibration = (held_out_rows, encode_labels(held_out, labels))
     return fit_svm(rows, encode_labels(train, labels), labels, SETTINGS, smote=smote, calibration=calibration)
@@ -67,8 +67,8 @@ def train(
 ) -> Bundle:
     section = SHIPPED.encoder.model_copy(update={"precision": precision})
     folder.mkdir()
-    recipe = TrainingContext(section, SHIPPED.training, state, lambda metrics, at: None)
-    return train_candidate(candidate, TrainingSplits(*cut(comments, THREE), "d", "h"), recipe, folder)
+    context = TrainingContext(section, SHIPPED.training, state, lambda metrics, at: None)
+    return train_bundle(candidate, TrainingSplits(*cut(comments, THREE), "d", "h"), context, folder)
 
 
 @pytest.mark.parametrize("smote", [False, True], ids=["svm", "svm_smote"])
@@ -116,8 +116,8 @@ def test_a_card_says_how_its_bundle_was_made(comments: pd.DataFrame, state: Stat
     assert (card.labels, card.precision, card.texts_per_call) == (THREE, "fp32", 8)
     assert (card.train_rows, card.dataset_digest, card.holdout_digest) == (500, "d", "h")
     assert card.metrics["parity_gap"] <= MAX_PARITY_GAP
-    answers = answer_rows(open_predictor(bundle.folder), cut(comments, THREE)[1])
-    assert score_answers(answers).macro_f1 == pytest.approx(card.metrics["validation_macro_f1_fp32"], abs=0.005)
+    answers = predict_rows(open_predictor(bundle.folder), cut(comments, THREE)[1])
+    assert score_predictions(answers).macro_f1 == pytest.approx(card.metrics["validation_macro_f1_fp32"], abs=0.005)
     sure = answers.confidences >= card.uncertain_below
     assert answers.correct[sure].mean() >= SHIPPED.training.uncertain_precision - 0.01
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from release.bento_store import find_free_port
+from release.journal import ProductionChange
 from release.running_services import (
     PLAIN_VARIABLE,
     check_services,
@@ -25,22 +26,10 @@ from release.running_services import (
     switch_services,
 )
 from sentiment.errors import ServiceError
-from sentiment.governance.promotion_rules import Move
+from sentiment.model_name import ModelName
 
 OLD, NEW = "old", "new"
-MOVE = Move(
-    "promotion",
-    "sentiment",
-    "7",
-    "7-new",
-    NEW,
-    "sentigate:7-new",
-    "/registry/7",
-    "5",
-    "5",
-    "2026-01-02T00:00:00Z",
-    "mia",
-)
+CHANGE = ProductionChange("promotion", ModelName("7", NEW), "/registry/7", "5", "5", by="mia")
 BAD = {"code": "bad_model", "message": "nothing was changed: this machine has 0 models of version '7-new'."}
 KEY = "sg_secret"
 CARD = {
@@ -124,28 +113,28 @@ def stands() -> Iterator[list[Stand]]:
         stand.close()
 
 
-def refuse(*urls: str, key: str = "", move: Move = MOVE, **options: float) -> str:
+def refuse(*urls: str, key: str = "", change: ProductionChange = CHANGE, **options: float) -> str:
     with pytest.raises(ServiceError) as raised:
-        switch_services(move, urls, key, **options)
+        switch_services(change, urls, key, **options)
     return str(raised.value)
 
 
 def test_every_service_is_told_the_version(stands):
     """Each service is asked once for the exact version."""
     stands += [Stand(), Stand()]
-    switch_services(MOVE, [stand.url for stand in stands], "")
+    switch_services(CHANGE, [stand.url for stand in stands], "")
     assert [(stand.digest, stand.asked) for stand in stands] == [(NEW, [{"version": "7-new"}])] * 2
 
 
 def test_no_running_service_is_no_fault():
     """A promotion needs no service that runs."""
-    switch_services(MOVE, [], "")
+    switch_services(CHANGE, [], "")
 
 
 def test_a_busy_service_is_asked_again(stands):
     """Another reload that is under way is waited for."""
     stands.append(Stand(busy=2))
-    switch_services(MOVE, [stands[0].url], "")
+    switch_services(CHANGE, [stands[0].url], "")
     assert stands[0].digest == NEW
 
 
@@ -153,7 +142,7 @@ def test_late_workers_are_waited_for(stands):
     """It ends when every worker answers from the model, and not before."""
     stands.append(Stand(late=3))
     started = time.monotonic()
-    switch_services(MOVE, [stands[0].url], "")
+    switch_services(CHANGE, [stands[0].url], "")
     assert time.monotonic() - started > 0.5
 
 
@@ -179,7 +168,7 @@ def test_a_service_without_the_model_is_told(stands):
 def test_a_service_elsewhere_fetches_what_the_registry_has(stands):
     """Where the registry's files have an address of their own, a service without our store is given that."""
     stands.append(Stand(knows=("s3://bucket/7",)))
-    switch_services(Move(**MOVE.__dict__ | {"source": "s3://bucket/7"}), [stands[0].url], "")
+    switch_services(replace(CHANGE, source="s3://bucket/7"), [stands[0].url], "")
     assert stands[0].asked == [{"version": "7-new"}, {"uri": "s3://bucket/7"}]
 
 
@@ -187,7 +176,7 @@ def test_a_key_is_sent(stands):
     """A service that wants a key gets it, and one that got none says so."""
     stands.append(Stand(key=KEY))
     assert "there is no API key; name the file of a key with the scope admin: KEY_FILE=...;" in refuse(stands[0].url)
-    switch_services(MOVE, [stands[0].url], KEY)
+    switch_services(CHANGE, [stands[0].url], KEY)
     assert stands[0].digest == NEW
 
 
@@ -243,7 +232,7 @@ def test_a_key_goes_to_another_machine_in_the_clear_only_when_told(tmp_path, mon
     url = f"http://{host}:3000"
     asks = {
         "promote": lambda: check_services([url], str(tmp_path / "key")),
-        "tell": lambda: switch_services(MOVE, [url], KEY),
+        "tell": lambda: switch_services(CHANGE, [url], KEY),
         "canary": lambda: choose_canary_service(url, str(tmp_path / "key")),
     }
     with pytest.raises(ServiceError) as raised:
@@ -274,7 +263,7 @@ def test_a_redirect_carries_no_key_elsewhere(stands):
     stands += [Stand(), Stand(refusal=(307, b""))]
     stands[1].location = f"{stands[0].url}/reload"
     assert f"it points to {stands[0].url}/reload, and the client follows no redirects" in refuse(
-        stands[1].url, key=KEY, move=replace(MOVE, name="7-unknown")
+        stands[1].url, key=KEY, change=replace(CHANGE, model=ModelName("7", "unknown"))
     )
     assert stands[0].asked == []
 

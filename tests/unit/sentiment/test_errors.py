@@ -3,7 +3,7 @@
 import pytest
 
 from sentiment import errors
-from sentiment.errors import SentimentError, say_unknown
+from sentiment.errors import SentimentError, describe_unknown
 
 
 @pytest.mark.parametrize(
@@ -23,26 +23,26 @@ def test_the_family_is_apart_from_the_errors_of_python(other):
 
 def test_a_typo_gets_the_nearest_name_and_all_names_in_order():
     """The sentence names what was said, the nearest known one and all known ones by name."""
-    assert say_unknown("route", "predct", ["reload", "predict", "health"]) == (
+    assert describe_unknown("route", "predct", ["reload", "predict", "health"]) == (
         "unknown route 'predct'. Did you mean 'predict'? Known: health, predict, reload."
     )
 
 
 def test_a_name_far_from_all_gets_no_guess():
     """Where nothing is near there is no guess."""
-    assert say_unknown("route", "xyz", ["predict", "health"]) == "unknown route 'xyz'. Known: health, predict."
+    assert describe_unknown("route", "xyz", ["predict", "health"]) == "unknown route 'xyz'. Known: health, predict."
 
 
 def test_of_two_near_names_the_nearer_is_offered():
     """One guess is offered, the best."""
-    assert "Did you mean 'svm_smote'?" in say_unknown("candidate", "svm_smot", ["svm", "svm_smote"])
+    assert "Did you mean 'svm_smote'?" in describe_unknown("candidate", "svm_smot", ["svm", "svm_smote"])
 
 
 def test_an_odd_name_is_shown_so_that_it_can_be_seen():
     """White space and quotes in a name show in the sentence."""
-    assert say_unknown("key", "a\n", ["z"]) == "unknown key 'a\\n'. Known: z."
+    assert describe_unknown("key", "a\n", ["z"]) == "unknown key 'a\\n'. Known: z."
 
 
 def test_known_names_may_come_from_an_iterator():
     """The known names may be any iterable, also one that can be read once."""
-    assert say_unknown("key", "b", iter(["z", "y"])) == "unknown key 'b'. Known: y, z."
+    assert describe_unknown("key", "b", iter(["z", "y"])) == "unknown key 'b'. Known: y, z."

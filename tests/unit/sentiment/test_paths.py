@@ -21,7 +21,7 @@ from sentiment.paths import (
     make_scratch_folder,
     protect_state,
 )
-from service.api.context import CURRENT, RequestContext
+from service.api.context import RequestContext
 from service.prediction_log.pseudonyms import open_key
 from service.prediction_log.spool import Spool
 from service.security.audit import AuditLog
@@ -136,7 +136,7 @@ MAKERS: dict[str, Callable[[StateFolder], object]] = {
     "ledger": lambda state: append_entry(state.ledger, LedgerEntry("2026-01-02T03:04:05Z", "canary", "", None, "one")),
     "signing key": lambda state: make_signing_key(state.signing),
     "key of digests": lambda state: open_key(state.hash_key),
-    "audit": lambda state: AuditLog(state.folder).record("reload", "asked"),
+    "audit": lambda state: AuditLog(state.folder).record(RequestContext(), "reload", "asked"),
     "spool": lambda state: Spool(state.spool, max_bytes=1),
     "database": lambda state: create_engine(state.database_uri).dispose(),
 }
@@ -147,11 +147,7 @@ MAKERS: dict[str, Callable[[StateFolder], object]] = {
 def test_whoever_makes_the_state_folder_closes_it(monkeypatch, tmp_path, make):
     """What is first in an empty state folder makes it for its owner alone, whichever it is."""
     monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
-    request = CURRENT.set(RequestContext("r-1"))
-    try:
-        make(locate_state())
-    finally:
-        CURRENT.reset(request)
+    make(locate_state())
 
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
 

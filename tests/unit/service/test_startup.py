@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from bentoml.exceptions import BentoMLException
 
+from sentiment.errors import ConfigError
 from sentiment.governance.signatures import make_signing_key
 from sentiment.paths import CHECKOUT
 from service.startup import check_settings
@@ -30,7 +30,7 @@ def nothing_set(monkeypatch):
 def test_what_cannot_be_used_is_named(monkeypatch, variable, value, sentence):
     """The sentence names the setting or the file that is wrong."""
     monkeypatch.setenv(variable, value)
-    with pytest.raises(BentoMLException, match=sentence):
+    with pytest.raises(ConfigError, match=sentence):
         check_settings()
 
 
@@ -38,12 +38,12 @@ def test_signatures_want_a_key_to_trust(monkeypatch, tmp_path):
     """A service that would refuse every model does not start; with a key it does, and with a bad one it does not."""
     monkeypatch.setenv("SENTIMENT_STATE_DIR", str(tmp_path))
     monkeypatch.setenv("SENTIMENT_REQUIRE_SIGNATURE", "true")
-    with pytest.raises(BentoMLException, match="SENTIMENT_REQUIRE_SIGNATURE is on, and no key is trusted here"):
+    with pytest.raises(ConfigError, match="SENTIMENT_REQUIRE_SIGNATURE is on, and no key is trusted here"):
         check_settings()
     make_signing_key(tmp_path / "signing")
     assert check_settings().require_signature
     monkeypatch.setenv("SENTIMENT_PUBLIC_KEYS", str(tmp_path / "nowhere"))
-    with pytest.raises(BentoMLException, match="which has no public key"):
+    with pytest.raises(ConfigError, match="which has no public key"):
         check_settings()
 
 

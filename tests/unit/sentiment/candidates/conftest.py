@@ -80,17 +80,17 @@ def make_rows(count: int, *, seed: int, classes: int = 3) -> LabelledTexts:
     return LabelledTexts([" ".join(random.choices(some, k=random.randint(2, 9))) for some in words], targets)
 
 
-def make_sides(train: LabelledTexts, validation: LabelledTexts, labels: Sequence[str] = LABELS) -> TrainingSplits:
+def make_splits(train: LabelledTexts, validation: LabelledTexts, labels: Sequence[str] = LABELS) -> TrainingSplits:
     def name(rows: LabelledTexts) -> Dataset:
         return Dataset("made", pd.DataFrame({"text": rows.texts, "label": [labels[target] for target in rows.targets]}))
 
     return TrainingSplits(name(train), name(validation), dataset_digest="d" * 64, holdout_digest="h" * 64)
 
 
-def make_recipe(
+def make_context(
     source: Path | str, state: Path, *, precision: str = "fp32", **changes: dict[str, Any]
 ) -> TrainingContext:
-    """Return the project's own recipe on a small model for a short training; `changes` per section of it."""
+    """Return the project's own context on a small model for a short training; `changes` per section of it."""
     config = read_config(CHECKOUT / "zenml_config.yaml")
     short = {
         "source": str(source),

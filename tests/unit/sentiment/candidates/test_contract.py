@@ -1,4 +1,4 @@
-"""Which sides can train a candidate, and which precision it takes."""
+"""Which splits can train a candidate, and which precision it takes."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ from sentiment.data.datasets import Dataset
 from sentiment.errors import DatasetError
 
 
-def make_side(labels: Sequence[str], name: str = "made") -> Dataset:
+def make_split(labels: Sequence[str], name: str = "made") -> Dataset:
     texts = [f"text number {i}" for i in range(len(labels))]
     return Dataset(name, pd.DataFrame({"text": texts, "label": list(labels)}))
 
 
-def make_sides(train: Sequence[str], validation: Sequence[str]) -> TrainingSplits:
-    return TrainingSplits(make_side(train), make_side(validation), "d" * 64, "h" * 64)
+def make_splits(train: Sequence[str], validation: Sequence[str]) -> TrainingSplits:
+    return TrainingSplits(make_split(train), make_split(validation), "d" * 64, "h" * 64)
 
 
 @pytest.mark.parametrize(
@@ -62,21 +62,21 @@ def test_the_choice_is_said(caplog: pytest.LogCaptureFixture):
     ],
     ids=["two", "three"],
 )
-def test_the_labels_of_the_sides_are_in_the_order_of_sentiment(train: list[str], validation: list[str], labels):
+def test_the_labels_of_the_splits_are_in_the_order_of_sentiment(train: list[str], validation: list[str], labels):
     """From bad to good, in whatever order the rows come."""
-    assert make_sides(train, validation).labels == labels
+    assert make_splits(train, validation).labels == labels
 
 
 def test_targets_are_places_among_the_labels():
-    """Both sides are encoded by the same order."""
-    sides = make_sides(["positive", "negative", "positive"], ["negative", "positive"])
-    assert list(sides.train_targets) == [1, 0, 1]
-    assert list(sides.validation_targets) == [0, 1]
+    """Both splits are encoded by the same order."""
+    splits = make_splits(["positive", "negative", "positive"], ["negative", "positive"])
+    assert list(splits.train_targets) == [1, 0, 1]
+    assert list(splits.validation_targets) == [0, 1]
 
 
 def test_the_texts_of_a_side_are_in_the_order_of_its_rows():
     """A text and its target stand at the same place."""
-    assert make_sides(["positive", "negative"], ["negative", "positive"]).train_texts == [
+    assert make_splits(["positive", "negative"], ["negative", "positive"]).train_texts == [
         "text number 0",
         "text number 1",
     ]
@@ -85,9 +85,9 @@ def test_the_texts_of_a_side_are_in_the_order_of_its_rows():
 def test_a_class_that_training_lacks_is_named():
     """A class that only validation has cannot be learnt, and the sentence says what to do."""
     with pytest.raises(DatasetError) as refusal:
-        _ = make_sides(["negative", "positive", "positive"], ["negative", "neutral", "positive"]).labels
+        _ = make_splits(["negative", "positive", "positive"], ["negative", "neutral", "positive"]).labels
     assert str(refusal.value) == (
-        "the training side of dataset 'made' has no row of the class 'neutral' (3 rows in all);"
+        "the training split of dataset 'made' has no row of the class 'neutral' (3 rows in all);"
         " add rows of that class, or raise dataset.train_fraction."
     )
 
@@ -95,8 +95,8 @@ def test_a_class_that_training_lacks_is_named():
 def test_a_class_that_validation_lacks_is_named():
     """A class that only training has cannot be calibrated."""
     with pytest.raises(DatasetError) as refusal:
-        _ = make_sides(["negative", "positive"], ["negative", "negative"]).labels
+        _ = make_splits(["negative", "positive"], ["negative", "negative"]).labels
     assert str(refusal.value) == (
-        "the validation side of dataset 'made' has no row of the class 'positive' (2 rows in all);"
+        "the validation split of dataset 'made' has no row of the class 'positive' (2 rows in all);"
         " add rows of that class, or raise dataset.train_fraction."
     )

@@ -24,15 +24,15 @@ from sentiment.candidates.tfidf import (
     TfidfModel,
     build_graph,
     count_features,
-    draft_tfidf,
     fit_tfidf,
     scale_block,
     spell_pieces,
+    train_tfidf,
 )
 from sentiment.candidates.transformer.trainer import LabelledTexts
 from sentiment.errors import EncoderError
 from tests.conftest import ENCODER, LABELS
-from tests.unit.sentiment.candidates.conftest import PIECES, make_recipe, make_rows, make_sides
+from tests.unit.sentiment.candidates.conftest import PIECES, make_context, make_rows, make_splits
 
 TOKENIZER = find_encoder(ENCODER) / TOKENIZER_FILE
 ODD = ["", "a", "good", "good " * 40, "\x00", "unbelievably tremendous", "love love love love", "😀 naïve @user"]
@@ -198,15 +198,15 @@ def test_a_block_is_scaled_by_the_weights_of_what_occurs_in_it():
 @pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_drafted_graph_answers_as_the_draft_says(tmp_path: Path, classes: int):
-    """Calibrated probabilities on the draft are those of the graph in the folder, and nothing else lies there."""
+    """Calibrated probabilities from training are those of the graph in the folder, and nothing else lies there."""
     labels = [LABELS[0], *LABELS[3 - classes + 1 :]]
-    sides = make_sides(make_rows(60, seed=1, classes=classes), make_rows(20, seed=2, classes=classes), labels)
-    (tmp_path / "draft").mkdir()
-    draft = draft_tfidf("tfidf", sides, make_recipe(ENCODER, tmp_path), tmp_path / "draft")
-    answers = open_graph(tmp_path / "draft" / MODEL_FILE, draft.texts_per_call).run(sides.validation_texts).outputs
-    assert sorted(path.name for path in (tmp_path / "draft").iterdir()) == sorted((MODEL_FILE, TOKENIZER_FILE))
+    splits = make_splits(make_rows(60, seed=1, classes=classes), make_rows(20, seed=2, classes=classes), labels)
+    (tmp_path / "made").mkdir()
+    trained = train_tfidf("tfidf", splits, make_context(ENCODER, tmp_path), tmp_path / "made")
+    answers = open_graph(tmp_path / "made" / MODEL_FILE, trained.texts_per_call).run(splits.validation_texts).outputs
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == sorted((MODEL_FILE, TOKENIZER_FILE))
     assert answers.sum(axis=1) == pytest.approx(np.ones(20), abs=1e-5)
-    assert np.abs(answers - draft.probabilities).max() < 1e-5
+    assert np.abs(answers - trained.probabilities).max() < 1e-5
 
 
 @pytest.mark.slow
@@ -221,9 +221,9 @@ def test_a_text_without_tokens_can_be_trained_on(tmp_path: Path):
     """A tokenizer without marks makes no token of a smiley that it does not know."""
     Tokenizer(BPE({"g": 0, "b": 1, "d": 2}, [])).save(str(tmp_path / TOKENIZER_FILE))
     rows = LabelledTexts(["g", "b", "d", "\U0001f600", "gd", "bd"], np.array([2, 0, 1, 1, 2, 0]))
-    (tmp_path / "draft").mkdir()
-    draft = draft_tfidf("tfidf", make_sides(rows, rows), make_recipe(tmp_path, tmp_path), tmp_path / "draft")
-    assert np.isfinite(draft.probabilities).all()
+    (tmp_path / "made").mkdir()
+    trained = train_tfidf("tfidf", make_splits(rows, rows), make_context(tmp_path, tmp_path), tmp_path / "made")
+    assert np.isfinite(trained.probabilities).all()
 
 
 def test_a_vocabulary_may_leave_ids_out():
@@ -242,7 +242,7 @@ def test_a_folder_without_a_sound_tokenizer_is_one_sentence(own_base: Path, tmp_
     (own_base / TOKENIZER_FILE).unlink()
     if content is not None:
         (own_base / TOKENIZER_FILE).write_text(content)
-    (tmp_path / "draft").mkdir()
-    sides = make_sides(make_rows(30, seed=1), make_rows(9, seed=2))
+    (tmp_path / "made").mkdir()
+    splits = make_splits(make_rows(30, seed=1), make_rows(9, seed=2))
     with pytest.raises(EncoderError, match=r"tokenizer\.json"):
-        draft_tfidf("tfidf", sides, make_recipe(own_base, tmp_path), tmp_path / "draft")
+        train_tfidf("tfidf", splits, make_context(own_base, tmp_path), tmp_path / "made")

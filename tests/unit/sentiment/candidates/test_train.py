@@ -8,7 +8,7 @@ import pytest
 from sentiment.bundle.bundle import BUNDLE_FILES, WEIGHTS_FILE, Bundle, open_bundle
 from sentiment.bundle.predictor import Predictor
 from sentiment.candidates.contract import TrainingContext, TrainingSplits
-from sentiment.candidates.train import MAKERS, VERSIONED, train_candidate
+from sentiment.candidates.train import MAKERS, VERSIONED, train_bundle
 from sentiment.config.reader import read_config
 from sentiment.config.schema import CANDIDATES
 from sentiment.data.datasets import Dataset
@@ -19,7 +19,7 @@ from sentiment.paths import CHECKOUT, StateFolder
 WORDS = {"negative": ("bad", "awful", "broken"), "positive": ("good", "lovely", "great")}
 
 
-def make_side(rows: int, wrong: int = 0) -> Dataset:
+def make_split(rows: int, wrong: int = 0) -> Dataset:
     """Return rows whose words give their class away, half of each; the last `wrong` are labelled the other way."""
     said = [list(WORDS)[row % 2] for row in range(rows)]
     texts = [f"{WORDS[label][row % 3]} film number {row}" for row, label in enumerate(said)]
@@ -27,10 +27,10 @@ def make_side(rows: int, wrong: int = 0) -> Dataset:
     return Dataset("made", pd.DataFrame({"text": texts, "label": [*said[: rows - wrong], *turned]}))
 
 
-VALIDATION = make_side(40, wrong=4)
+VALIDATION = make_split(40, wrong=4)
 
 
-def make_recipe(folder: Path, uncertain_precision: float = 0.9) -> TrainingContext:
+def make_context(folder: Path, uncertain_precision: float = 0.9) -> TrainingContext:
     config = read_config(CHECKOUT / "zenml_config.yaml")
     training = config.training.model_copy(update={"uncertain_precision": uncertain_precision})
     return TrainingContext(config.encoder, training, StateFolder(folder / "state"), lambda metrics, at: None)
@@ -38,8 +38,8 @@ def make_recipe(folder: Path, uncertain_precision: float = 0.9) -> TrainingConte
 
 def train(folder: Path, validation: Dataset = VALIDATION, uncertain_precision: float = 0.9) -> Bundle:
     (folder / "bundle").mkdir()
-    sides = TrainingSplits(make_side(60), validation, "d" * 64, "h" * 64)
-    return train_candidate("tfidf", sides, make_recipe(folder, uncertain_precision), folder / "bundle")
+    splits = TrainingSplits(make_split(60), validation, "d" * 64, "h" * 64)
+    return train_bundle("tfidf", splits, make_context(folder, uncertain_precision), folder / "bundle")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_answers_that_are_not_uncertain_are_right_as_often_as_asked(trained: Bun
 @pytest.mark.parametrize("wrong", [2, 0], ids=["errors", "no-errors"])
 def test_too_few_rows_for_a_threshold_leave_every_answer_uncertain(tmp_path: Path, wrong: int):
     """Twenty rows of validation stand behind no threshold, not even where all were right."""
-    bundle = train(tmp_path, make_side(20, wrong=wrong))
+    bundle = train(tmp_path, make_split(20, wrong=wrong))
     (prediction,) = Predictor(bundle).predict(["a lovely film"])
     assert bundle.card.uncertain_below == OUT_OF_REACH
     assert prediction.uncertain
@@ -120,7 +120,7 @@ def test_training_twice_gives_the_same_model(trained: Bundle, tmp_path: Path):
 def test_a_refused_side_leaves_no_files(tmp_path: Path, candidate):
     """The classes are checked before any work, whatever the candidate."""
     one_class = Dataset("made", pd.DataFrame({"text": ["good"], "label": ["positive"]}))
-    sides = TrainingSplits(make_side(6), one_class, "d" * 64, "h" * 64)
-    with pytest.raises(DatasetError, match="the validation side of dataset 'made' has no row of the class 'negative'"):
-        train_candidate(candidate, sides, make_recipe(tmp_path), tmp_path)
+    splits = TrainingSplits(make_split(6), one_class, "d" * 64, "h" * 64)
+    with pytest.raises(DatasetError, match="the validation split of dataset 'made' has no row of the class 'negative'"):
+        train_bundle(candidate, splits, make_context(tmp_path), tmp_path)
     assert list(tmp_path.iterdir()) == []

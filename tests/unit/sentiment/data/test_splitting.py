@@ -1,48 +1,48 @@
-"""Which side a text is on, and that it stays there."""
+"""Which split a text is in, and that it stays there."""
 
 import pandas as pd
 import pytest
 
 from sentiment.data.datasets import Dataset
-from sentiment.data.splitting import Split, split_dataset
+from sentiment.data.splitting import DatasetSplits, split_dataset
 
 ROWS = [(f"comment number {number}", ("negative", "positive")[number % 2]) for number in range(2000)]
 
 
-def split(rows=ROWS, validation_share=0.15, holdout_share=0.2, **options) -> Split:
+def split(rows=ROWS, validation_share=0.15, holdout_share=0.2, **options) -> DatasetSplits:
     dataset = Dataset("made", pd.DataFrame(rows, columns=["text", "label"]))
     return split_dataset(dataset, validation_share=validation_share, holdout_share=holdout_share, **options)
 
 
-def list_rows(side: Dataset) -> list[tuple[str, str]]:
-    return list(side.frame.itertuples(index=False, name=None))
+def list_rows(split: Dataset) -> list[tuple[str, str]]:
+    return list(split.frame.itertuples(index=False, name=None))
 
 
-def texts(side: Dataset) -> set[str]:
-    return set(side.frame["text"])
+def texts(split: Dataset) -> set[str]:
+    return set(split.frame["text"])
 
 
 def test_every_row_is_on_one_side():
     """Train, validation and holdout hold every row once, with its label."""
-    sides = split()
-    together = [*list_rows(sides.train), *list_rows(sides.validation), *list_rows(sides.holdout)]
+    splits = split()
+    together = [*list_rows(splits.train), *list_rows(splits.validation), *list_rows(splits.holdout)]
     assert sorted(together) == sorted(ROWS)
 
 
-def test_no_text_is_on_two_sides():
-    """Nothing crosses from one side to another."""
-    sides = split()
-    assert not texts(sides.train) & texts(sides.validation)
-    assert not texts(sides.train) & texts(sides.holdout)
-    assert not texts(sides.validation) & texts(sides.holdout)
+def test_no_text_is_in_two_splits():
+    """Nothing crosses from one split to another."""
+    splits = split()
+    assert not texts(splits.train) & texts(splits.validation)
+    assert not texts(splits.train) & texts(splits.holdout)
+    assert not texts(splits.validation) & texts(splits.holdout)
 
 
 @pytest.mark.parametrize(("validation_share", "holdout_share"), [(0.15, 0.2), (0.1, 0.1), (0.3, 0.5)])
-def test_the_sides_have_about_their_shares(validation_share, holdout_share):
-    """Each side has its share of the rows, give or take what a hash does."""
-    sides = split(validation_share=validation_share, holdout_share=holdout_share)
-    assert len(sides.validation.frame) / 2000 == pytest.approx(validation_share, abs=0.04)
-    assert len(sides.holdout.frame) / 2000 == pytest.approx(holdout_share, abs=0.04)
+def test_the_splits_have_about_their_shares(validation_share, holdout_share):
+    """Each split has its share of the rows, give or take what a hash does."""
+    splits = split(validation_share=validation_share, holdout_share=holdout_share)
+    assert len(splits.validation.frame) / 2000 == pytest.approx(validation_share, abs=0.04)
+    assert len(splits.holdout.frame) / 2000 == pytest.approx(holdout_share, abs=0.04)
 
 
 def test_a_text_keeps_its_side_when_rows_are_added():
@@ -54,7 +54,7 @@ def test_a_text_keeps_its_side_when_rows_are_added():
 
 
 def test_a_text_keeps_its_side_when_rows_are_removed_or_shuffled():
-    """The side of a text depends on no other row and on no order."""
+    """The split of a text depends on no other row and on no order."""
     shuffled = split(ROWS[::-3])
     assert texts(shuffled.holdout) <= texts(split().holdout)
     assert texts(shuffled.train) <= texts(split().train)
@@ -73,7 +73,7 @@ def test_a_text_spelled_differently_is_on_the_same_side():
 
 
 def test_a_side_keeps_the_order_of_the_rows():
-    """Rows keep their order on each side and are numbered anew."""
+    """Rows keep their order in each split and are numbered anew."""
     holdout = split().holdout.frame
     numbers = [int(text.split()[-1]) for text in holdout["text"]]
     assert numbers == sorted(numbers)
@@ -98,7 +98,7 @@ def test_a_smaller_train_fraction_is_inside_the_larger():
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
 def test_a_train_fraction_is_that_part_of_the_training_rows(fraction):
-    """The fraction is one of the training side, not of all rows, give or take what a hash does."""
+    """The fraction is one of the training split, not of all rows, give or take what a hash does."""
     whole, part = len(split().train.frame), len(split(train_fraction=fraction).train.frame)
     assert part / whole == pytest.approx(fraction, abs=0.05)
 
@@ -110,13 +110,13 @@ def test_a_train_fraction_leaves_validation_and_holdout_whole():
     assert part.holdout.digest == whole.holdout.digest
 
 
-def test_a_split_of_no_rows_has_three_empty_sides():
+def test_no_rows_make_three_empty_splits():
     """No rows split into no rows."""
-    sides = split([])
-    assert [len(side.frame) for side in (sides.train, sides.validation, sides.holdout)] == [0, 0, 0]
+    splits = split([])
+    assert [len(split.frame) for split in (splits.train, splits.validation, splits.holdout)] == [0, 0, 0]
 
 
 def test_every_side_keeps_the_name_of_the_dataset():
-    """A side is a dataset of the same name."""
-    sides = split(ROWS[:10])
-    assert {sides.train.name, sides.validation.name, sides.holdout.name} == {"made"}
+    """A split is a dataset of the same name."""
+    splits = split(ROWS[:10])
+    assert {splits.train.name, splits.validation.name, splits.holdout.name} == {"made"}

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sentiment.database.canary_figures import read_figures
 from sentiment.database.predictions import add_feedback, add_predictions
 from sentiment.governance.canary_rule import Figures
-from service.prediction_log.entries import make_id
+from service.api.ids import make_id
 from tests.unit.sentiment.database.test_history import NOW, make_row
 
 WINDOW = (NOW, NOW + timedelta(minutes=10))
@@ -43,7 +43,7 @@ def make(version: str, number: int, **values: Any) -> dict[str, Any]:
 
 
 def test_each_model_has_its_figures(engine):
-    """Answers, labels, confidence, latency and feedback are told apart by the version of the answer."""
+    """Predictions, labels, confidence, latency and feedback are told apart by the version of the answer."""
     champion = [
         make("4", number, confidence=0.5, uncertain=number < 5, latency_ms=float(number)) for number in range(1, 101)
     ]

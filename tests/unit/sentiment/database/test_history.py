@@ -26,7 +26,7 @@ from sentiment.database.predictions import add_feedback, add_predictions
 from sentiment.database.rollup import MINUTES_KEPT, find_latency_bucket, remove_activity, roll_up
 from sentiment.database.schema import ACTIVITY, FEEDBACK, PREDICTIONS, SHADOW_PREDICTIONS
 from sentiment.errors import DatabaseError
-from service.prediction_log.entries import make_id
+from service.api.ids import make_id
 
 NOW = datetime(2026, 3, 4, 12, 30, tzinfo=UTC)
 HOUR = datetime(2026, 3, 4, 12, tzinfo=UTC)

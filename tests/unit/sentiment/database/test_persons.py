@@ -10,7 +10,7 @@ from sentiment.database.persons import Kept, Trace, count_kept, find_rows, remov
 from sentiment.database.predictions import add_feedback, add_predictions, add_shadow_predictions
 from sentiment.database.schema import ACTIVITY, FEEDBACK, PREDICTIONS, SHADOW_PREDICTIONS
 from sentiment.errors import DatabaseError
-from service.prediction_log.entries import make_id
+from service.api.ids import make_id
 from tests.unit.sentiment.database.test_history import NOW, make_row
 
 ANN, BOB = "a" * 64, "b" * 64

@@ -16,7 +16,7 @@ from sentiment.evaluation.behaviour import (
     BehaviourReport,
     BehaviourScore,
     Case,
-    Kind,
+    CaseKind,
     read_cases,
     run_cases,
 )
@@ -41,7 +41,7 @@ class FixedPredictor:
         return np.array([self._rows[text] for text in texts], dtype=np.float32)
 
 
-def make_case(kind: Kind, text: str = "a", other: str = "", expected: str = "", topic: str = "names") -> Case:
+def make_case(kind: CaseKind, text: str = "a", other: str = "", expected: str = "", topic: str = "names") -> Case:
     return Case(kind, topic, text, other, expected)
 
 

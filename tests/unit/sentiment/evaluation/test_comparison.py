@@ -9,26 +9,28 @@ from sklearn.metrics import f1_score
 
 from sentiment.evaluation.comparison import (
     Interval,
-    compare_answers,
+    compare_predictions,
     count_cells,
     draw_cells,
     measure_interval,
     score_confusions,
 )
-from sentiment.evaluation.predictions import Answers, score_answers
+from sentiment.evaluation.predictions import Predictions, score_predictions
 
 LABELS = ("negative", "neutral", "positive")
 RESAMPLES = 4000
 SIDES = ["champion", "challenger", "difference"]
 
 
-def make_answers(targets: Sequence[int], chosen: Sequence[int], labels: tuple[str, ...] = LABELS) -> Answers:
+def make_predictions(targets: Sequence[int], chosen: Sequence[int], labels: tuple[str, ...] = LABELS) -> Predictions:
     probabilities = np.eye(len(labels), dtype=np.float32)[np.asarray(chosen, dtype=np.int64)]
-    return Answers("bundle", "dataset", labels, probabilities, np.asarray(targets, dtype=np.int64))
+    return Predictions("bundle", "dataset", labels, probabilities, np.asarray(targets, dtype=np.int64))
 
 
-def compare(champion: Answers, challenger: Answers, *, resamples: int = 200, confidence: float = 0.95, seed: int = 7):
-    return compare_answers(champion, challenger, resamples=resamples, confidence=confidence, seed=seed)
+def compare(
+    champion: Predictions, challenger: Predictions, *, resamples: int = 200, confidence: float = 0.95, seed: int = 7
+):
+    return compare_predictions(champion, challenger, resamples=resamples, confidence=confidence, seed=seed)
 
 
 def make_pair(rows: tuple[int, ...], *, right: tuple[float, float] = (0.65, 0.75), seed: int = 3):
@@ -41,17 +43,17 @@ def make_pair(rows: tuple[int, ...], *, right: tuple[float, float] = (0.65, 0.75
     champion = np.where(luck < right[0], targets, (targets + slips) % len(rows))
     challenger = np.where(own < right[1], targets, (targets + slips) % len(rows))
     labels = LABELS[: len(rows)]
-    return make_answers(targets, champion, labels), make_answers(targets, challenger, labels)
+    return make_predictions(targets, champion, labels), make_predictions(targets, challenger, labels)
 
 
-def make_table(only_champion: int, only_challenger: int, both: int = 10) -> tuple[Answers, Answers]:
+def make_table(only_champion: int, only_challenger: int, both: int = 10) -> tuple[Predictions, Predictions]:
     """Return two models of which each is right alone on so many rows."""
     champion = [0] * (only_champion + both) + [1] * only_challenger
     challenger = [1] * only_champion + [0] * (both + only_challenger)
-    return make_answers([0] * len(champion), champion), make_answers([0] * len(champion), challenger)
+    return make_predictions([0] * len(champion), champion), make_predictions([0] * len(champion), challenger)
 
 
-def bootstrap_rows(champion: Answers, challenger: Answers, resamples: int, seed: int) -> dict[str, np.ndarray]:
+def bootstrap_rows(champion: Predictions, challenger: Predictions, resamples: int, seed: int) -> dict[str, np.ndarray]:
     """Draw whole rows with replacement within each true class, the same rows for both models."""
     generator = np.random.default_rng(seed)
     places = [np.flatnonzero(champion.targets == true) for true in np.unique(champion.targets)]
@@ -73,19 +75,19 @@ def measure_f1(targets: np.ndarray, chosen: np.ndarray, classes: int) -> np.ndar
     return np.mean(scores, axis=0)
 
 
-def bootstrap_cells(champion: Answers, challenger: Answers, resamples: int, seed: int) -> dict[str, np.ndarray]:
+def bootstrap_cells(champion: Predictions, challenger: Predictions, resamples: int, seed: int) -> dict[str, np.ndarray]:
     drawn = draw_cells(count_cells(champion, challenger), resamples, np.random.default_rng(seed))
     before, after = score_confusions(drawn.sum(axis=3)), score_confusions(drawn.sum(axis=2))
     return {"champion": before, "challenger": after, "difference": after - before}
 
 
 @pytest.fixture(scope="module", params=[(80, 60, 100), (300, 12, 40), (50, 150)], ids=["even", "skewed", "two"])
-def pair(request: pytest.FixtureRequest) -> tuple[Answers, Answers]:
+def pair(request: pytest.FixtureRequest) -> tuple[Predictions, Predictions]:
     return make_pair(request.param)
 
 
 @pytest.fixture(scope="module")
-def by_row(pair: tuple[Answers, Answers]) -> dict[str, np.ndarray]:
+def by_row(pair: tuple[Predictions, Predictions]) -> dict[str, np.ndarray]:
     return bootstrap_rows(*pair, RESAMPLES, seed=11)
 
 
@@ -141,7 +143,7 @@ def test_a_pair_of_answers_that_never_occurred_is_never_drawn():
 
 def test_cells_count_every_row_once():
     """A cell is true class, champion's answer, challenger's answer, in that order."""
-    cells = count_cells(make_answers([0, 0, 2], [1, 1, 2]), make_answers([0, 0, 2], [0, 0, 1]))
+    cells = count_cells(make_predictions([0, 0, 2], [1, 1, 2]), make_predictions([0, 0, 2], [0, 0, 1]))
     assert cells[0, 1, 0] == 2
     assert cells[2, 2, 1] == 1
     assert cells.sum() == 3
@@ -153,11 +155,11 @@ def test_macro_f1_is_that_of_scikit_learn_over_the_classes_with_rows(seed: int, 
     """A class without rows does not count, whether or not it is answered."""
     generator = np.random.default_rng(seed)
     targets, chosen = generator.choice(present, 40), generator.integers(0, 3, 40)
-    answers = make_answers(targets, chosen)
+    predictions = make_predictions(targets, chosen)
     wanted = f1_score(targets, chosen, labels=np.unique(targets), average="macro", zero_division=0)
-    value = compare(answers, answers).champion.value
+    value = compare(predictions, predictions).champion.value
     assert value == pytest.approx(wanted)
-    assert value == pytest.approx(score_answers(answers).macro_f1)
+    assert value == pytest.approx(score_predictions(predictions).macro_f1)
 
 
 def test_a_class_that_is_never_found_counts_nothing():
@@ -165,33 +167,33 @@ def test_a_class_that_is_never_found_counts_nothing():
     assert score_confusions(np.array([[4, 0], [4, 0]])) == pytest.approx(1 / 3)
 
 
-def test_the_values_are_macro_f1_on_the_rows_themselves(pair: tuple[Answers, Answers]):
+def test_the_values_are_macro_f1_on_the_rows_themselves(pair: tuple[Predictions, Predictions]):
     """The measured values are not resampled, and the difference is theirs."""
-    champion, challenger = (score_answers(answers).macro_f1 for answers in pair)
+    champion, challenger = (score_predictions(predictions).macro_f1 for predictions in pair)
     found = compare(*pair)
     assert (found.champion.value, found.challenger.value) == pytest.approx((champion, challenger))
     assert found.difference.value == pytest.approx(challenger - champion)
 
 
-def test_the_comparison_says_what_it_was_made_of(pair: tuple[Answers, Answers]):
+def test_the_comparison_says_what_it_was_made_of(pair: tuple[Predictions, Predictions]):
     """Rows, resamples and confidence go with the result."""
     found = compare(*pair, resamples=321, confidence=0.9)
     assert (found.rows, found.resamples, found.confidence) == (len(pair[0].targets), 321, 0.9)
 
 
-def test_a_seed_gives_one_result(pair: tuple[Answers, Answers]):
+def test_a_seed_gives_one_result(pair: tuple[Predictions, Predictions]):
     """The same answers and seed make the same comparison, to the last digit."""
     assert compare(*pair, seed=4) == compare(*pair, seed=4)
 
 
-def test_another_seed_moves_the_ends_alone(pair: tuple[Answers, Answers]):
+def test_another_seed_moves_the_ends_alone(pair: tuple[Predictions, Predictions]):
     """What was measured does not depend on the seed; where the interval ends does, a little."""
     one, other = compare(*pair, seed=4), compare(*pair, seed=5)
     assert one.difference != other.difference
     assert (one.difference.value, one.mcnemar_p) == (other.difference.value, other.mcnemar_p)
 
 
-def test_identical_models_do_not_differ(pair: tuple[Answers, Answers]):
+def test_identical_models_do_not_differ(pair: tuple[Predictions, Predictions]):
     """The same answers give no difference, no doubt and a p of one."""
     found = compare(pair[1], pair[1])
     assert found.difference == Interval(0.0, 0.0, 0.0)
@@ -202,25 +204,25 @@ def test_identical_models_do_not_differ(pair: tuple[Answers, Answers]):
 
 def test_models_that_are_always_right_have_an_interval_of_one_point():
     """Without an error there is nothing to resample."""
-    answers = make_answers([0, 1, 2, 2], [0, 1, 2, 2])
-    assert measure_interval(answers, resamples=100, confidence=0.95, seed=1) == Interval(1.0, 1.0, 1.0)
+    predictions = make_predictions([0, 1, 2, 2], [0, 1, 2, 2])
+    assert measure_interval(predictions, resamples=100, confidence=0.95, seed=1) == Interval(1.0, 1.0, 1.0)
 
 
 def test_a_single_row_can_be_compared():
     """The smallest dataset has an answer."""
-    found = compare(make_answers([1], [0]), make_answers([1], [1]))
+    found = compare(make_predictions([1], [0]), make_predictions([1], [1]))
     assert found.difference == Interval(1.0, 1.0, 1.0)
     assert found.mcnemar_p == 1.0
 
 
-def test_more_confidence_makes_a_wider_interval(pair: tuple[Answers, Answers]):
+def test_more_confidence_makes_a_wider_interval(pair: tuple[Predictions, Predictions]):
     """An interval lies inside the one of the same resamples with more confidence."""
     narrow, wide = (compare(*pair, confidence=confidence).difference for confidence in (0.8, 0.99))
     assert wide.low <= narrow.low <= narrow.high <= wide.high
     assert wide.high - wide.low > narrow.high - narrow.low
 
 
-def test_the_other_way_round_is_the_mirror_image(pair: tuple[Answers, Answers]):
+def test_the_other_way_round_is_the_mirror_image(pair: tuple[Predictions, Predictions]):
     """Champion and challenger exchanged: the signs and the counts change, the p does not."""
     one, other = compare(*pair, resamples=RESAMPLES), compare(*reversed(pair), resamples=RESAMPLES)
     assert other.difference.value == pytest.approx(-one.difference.value)
@@ -228,9 +230,9 @@ def test_the_other_way_round_is_the_mirror_image(pair: tuple[Answers, Answers]):
     assert (other.only_champion_right, other.mcnemar_p) == (one.only_challenger_right, one.mcnemar_p)
 
 
-def test_the_order_of_the_labels_changes_no_value(pair: tuple[Answers, Answers]):
+def test_the_order_of_the_labels_changes_no_value(pair: tuple[Predictions, Predictions]):
     """Both models reordered alike score the same."""
-    turned = compare(*(answers.reorder(tuple(reversed(answers.labels))) for answers in pair))
+    turned = compare(*(predictions.reorder(tuple(reversed(predictions.labels))) for predictions in pair))
     found = compare(*pair)
     assert turned.difference.value == pytest.approx(found.difference.value)
     assert turned.mcnemar_p == found.mcnemar_p
@@ -256,20 +258,20 @@ def test_mcnemar_is_exact_and_two_sided(only_champion: int, only_challenger: int
     assert found.mcnemar_p == pytest.approx(p)
 
 
-def test_mcnemar_agrees_with_scipy(pair: tuple[Answers, Answers]):
+def test_mcnemar_agrees_with_scipy(pair: tuple[Predictions, Predictions]):
     """On real tables the p is that of a binomial test, worked out by hand."""
-    champion, challenger = (answers.chosen == answers.targets for answers in pair)
+    champion, challenger = (predictions.chosen == predictions.targets for predictions in pair)
     losses, gains = int((champion & ~challenger).sum()), int((~champion & challenger).sum())
     assert compare(*pair).mcnemar_p == pytest.approx(binomtest(gains, gains + losses, 0.5).pvalue)
 
 
 def test_rows_that_both_get_wrong_differently_change_nothing_in_mcnemar():
-    """Two wrong answers are two wrong answers."""
-    champion, challenger = make_answers([0] * 6, [1, 1, 1, 2, 0, 0]), make_answers([0] * 6, [2, 2, 2, 1, 0, 0])
+    """Two wrong answers are two wrong predictions."""
+    champion, challenger = make_predictions([0] * 6, [1, 1, 1, 2, 0, 0]), make_predictions([0] * 6, [2, 2, 2, 1, 0, 0])
     assert compare(champion, challenger).mcnemar_p == 1.0
 
 
-def test_one_model_alone_has_the_interval_that_it_has_in_a_pair(pair: tuple[Answers, Answers]):
+def test_one_model_alone_has_the_interval_that_it_has_in_a_pair(pair: tuple[Predictions, Predictions]):
     """The interval of a model does not depend on what it is compared with, but for chance."""
     alone = measure_interval(pair[1], resamples=RESAMPLES, confidence=0.95, seed=2)
     paired = compare(*pair, resamples=RESAMPLES).challenger
@@ -279,11 +281,11 @@ def test_one_model_alone_has_the_interval_that_it_has_in_a_pair(pair: tuple[Answ
     )
 
 
-def draw_pair(cells: np.ndarray, generator: np.random.Generator) -> tuple[Answers, Answers]:
+def draw_pair(cells: np.ndarray, generator: np.random.Generator) -> tuple[Predictions, Predictions]:
     """Return two models on rows drawn from cells of probabilities per class, 100 rows of each."""
     drawn = np.stack([generator.multinomial(100, own.ravel()).reshape(own.shape) for own in cells])
     true, champion, challenger = np.repeat(np.argwhere(drawn >= 0), drawn.ravel(), axis=0).T
-    return make_answers(true, champion), make_answers(true, challenger)
+    return make_predictions(true, champion), make_predictions(true, challenger)
 
 
 def make_cells(gain: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Scores of known answers, computed by hand."""
+"""Scores of known predictions, computed by hand."""
 
 from collections.abc import Sequence
 from itertools import permutations
@@ -11,7 +11,14 @@ from sentiment.bundle.bundle import Bundle
 from sentiment.bundle.predictor import Predictor
 from sentiment.data.datasets import Dataset
 from sentiment.errors import DatasetError
-from sentiment.evaluation.predictions import Answers, ClassScore, Evaluation, answer_rows, encode_labels, score_answers
+from sentiment.evaluation.predictions import (
+    ClassScore,
+    Evaluation,
+    Predictions,
+    encode_labels,
+    predict_rows,
+    score_predictions,
+)
 
 LABELS = ("negative", "neutral", "positive")
 
@@ -19,14 +26,14 @@ LABELS = ("negative", "neutral", "positive")
 @pytest.fixture
 def known() -> Evaluation:
     """Ten rows of which six are answered right."""
-    return score_answers(make_answers([0, 0, 0, 1, 1, 2, 2, 2, 2, 2], [0, 0, 1, 1, 2, 2, 2, 2, 0, 1]))
+    return score_predictions(make_predictions([0, 0, 0, 1, 1, 2, 2, 2, 2, 2], [0, 0, 1, 1, 2, 2, 2, 2, 0, 1]))
 
 
-def make_answers(targets: Sequence[int], chosen: Sequence[int], sure: float = 0.75, width: int = 3) -> Answers:
+def make_predictions(targets: Sequence[int], chosen: Sequence[int], sure: float = 0.75, width: int = 3) -> Predictions:
     """Return answers that are all as sure, labelled by the first `width` labels."""
     rows = np.full((len(targets), width), (1 - sure) / (width - 1), dtype=np.float32)
     rows[np.arange(len(targets)), chosen] = sure
-    return Answers("bundle", "dataset", LABELS[:width], rows, np.array(targets))
+    return Predictions("bundle", "dataset", LABELS[:width], rows, np.array(targets))
 
 
 def make_rows(*labels: str) -> Dataset:
@@ -62,13 +69,13 @@ def test_macro_scores_weigh_each_class_alike(known: Evaluation):
 
 def test_right_answers_score_one():
     """Nothing wrong is 1 in every score."""
-    flat = score_answers(make_answers([0, 1, 1], [0, 1, 1], width=2)).flatten()
+    flat = score_predictions(make_predictions([0, 1, 1], [0, 1, 1], width=2)).flatten()
     assert {value for name, value in flat.items() if name != "calibration_error"} == {1.0}
 
 
 def test_a_class_that_is_never_answered_scores_zero():
     """No answer for a class is precision, recall and F1 of zero, not an error."""
-    evaluation = score_answers(make_answers([0, 1], [1, 1], width=2))
+    evaluation = score_predictions(make_predictions([0, 1], [1, 1], width=2))
     assert evaluation.classes["negative"] == ClassScore(precision=0.0, recall=0.0, f1=0.0, rows=1)
     assert evaluation.macro_f1 == pytest.approx(1 / 3)
 
@@ -104,7 +111,7 @@ def test_a_label_that_the_model_does_not_know_is_named():
 
 def test_a_class_without_rows_is_kept_with_none():
     """What the model may answer has its place in the scores, whether the rows hold it or not."""
-    evaluation = score_answers(make_answers([0, 2], [0, 2]))
+    evaluation = score_predictions(make_predictions([0, 2], [0, 2]))
     assert evaluation.classes["neutral"] == ClassScore(precision=0.0, recall=0.0, f1=0.0, rows=0)
     assert evaluation.confusion == ((1, 0, 0), (0, 0, 0), (0, 0, 1))
 
@@ -112,41 +119,41 @@ def test_a_class_without_rows_is_kept_with_none():
 @pytest.mark.parametrize(("sure", "error"), [(0.75, 0.0), (1.0, 0.25), (0.625, 0.125)], ids=["just", "over", "under"])
 def test_the_calibration_error_is_how_far_sure_is_from_right(sure: float, error: float):
     """Right in three of four cases: too sure and not sure enough are both errors."""
-    evaluation = score_answers(make_answers([0, 0, 1, 1], [0, 0, 1, 0], sure=sure, width=2))
+    evaluation = score_predictions(make_predictions([0, 0, 1, 1], [0, 0, 1, 0], sure=sure, width=2))
     assert evaluation.calibration_error == evaluation.flatten()["calibration_error"] == error
 
 
 def test_answers_choose_the_most_probable_label():
     """The label, whether it is right, and how sure, row by row."""
-    answers = make_answers([0, 2, 1], [0, 1, 1], sure=0.5)
-    assert list(answers.chosen) == [0, 1, 1]
-    assert list(answers.correct) == [True, False, True]
-    assert list(answers.confidences) == [0.5, 0.5, 0.5]
+    predictions = make_predictions([0, 2, 1], [0, 1, 1], sure=0.5)
+    assert list(predictions.chosen) == [0, 1, 1]
+    assert list(predictions.correct) == [True, False, True]
+    assert list(predictions.confidences) == [0.5, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("order", list(permutations(LABELS)), ids="-".join)
 def test_labels_in_another_order_are_the_same_answers(order: tuple[str, ...]):
     """What was true, what was answered and how sure stay as they were, by name."""
-    answers = make_answers([0, 1, 2, 2], [0, 1, 2, 0])
-    turned = answers.reorder(order)
+    predictions = make_predictions([0, 1, 2, 2], [0, 1, 2, 0])
+    turned = predictions.reorder(order)
     assert turned.labels == order
-    assert [order[i] for i in turned.targets] == [LABELS[i] for i in answers.targets]
-    assert [order[i] for i in turned.chosen] == [LABELS[i] for i in answers.chosen]
-    assert score_answers(turned).classes == score_answers(answers).classes
+    assert [order[i] for i in turned.targets] == [LABELS[i] for i in predictions.targets]
+    assert [order[i] for i in turned.chosen] == [LABELS[i] for i in predictions.chosen]
+    assert score_predictions(turned).classes == score_predictions(predictions).classes
 
 
 def test_turning_the_labels_back_gives_the_answers_that_were():
     """Twice turned is not turned."""
-    answers = make_answers([0, 1, 2, 2], [0, 1, 2, 0])
-    back = answers.reorder(("positive", "negative", "neutral")).reorder(LABELS)
-    assert np.array_equal(back.probabilities, answers.probabilities)
-    assert np.array_equal(back.targets, answers.targets)
+    predictions = make_predictions([0, 1, 2, 2], [0, 1, 2, 0])
+    back = predictions.reorder(("positive", "negative", "neutral")).reorder(LABELS)
+    assert np.array_equal(back.probabilities, predictions.probabilities)
+    assert np.array_equal(back.targets, predictions.targets)
 
 
 def test_a_predictor_is_scored_through_the_path_that_serves(tiny_bundle: Bundle):
     """A bundle that always answers positive is right on the positive rows alone."""
     rows = make_rows("positive", "negative", "positive", "neutral")
-    evaluation = score_answers(answer_rows(Predictor(tiny_bundle), rows))
+    evaluation = score_predictions(predict_rows(Predictor(tiny_bundle), rows))
     assert evaluation.confusion == ((0, 0, 1), (0, 0, 1), (0, 0, 2))
     assert (evaluation.accuracy, evaluation.classes["positive"].recall) == (0.5, 1.0)
 
@@ -154,13 +161,13 @@ def test_a_predictor_is_scored_through_the_path_that_serves(tiny_bundle: Bundle)
 def test_answers_are_the_probabilities_of_the_predictor(tiny_bundle: Bundle):
     """Row by row, in the order of the rows and the columns of the model."""
     rows = make_rows("positive", "negative")
-    answers = answer_rows(Predictor(tiny_bundle), rows)
-    assert np.array_equal(answers.probabilities, Predictor(tiny_bundle).predict_probabilities(["good", "good"]))
-    assert (answers.labels, list(answers.targets)) == (LABELS, [2, 0])
+    predictions = predict_rows(Predictor(tiny_bundle), rows)
+    assert np.array_equal(predictions.probabilities, Predictor(tiny_bundle).predict_probabilities(["good", "good"]))
+    assert (predictions.labels, list(predictions.targets)) == (LABELS, [2, 0])
 
 
 def test_an_evaluation_names_what_it_measured(tiny_bundle: Bundle):
     """The digests of the bundle and of the rows are part of the result."""
     rows = make_rows("positive", "negative")
-    evaluation = score_answers(answer_rows(Predictor(tiny_bundle), rows))
+    evaluation = score_predictions(predict_rows(Predictor(tiny_bundle), rows))
     assert (evaluation.bundle_digest, evaluation.dataset_digest) == (tiny_bundle.card.digest, rows.digest)

@@ -1,23 +1,23 @@
-"""Slices of a dataset, the worst mistakes, and the rows that change hands between two models."""
+"""Slices of a dataset."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from sentiment.evaluation.predictions import Answers
-from sentiment.evaluation.slices import Change, Mistake, find_changes, find_mistakes, score_slices, slice_texts
+from sentiment.evaluation.predictions import Predictions
+from sentiment.evaluation.slices import score_slices, slice_texts
 
 LABELS = ("negative", "neutral", "positive")
 SLICES = ["1-4 words", "5-15 words", "16-50 words", "51 words or more", "negation", "emoji", "question", "all caps"]
 
 
-def make_answers(targets: Sequence[int], chosen: Sequence[int], sure: Sequence[float] | None = None) -> Answers:
+def make_predictions(targets: Sequence[int], chosen: Sequence[int], sure: Sequence[float] | None = None) -> Predictions:
     """Return answers with a confidence each, the rest shared by the other labels."""
     confidence = np.array([0.9] * len(chosen) if sure is None else sure, dtype=np.float32)
     probabilities = np.repeat((1 - confidence)[:, None] / 2, 3, axis=1)
     probabilities[np.arange(len(chosen)), list(chosen)] = confidence
-    return Answers("bundle", "dataset", LABELS, probabilities, np.array(targets, dtype=np.int64))
+    return Predictions("bundle", "dataset", LABELS, probabilities, np.array(targets, dtype=np.int64))
 
 
 def find_slices(text: str) -> list[str]:
@@ -153,7 +153,7 @@ def test_all_caps_are_four_capitals_and_no_small_letter(text: str, shouts: bool)
 def test_a_slice_is_scored_on_its_own_rows():
     """Two of three short texts are right; the one long text is wrong."""
     texts = ["good", "bad", "good", " ".join(["long"] * 60)]
-    found = {score.name: score for score in score_slices(make_answers([2, 0, 2, 1], [2, 0, 0, 2]), texts)}
+    found = {score.name: score for score in score_slices(make_predictions([2, 0, 2, 1], [2, 0, 0, 2]), texts)}
     assert list(found) == ["1-4 words", "51 words or more"]
     assert (found["1-4 words"].rows, found["1-4 words"].accuracy) == (3, pytest.approx(2 / 3))
     assert (found["51 words or more"].rows, found["51 words or more"].accuracy) == (1, 0.0)
@@ -161,76 +161,24 @@ def test_a_slice_is_scored_on_its_own_rows():
 
 def test_macro_f1_of_a_slice_is_over_the_classes_in_it():
     """A class that is answered but does not occur in the slice does not count, its answers are errors."""
-    (score,) = score_slices(make_answers([0, 0, 0, 2], [0, 0, 1, 2]), ["good"] * 4)
+    (score,) = score_slices(make_predictions([0, 0, 0, 2], [0, 0, 1, 2]), ["good"] * 4)
     assert score.macro_f1 == pytest.approx((0.8 + 1) / 2)
 
 
 @pytest.mark.parametrize(("chosen", "f1"), [(2, 1.0), (0, 0.0)])
 def test_a_slice_of_one_row_has_a_score(chosen: int, f1: float):
     """One row is right or wrong."""
-    (score,) = score_slices(make_answers([2], [chosen]), ["good"])
+    (score,) = score_slices(make_predictions([2], [chosen]), ["good"])
     assert (score.rows, score.accuracy, score.macro_f1) == (1, f1, f1)
 
 
 def test_every_text_without_words_leaves_no_slice():
     """Slices without rows are not listed."""
-    assert score_slices(make_answers([0, 1], [0, 1]), ["", " "]) == []
+    assert score_slices(make_predictions([0, 1], [0, 1]), ["", " "]) == []
 
 
 def test_a_row_counts_in_each_of_its_slices():
     """Traits overlap with lengths."""
     texts = ["not good", "good?", "fine"]
-    found = {score.name: score.rows for score in score_slices(make_answers([0, 1, 2], [0, 1, 2]), texts)}
+    found = {score.name: score.rows for score in score_slices(make_predictions([0, 1, 2], [0, 1, 2]), texts)}
     assert found == {"1-4 words": 3, "negation": 1, "question": 1}
-
-
-def test_the_surest_mistakes_come_first():
-    """Wrong answers by falling confidence; right ones are not there."""
-    answers = make_answers([0, 1, 2, 0], [1, 1, 0, 2], [0.5, 0.99, 0.75, 0.625])
-    assert find_mistakes(answers, ["a", "b", "c", "d"], 10) == [
-        Mistake("c", "positive", "negative", 0.75),
-        Mistake("d", "negative", "positive", 0.625),
-        Mistake("a", "negative", "neutral", 0.5),
-    ]
-
-
-def test_mistakes_of_one_confidence_keep_their_order():
-    """The same answers make the same list every time."""
-    found = find_mistakes(make_answers([0] * 40, [1] * 40), [str(row) for row in range(40)], 40)
-    assert [item.text for item in found] == [str(row) for row in range(40)]
-
-
-@pytest.mark.parametrize(("limit", "shown"), [(0, 0), (1, 1), (2, 2), (3, 2)])
-def test_no_more_mistakes_are_listed_than_wanted(limit: int, shown: int):
-    """The limit is exact; fewer mistakes make a shorter list."""
-    assert len(find_mistakes(make_answers([0, 0, 0], [1, 0, 2]), ["a", "b", "c"], limit)) == shown
-
-
-def test_a_model_that_is_right_has_no_mistakes():
-    """An empty list, no error."""
-    assert find_mistakes(make_answers([0, 1], [0, 1]), ["a", "b"], 5) == []
-
-
-def test_changes_are_rows_on_which_one_model_alone_is_right():
-    """Gained and lost rows are apart; both right and both wrong are in neither."""
-    before = make_answers([0, 0, 0, 0], [0, 1, 0, 1])
-    after = make_answers([0, 0, 0, 0], [0, 0, 2, 2])
-    assert find_changes(before, after, ["both", "gained", "lost", "neither"]) == (
-        [Change("gained", "negative", "neutral", "negative")],
-        [Change("lost", "negative", "negative", "positive")],
-    )
-
-
-def test_the_surest_new_answers_come_first():
-    """The confidence of the new model orders both lists, ties as the rows are."""
-    before = make_answers([0] * 4, [1] * 4, [0.9, 0.8, 0.7, 0.6])
-    after = make_answers([0] * 4, [0] * 4, [0.5, 0.75, 0.5, 0.9])
-    better, worse = find_changes(before, after, ["a", "b", "c", "d"])
-    assert [item.text for item in better] == ["d", "b", "a", "c"]
-    assert worse == []
-
-
-def test_a_model_against_itself_changes_nothing():
-    """No row is gained or lost."""
-    answers = make_answers([0, 1, 2], [0, 2, 1])
-    assert find_changes(answers, answers, ["a", "b", "c"]) == ([], [])

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from sentiment.evaluation.behaviour import KINDS, BehaviourReport, BehaviourScore
-from sentiment.evaluation.predictions import Answers, score_answers
-from sentiment.governance.gate import Check, Decision, GateRule, Measured, decide_gate, write_decision
+from sentiment.evaluation.predictions import Predictions, score_predictions
+from sentiment.governance.gate import Check, Decision, GateRule, MeasuredChallenger, decide_gate, write_decision
 
 # Exact binary fractions, so that an edge is an edge.
 STEP = 2**-20
@@ -37,7 +37,7 @@ PERFECT = ((32, 0), (0, 32))
 SWAPPED = ((0, 32), (32, 0))
 
 
-def answer(confusion: Sequence[Sequence[int]], digest: str = "challenger", sure: float = 1.0) -> Answers:
+def answer(confusion: Sequence[Sequence[int]], digest: str = "challenger", sure: float = 1.0) -> Predictions:
     """Return the answers that make a confusion, true labels by row, each given with the same confidence."""
     counts = np.array(confusion)
     width = len(counts)
@@ -45,7 +45,7 @@ def answer(confusion: Sequence[Sequence[int]], digest: str = "challenger", sure:
     targets, chosen = np.divmod(cells, width)
     rows = np.full((len(cells), width), (1 - sure) / max(width - 1, 1), dtype=np.float32)
     rows[np.arange(len(cells)), chosen] = sure
-    return Answers(digest, "holdout", LABELS[:width], rows, targets.astype(np.int64))
+    return Predictions(digest, "holdout", LABELS[:width], rows, targets.astype(np.int64))
 
 
 def spread(right: int, rows: int = 32) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -53,16 +53,16 @@ def spread(right: int, rows: int = 32) -> tuple[tuple[int, int], tuple[int, int]
     return (right, rows - right), (rows - right, right)
 
 
-def measure(confusion: Sequence[Sequence[int]], sure: float = 1.0, **changes) -> Measured:
+def measure(confusion: Sequence[Sequence[int]], sure: float = 1.0, **changes) -> MeasuredChallenger:
     values = {"latency_p95_ms": 8.0, "size_bytes": 1_000_000, "behaviour": MET}
-    return Measured(answer(confusion, sure=sure), **values | changes)
+    return MeasuredChallenger(answer(confusion, sure=sure), **values | changes)
 
 
 def make_rule(**changes) -> GateRule:
     return replace(RULE, **changes)
 
 
-def decide(challenger: Measured, champion: Answers | None = None, **rule) -> Decision:
+def decide(challenger: MeasuredChallenger, champion: Predictions | None = None, **rule) -> Decision:
     return decide_gate(challenger, champion, make_rule(**rule), champion_version="3" if champion else None)
 
 
@@ -195,7 +195,7 @@ def test_a_measurement_that_is_no_number_is_blocked(what: str):
     if what == "latency":
         challenger = replace(challenger, latency_p95_ms=float("nan"))
     else:
-        challenger.answers.probabilities[0] = np.nan
+        challenger.predictions.probabilities[0] = np.nan
     assert decide(challenger, max_calibration_error=0.125).outcome == "block"
 
 
@@ -251,7 +251,7 @@ def test_the_floor_holds_for_a_challenger_that_beats_the_champion():
     assert (decision.outcome, decision.reasons) == ("block", ("macro F1 0.625 is below the floor 0.750",))
 
 
-# Where every row of a class has the same two answers, each resample is the holdout itself: the interval is a point.
+# Where every row of a class has the same two predictions, each resample is the holdout itself: the interval is a point.
 FOUR = tuple(tuple(32 * (row == column) for column in range(4)) for row in range(4))
 HALF = ((32, 0, 0, 0), (0, 32, 0, 0), (0, 0, 0, 32), (0, 0, 32, 0))
 
@@ -304,7 +304,7 @@ def test_worse_is_not_ruled_out_where_the_rows_are_few():
     """An equal score with other errors may hide a loss, and the sentence says so."""
     champion = answer(spread(24), "champion")
     turned = replace(answer(spread(24)), probabilities=answer(spread(24)).probabilities[::-1].copy())
-    decision = decide(replace(measure(spread(24)), answers=turned), champion, tolerance=0.03125, max_class_drop=1.0)
+    decision = decide(replace(measure(spread(24)), predictions=turned), champion, tolerance=0.03125, max_class_drop=1.0)
     assert decision.outcome == "block"
     assert any(reason.startswith("worse is not ruled out: ") for reason in decision.reasons)
     assert "wanted above -0.031; 64 rows show no difference below" in decision.summary
@@ -460,7 +460,7 @@ def test_a_holdout_of_one_class_holds():
 def test_a_champion_with_its_labels_in_another_order_is_compared_label_by_label():
     """The order on the card is a matter of the card: the same answers make a difference of nothing."""
     challenger = measure(((30, 2, 0), (8, 24, 0), (4, 4, 24)))
-    champion = replace(challenger.answers, bundle_digest="champion").reorder(("positive", "negative", "neutral"))
+    champion = replace(challenger.predictions, bundle_digest="champion").reorder(("positive", "negative", "neutral"))
     decision = decide(challenger, champion, max_class_drop=0.0, tolerance=STEP)
     assert decision.outcome == "pass"
     assert decision.champion.labels == decision.challenger.labels == LABELS[:3]
@@ -533,8 +533,8 @@ def test_a_decision_carries_what_it_rests_on():
     challenger, champion = measure(spread(28)), answer(spread(24), "champion")
     decision = decide(challenger, champion)
     assert (decision.rule, decision.behaviour, decision.champion_version) == (RULE, MET, "3")
-    assert decision.challenger == score_answers(challenger.answers)
-    assert decision.champion == score_answers(champion)
+    assert decision.challenger == score_predictions(challenger.predictions)
+    assert decision.champion == score_predictions(champion)
     assert decision.comparison.champion.value == decision.champion.macro_f1
     assert decision.comparison.challenger.value == decision.challenger.macro_f1
 

@@ -5,7 +5,6 @@ import pytest
 from sentiment.errors import PromotionError
 from sentiment.governance.ledger import LedgerEntry
 from sentiment.governance.promotion_rules import (
-    Move,
     check_production,
     check_promotion,
     choose_return,
@@ -183,29 +182,6 @@ def test_only_what_waits_can_be_approved():
         choose_waiting("7", "6")
     with pytest.raises(PromotionError, match=r"nothing waits for approval; with `promotion\.approval: manual`"):
         choose_waiting(None, "7")
-
-
-def make_move(**changes: object) -> Move:
-    values = {"event": "promotion", "version": "7", "name": "7-d", "digest": "d", "bento": "sentigate:7-d"}
-    moved = {"model": "sentiment", "source": "/files", "replaced": "5", "previous": "5", "at": f"{DAY}T00:00:00Z"}
-    return Move(**values | moved | {"by": "mia", "reason": "it is better"} | changes)
-
-
-def test_an_approval_and_its_promotion_are_two_lines():
-    """The ledger has who approved and what happened then; without approval it has one line."""
-    approved = make_move(approved=True).list_entries()
-    assert [(entry.event, entry.version, entry.by, entry.reason) for entry in approved] == [
-        ("approval", "7", "mia", "it is better"),
-        ("promotion", "7", "mia", "it is better"),
-    ]
-    assert [entry.event for entry in make_move().list_entries()] == ["promotion"]
-
-
-def test_a_move_says_what_was_replaced():
-    """The sentence names both versions."""
-    assert make_move().summary == "version 7 is in production, after version 5."
-    assert make_move(replaced=None).summary == "version 7 is in production, the first."
-    assert make_move(event="rollback").summary == "version 7 is in production again, instead of version 5."
 
 
 MOVED = [enter("promotion", "1", digest="a"), enter("promotion", "2", digest="b"), enter("rollback", "1", digest="c")]

@@ -11,9 +11,9 @@ import pytest
 from sentiment.bundle.bundle import Card
 from sentiment.data.datasets import Dataset
 from sentiment.evaluation.behaviour import BehaviourReport, BehaviourScore, Case
-from sentiment.evaluation.comparison import compare_answers, measure_interval
-from sentiment.evaluation.predictions import Answers, score_answers
-from sentiment.governance.gate import Decision, GateRule, Measured, decide_gate
+from sentiment.evaluation.comparison import compare_predictions, measure_interval
+from sentiment.evaluation.predictions import Predictions, score_predictions
+from sentiment.governance.gate import Decision, GateRule, MeasuredChallenger, decide_gate
 from sentiment.reports.html import LONGEST_TEXT, Scored, Trial, render_comparison, render_evaluation
 from tests.conftest import make_card
 
@@ -97,35 +97,35 @@ def make_dataset(name: str = "made") -> Dataset:
     return Dataset(name, pd.DataFrame({"text": texts, "label": [LABELS[row % 3] for row in range(ROWS)]}))
 
 
-def make_answers(digest: str, wrong: Sequence[int], labels: tuple[str, ...] = LABELS) -> Answers:
+def make_predictions(digest: str, wrong: Sequence[int], labels: tuple[str, ...] = LABELS) -> Predictions:
     targets = np.arange(ROWS) % 3
     chosen = targets.copy()
     chosen[list(wrong)] = (targets[list(wrong)] + 1) % 3
     probabilities = np.full((ROWS, 3), 0.1, dtype=np.float32)
     probabilities[np.arange(ROWS), chosen] = 0.8
-    return Answers(digest, make_dataset().digest, labels, probabilities, targets)
+    return Predictions(digest, make_dataset().digest, labels, probabilities, targets)
 
 
-CHAMPION = make_answers("champion", [*GAINED, *WRONG])
-CHALLENGER = make_answers("challenger", [*LOST, *WRONG])
+CHAMPION = make_predictions("champion", [*GAINED, *WRONG])
+CHALLENGER = make_predictions("challenger", [*LOST, *WRONG])
 
 
 def make_scored(
-    name: str, answers: Answers, card: Card | None = None, behaviour: BehaviourReport = BEHAVIOUR
+    name: str, predictions: Predictions, card: Card | None = None, behaviour: BehaviourReport = BEHAVIOUR
 ) -> Scored:
-    interval = measure_interval(answers, resamples=200, confidence=0.9, seed=1)
-    card = replace(card or make_card(answers.labels), digest=answers.bundle_digest, candidate=name)
-    return Scored(name, card, answers, score_answers(answers), interval, behaviour)
+    interval = measure_interval(predictions, resamples=200, confidence=0.9, seed=1)
+    card = replace(card or make_card(predictions.labels), digest=predictions.bundle_digest, candidate=name)
+    return Scored(name, card, predictions, score_predictions(predictions), interval, behaviour)
 
 
-def decide(answers: Answers = CHALLENGER, champion: Answers | None = None, **changes) -> Decision:
+def decide(predictions: Predictions = CHALLENGER, champion: Predictions | None = None, **changes) -> Decision:
     rule = changes.pop("rule", RULE)
-    measured = Measured(answers, 12.0, 30_000_000, BEHAVIOUR)
+    measured = MeasuredChallenger(predictions, 12.0, 30_000_000, BEHAVIOUR)
     return decide_gate(measured, champion, rule, champion_version="3" if champion else None, **changes)
 
 
-def render(decision: Decision, champion: Answers | None = None, candidates: Sequence[Scored] = ()) -> str:
-    entries = candidates or [make_scored("tfidf", make_answers("other", WRONG)), make_scored("svm", CHALLENGER)]
+def render(decision: Decision, champion: Predictions | None = None, candidates: Sequence[Scored] = ()) -> str:
+    entries = candidates or [make_scored("tfidf", make_predictions("other", WRONG)), make_scored("svm", CHALLENGER)]
     return render_comparison(entries, make_dataset(), Trial(decision, CHALLENGER, champion), make_dataset())
 
 
@@ -164,7 +164,7 @@ def models() -> list[Scored]:
 
 @pytest.fixture(scope="module")
 def evaluation(models: list[Scored]) -> str:
-    comparison = compare_answers(CHAMPION, CHALLENGER, resamples=200, confidence=0.9, seed=1)
+    comparison = compare_predictions(CHAMPION, CHALLENGER, resamples=200, confidence=0.9, seed=1)
     return render_evaluation(models, make_dataset("<b>rows</b>"), [("svm", comparison)])
 
 
@@ -278,8 +278,8 @@ def test_the_rows_that_change_are_counted_and_listed(against: str):
 
 def test_only_twenty_changes_are_listed():
     """The number is the whole one, the list is short."""
-    champion = make_answers("champion", range(21, 60))
-    challenger = make_answers("challenger", ())
+    champion = make_predictions("champion", range(21, 60))
+    challenger = make_predictions("challenger", ())
     decision = decide(challenger, champion)
     page = render_comparison(
         [make_scored("svm", challenger)], make_dataset(), Trial(decision, challenger, champion), make_dataset()

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from sentiment.data.validation import LENGTH_BINS, ValidationReport
 from sentiment.evaluation.comparison import Interval
-from sentiment.evaluation.predictions import Evaluation, score_answers
+from sentiment.evaluation.predictions import Evaluation, score_predictions
 from sentiment.governance.gate import Decision
 from sentiment.reports.plots import (
     plot_confusion,
@@ -19,7 +19,7 @@ from sentiment.reports.plots import (
     plot_intervals,
     plot_reliability,
 )
-from tests.unit.sentiment.evaluation.test_predictions import make_answers
+from tests.unit.sentiment.evaluation.test_predictions import make_predictions
 from tests.unit.sentiment.governance.test_gate import answer, decide, decide_against, measure, spread
 
 LABELS = ("negative", "neutral", "positive")
@@ -27,7 +27,7 @@ LABELS = ("negative", "neutral", "positive")
 
 @pytest.fixture
 def evaluation() -> Evaluation:
-    return score_answers(make_answers([0] * 4 + [1] * 4 + [2] * 2, [0, 0, 0, 1, 1, 1, 0, 2, 2, 2]))
+    return score_predictions(make_predictions([0] * 4 + [1] * 4 + [2] * 2, [0, 0, 0, 1, 1, 1, 0, 2, 2, 2]))
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_the_confusion_names_its_axes_and_its_score(evaluation: Evaluation):
 
 def test_a_class_without_rows_is_drawn_empty():
     """No row of a class is zero percent, not a division by zero."""
-    evaluation = score_answers(make_answers([0, 0], [0, 0], width=2))
+    evaluation = score_predictions(make_predictions([0, 0], [0, 0], width=2))
     assert read_texts(plot_confusion(evaluation, "svm")) == ["2\n100%", "0\n0%", "0\n0%", "0\n0%"]
 
 
@@ -105,7 +105,7 @@ def test_models_stand_side_by_side_three_to_a_row(evaluation: Evaluation, models
 
 def test_reliability_shows_how_often_right_by_confidence():
     """Answers that are three quarters sure and half of them right are one point below the diagonal."""
-    figure = plot_reliability([("svm", make_answers([0, 0, 1, 1], [0, 0, 0, 0], sure=0.75))])
+    figure = plot_reliability([("svm", make_predictions([0, 0, 1, 1], [0, 0, 0, 0], sure=0.75))])
     _, found = figure.axes[0].lines
     assert (list(found.get_xdata()), list(found.get_ydata())) == ([0.75], [0.5])
     assert list_visible(figure) == ["svm: error 0.250"]
@@ -113,8 +113,8 @@ def test_reliability_shows_how_often_right_by_confidence():
 
 def test_reliability_bars_are_shares_of_the_rows():
     """The bars of a diagram sum to one."""
-    answers = make_answers([0, 1, 2, 2], [0, 1, 2, 0], sure=0.5)
-    heights = [bar.get_height() for bar in plot_reliability([("svm", answers)]).axes[0].patches]
+    predictions = make_predictions([0, 1, 2, 2], [0, 1, 2, 0], sure=0.5)
+    heights = [bar.get_height() for bar in plot_reliability([("svm", predictions)]).axes[0].patches]
     assert sum(heights) == pytest.approx(1)
 
 
@@ -164,7 +164,7 @@ def test_a_dollar_in_a_name_is_a_dollar(name: str, evaluation: Evaluation):
     """No name of a model is read as mathematics: every picture can be saved."""
     for figure in (
         plot_confusions([(name, evaluation)]),
-        plot_reliability([(name, make_answers([0, 1], [0, 1]))]),
+        plot_reliability([(name, make_predictions([0, 1], [0, 1]))]),
         plot_intervals([(name, Interval(0.5, 0.25, 0.75))]),
     ):
         figure.savefig(io.BytesIO(), format="png", dpi=20)
@@ -173,7 +173,7 @@ def test_a_dollar_in_a_name_is_a_dollar(name: str, evaluation: Evaluation):
 @pytest.mark.parametrize("label", ["$x$", r"$\frac$"])
 def test_a_dollar_in_a_label_is_a_dollar(label: str):
     """No label of the data is read as mathematics."""
-    evaluation = score_answers(replace(make_answers([0, 1], [0, 1], width=2), labels=("other", label)))
+    evaluation = score_predictions(replace(make_predictions([0, 1], [0, 1], width=2), labels=("other", label)))
     figure = plot_confusion(evaluation, "svm")
     figure.savefig(io.BytesIO(), format="png", dpi=20)
     assert read_ticks(figure, 0, "x") == ["other", label.replace("$", r"\$")]

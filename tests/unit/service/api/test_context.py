@@ -1,11 +1,10 @@
 """What is known of the request that is being answered."""
 
-import asyncio
 import time
 
 import pytest
 
-from service.api.context import CURRENT, RequestContext, choose_request_id, read_subject
+from service.api.context import RequestContext, choose_request_id, read_subject
 from service.api.schemas import FeedbackRequest
 from tests.unit.service.edge.test_middleware import HOSTILE_IDS, SOUND_IDS
 
@@ -67,36 +66,9 @@ def test_a_request_knows_how_long_it_has_been_under_way():
     assert 5 <= first <= request.elapsed_seconds < 6
 
 
-def test_a_request_starts_now_and_without_a_problem():
-    """A request that was just read has taken no time and no harm."""
+def test_a_request_starts_now():
+    """A request that was just read has taken no time."""
     request = RequestContext("r-1")
 
-    assert (request.id, request.problem) == ("r-1", None)
+    assert request.id == "r-1"
     assert 0 <= request.elapsed_seconds < 1
-
-
-def test_a_request_is_known_to_what_it_starts():
-    """What runs for a request, in a task or in a thread, finds it."""
-
-    async def answer():
-        CURRENT.set(RequestContext("r-1"))
-        return [
-            (await asyncio.create_task(find_out())).id,
-            (await asyncio.to_thread(CURRENT.get)).id,
-        ]
-
-    async def find_out():
-        return CURRENT.get()
-
-    assert asyncio.run(answer()) == ["r-1", "r-1"]
-
-
-def test_outside_of_a_request_there_is_none():
-    """Nothing is taken for the request of somebody else."""
-
-    async def answer():
-        CURRENT.set(RequestContext("r-1"))
-
-    asyncio.run(answer())
-    with pytest.raises(LookupError):
-        CURRENT.get()

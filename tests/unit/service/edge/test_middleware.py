@@ -13,13 +13,14 @@ from pydantic import SecretStr
 from sentiment.admin_token import read_admin_token
 from sentiment.errors import ConfigError
 from sentiment.paths import locate_state
-from service.api.context import CURRENT
+from service.api.checks import find_problem
+from service.api.context import RequestContext
 from service.api.errors import ApiError
-from service.api.routes import RouteTable
-from service.api.schemas import FeedbackRequest, PredictRequest, Problem, ReloadRequest
-from service.edge.middleware import Edge, find_problem
-from service.prediction_log.entries import make_id
-from service.security.access import open_access, say_exposed
+from service.api.ids import make_id
+from service.api.routes import ROUTES, RouteTable
+from service.api.schemas import FeedbackRequest, PredictRequest, Problem, ReloadRequest, Window
+from service.edge.middleware import Edge
+from service.security.access import describe_exposure, open_access
 from service.security.keys import make_key, write_key
 from service.settings import ServiceSettings
 
@@ -115,25 +116,40 @@ class Reply:
 TABLE = RouteTable(["base.css"])
 
 
+OF_BENTOML = {"livez", "readyz", "schema"}
+
+
 def make_edge(app: Any, settings: ServiceSettings) -> Edge:
-    return Edge(app, settings, TABLE, partial(open_access, settings, Path(mkdtemp())))
+    """Return an edge whose handlers and whose BentoML are one app."""
+    names = ({route.name for route in ROUTES} | {"file"}) - OF_BENTOML
+    handlers = dict.fromkeys(names, app.answer) if hasattr(app, "answer") else {}
+    return Edge(app, settings, TABLE, handlers, lambda: None, partial(open_access, settings, Path(mkdtemp())))
 
 
 class InnerApp:
-    """Notes what reaches it, and answers with one status in two messages."""
+    """Notes what reaches it, and answers with one status in two messages, as a handler and as BentoML."""
 
     def __init__(self, status: int = 200) -> None:
         self.scopes: list[dict[str, Any]] = []
         self.asked: list[Any] = []
+        self.requests: list[RequestContext] = []
         self._status = status
 
+    async def answer(self, worker, asked, request):
+        self.asked.append(asked)
+        self.requests.append(request)
+        return self.respond
+
     async def __call__(self, scope, receive, send) -> None:
-        self.scopes.append(scope)
         if scope["type"] != "http":
+            self.scopes.append(scope)
             await send(await receive())
             return
         assert (await receive())["body"] == b""
-        self.asked.append(CURRENT.get().asked)
+        await self.respond(scope, receive, send)
+
+    async def respond(self, scope, receive, send) -> None:
+        self.scopes.append(scope)
         await send({"type": "http.response.start", "status": self._status, "headers": [(b"x-inner", b"kept")]})
         await send({"type": "http.response.body", "body": b"inner ", "more_body": True})
         await send({"type": "http.response.body", "body": WORD.encode()})
@@ -434,7 +450,7 @@ def test_after_the_body_the_service_hears_the_caller_leave():
         await receive()
         await send({"type": "heard", "status": 0, "what": (await receive())["type"]})
 
-    assert ask(pack({"text": "good"}), app=listen).messages[0]["what"] == "http.disconnect"
+    assert ask(b"{}", method="GET", path="/schema.json", app=listen).messages[0]["what"] == "http.disconnect"
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/model"), ("HEAD", "/model"), ("GET", "/static/base.css")])
@@ -444,7 +460,16 @@ def test_a_path_without_a_body_gets_none(method, path):
     scope = {"type": "http", "method": method, "path": path, "headers": NAMED, "query_string": b"a=b"}
     asyncio.run(make_edge(app, LIMITS)(scope, caller.receive, reply.send))
 
-    assert (reply.status, caller.read, app.asked, app.scopes[0]["query_string"]) == (200, 0, [None], b"")
+    assert (reply.status, caller.read, app.asked) == (200, 0, [None])
+
+
+def test_bentoml_gets_neither_a_body_nor_parameters():
+    """Of a request to one of its own routes BentoML learns the path, and who sent it."""
+    app, caller, reply = InnerApp(), Caller([b"x" * 10_000] * 3), Reply()
+    scope = {"type": "http", "method": "GET", "path": "/schema.json", "headers": NAMED, "query_string": b"a=b"}
+    asyncio.run(make_edge(app, LIMITS)(scope, caller.receive, reply.send))
+
+    assert (reply.status, caller.read, app.scopes[0]["query_string"]) == (200, 0, b"")
 
 
 def test_parameters_reach_the_routes_that_take_some():
@@ -453,7 +478,16 @@ def test_parameters_reach_the_routes_that_take_some():
     scope = {"type": "http", "method": "GET", "path": "/dashboard/activity", "headers": WITH_ADMIN_KEY}
     asyncio.run(make_edge(app, LOCKED)({**scope, "query_string": b"hours=2"}, Caller([b""]).receive, reply.send))
 
-    assert (reply.status, app.scopes[0]["query_string"]) == (200, b"hours=2")
+    assert (reply.status, app.asked) == (200, [Window(hours=2)])
+
+
+def test_parameters_that_cannot_be_read_go_no_further():
+    """A request with a wrong parameter ends with one sentence, before the database is asked."""
+    app, reply = InnerApp(), Reply()
+    scope = {"type": "http", "method": "GET", "path": "/dashboard/activity", "headers": WITH_ADMIN_KEY}
+    asyncio.run(make_edge(app, LOCKED)({**scope, "query_string": b"hours=0"}, Caller([b""]).receive, reply.send))
+
+    assert (reply.status, reply.problem["code"], app.asked) == (422, "bad_query", [])
 
 
 @pytest.mark.parametrize(
@@ -547,12 +581,10 @@ def test_the_life_of_the_server_passes():
         (503, "overloaded", "too many texts wait for the model; try again in a moment."),
     ],
 )
-@pytest.mark.parametrize("request_line", [("GET", "/model"), ("POST", "/predict")], ids=" ".join)
-def test_an_error_from_further_in_leaves_in_the_one_shape(request_line, status, code, message):
-    """What failed inside is said in the words of the edge, whatever the service said."""
-    method, path = request_line
-
-    reply = ask(pack({"text": "good"}), method=method, path=path, app=InnerApp(status))
+@pytest.mark.parametrize("path", ["/livez", "/schema.json"])
+def test_an_error_of_bentoml_leaves_in_the_one_shape(path, status, code, message):
+    """What failed inside is said in the words of the edge, whatever BentoML said."""
+    reply = ask(method="GET", path=path, app=InnerApp(status))
 
     assert reply.status == status
     assert reply.problem == {"code": code, "message": message}
@@ -560,13 +592,13 @@ def test_an_error_from_further_in_leaves_in_the_one_shape(request_line, status, 
 
 def test_an_overloaded_service_says_when_to_come_back():
     """A 503 carries `Retry-After` in seconds."""
-    assert ask(pack({"text": "good"}), app=InnerApp(503)).headers[b"retry-after"] == b"1"
+    assert ask(method="GET", path="/livez", app=InnerApp(503)).headers[b"retry-after"] == b"1"
 
 
 @pytest.mark.parametrize("status", [404, 405, 500])
 def test_other_errors_do_not_ask_to_come_back(status):
     """Only a service that is overloaded answers `Retry-After`."""
-    assert b"retry-after" not in ask(pack({"text": "good"}), app=InnerApp(status)).headers
+    assert b"retry-after" not in ask(method="GET", path="/livez", app=InnerApp(status)).headers
 
 
 @pytest.mark.parametrize("status", [200, 204, 307, 399])
@@ -582,50 +614,34 @@ def test_what_is_no_error_leaves_as_it_is(status):
 
 
 class RefusingApp:
-    """Raises a refusal as the service does, answered by the framework with a text of its own."""
+    """Raises a refusal, as the service does."""
 
     def __init__(self, status: int, problem: Problem) -> None:
-        self._status = status
-        self._problem = problem
+        self._error = ApiError(status, problem)
 
-    async def __call__(self, scope, receive, send) -> None:
-        error = ApiError(self._status, self._problem)
-        await send({"type": "http.response.start", "status": error.error_code, "headers": []})
-        await send({"type": "http.response.body", "body": b"a traceback"})
-
-
-class NamingApp:
-    """Notes under which id it was asked, and for whom."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.subjects: list[str] = []
-
-    async def __call__(self, scope, receive, send) -> None:
-        self.names.append(CURRENT.get().id)
-        self.subjects.append(CURRENT.get().subject)
-        await InnerApp()(scope, receive, send)
+    async def answer(self, worker, asked, request):
+        raise self._error
 
 
 @pytest.mark.parametrize("name", SOUND_IDS.values(), ids=SOUND_IDS)
 def test_a_request_keeps_its_name(name):
     """A short and plain id that the caller sent is the one that the service knows and that comes back."""
-    app = NamingApp()
+    app = InnerApp()
 
     reply = ask(pack({"text": "good"}), app=app, headers=[(b"x-request-id", name)])
 
-    assert (reply.headers[b"x-request-id"], app.names) == (name, [name.decode()])
+    assert (reply.headers[b"x-request-id"], [request.id for request in app.requests]) == (name, [name.decode()])
 
 
 @pytest.mark.parametrize("name", HOSTILE_IDS.values(), ids=HOSTILE_IDS)
 def test_a_hostile_name_is_replaced(name):
     """An id that could do harm in a log, a header or a page goes no further, and the request is answered."""
-    app = NamingApp()
+    app = InnerApp()
 
     reply = ask(pack({"text": "good"}), app=app, headers=[(b"x-request-id", name)])
 
     given = reply.headers[b"x-request-id"].decode()
-    assert (reply.status, app.names) == (200, [given])
+    assert (reply.status, [request.id for request in app.requests]) == (200, [given])
     assert FeedbackRequest(prediction_id=given, label="an id like any other").prediction_id == given
 
 
@@ -640,10 +656,10 @@ OF_PERSONS = {
 @pytest.mark.parametrize(("path", "body"), OF_PERSONS.items(), ids=OF_PERSONS)
 def test_whom_a_text_is_from_reaches_the_service(path, body):
     """`X-Subject` is what the service knows its text by, on every route that keeps one."""
-    app = NamingApp()
+    app = InnerApp()
     statuses = [ask(pack(body), path=path, app=app, headers=sent).status for sent in ([(b"x-subject", b"ann")], [])]
 
-    assert (statuses, app.subjects) == ([200, 200], ["ann", ""])
+    assert (statuses, [request.subject for request in app.requests]) == ([200, 200], ["ann", ""])
 
 
 @pytest.mark.parametrize(("path", "body"), OF_PERSONS.items(), ids=OF_PERSONS)
@@ -670,8 +686,8 @@ def test_requests_without_a_name_get_different_ones():
         (b" " * 201, "POST", "/batch_predict", 200),
         (b"", "GET", "/model", 200),
         (b"", "GET", "/nowhere", 404),
-        (pack({"text": "good"}), "POST", "/predict", 500),
-        (pack({"text": "good"}), "POST", "/predict", 503),
+        (b"", "GET", "/livez", 500),
+        (b"", "GET", "/readyz", 503),
     ],
     ids=["malformed", "too large", "a page", "not found", "failed", "overloaded"],
 )
@@ -687,16 +703,20 @@ def test_the_name_of_one_request_is_not_that_of_the_next():
     seen: dict[str, str] = {}
     both = asyncio.Barrier(2)
 
-    async def wait(scope, receive, send):
-        await both.wait()
-        seen[scope["path"]] = CURRENT.get().id
+    class Waiting(InnerApp):
+        async def answer(self, worker, asked, request):
+            await both.wait()
+            seen[request.route.path] = request.id
+            return await super().answer(worker, asked, request)
 
     async def ask_both():
         scopes = [
             {"type": "http", "method": "GET", "path": f"/{name}", "headers": [(b"x-request-id", name.encode())]}
             for name in ("model", "health")
         ]
-        await asyncio.gather(*[make_edge(wait, LIMITS)(scope, Caller([b""]).receive, Reply().send) for scope in scopes])
+        await asyncio.gather(
+            *[make_edge(Waiting(), LIMITS)(scope, Caller([b""]).receive, Reply().send) for scope in scopes]
+        )
 
     asyncio.run(asyncio.wait_for(ask_both(), 10))
     assert seen == {"/model": "model", "/health": "health"}
@@ -710,6 +730,19 @@ def test_a_refusal_from_within_leaves_as_it_was_said(status):
     reply = ask(pack({"text": "good"}), app=RefusingApp(status, problem))
 
     assert (reply.status, reply.problem) == (status, problem.model_dump())
+
+
+def test_a_handler_that_fails_is_logged_and_says_nothing(caplog):
+    """A failure is a traceback in the log, and one sentence to the caller."""
+
+    class Failing:
+        async def answer(self, worker, asked, request):
+            raise KeyError(WORD)
+
+    reply = ask(pack({"text": "good"}), app=Failing())
+
+    assert (reply.status, reply.problem["code"], WORD.encode() in reply.body) == (500, "internal", False)
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == ["a request to /predict failed"]
 
 
 def test_feedback_passes_checked():
@@ -899,7 +932,7 @@ def test_an_exposed_service_is_warned_of_once(caplog):
     for address in ("127.0.0.1", "192.0.2.7", "192.0.2.7", "198.51.100.1"):
         server.ask(server=(address, 3000))
 
-    assert caplog.messages == [say_exposed("192.0.2.7")]
+    assert caplog.messages == [describe_exposure("192.0.2.7")]
 
 
 @pytest.mark.parametrize("server", [("127.0.0.1", 3000), ("::1", 3000), None], ids=str)
@@ -912,7 +945,7 @@ def test_a_service_on_this_machine_is_not_warned_of(server, caplog):
 
 def test_a_service_with_keys_is_not_warned_of(caplog):
     """A service that asks for keys may be reached from anywhere."""
-    Server(LOCKED).ask(server=("192.0.2.7", 3000))
+    Server(LOCKED).ask(server=("192.0.2.7", 3000), headers=WITH_KEY)
 
     assert caplog.messages == []
 

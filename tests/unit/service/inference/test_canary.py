@@ -13,11 +13,10 @@ import pytest
 from sentiment.bundle.bundle import Bundle, seal_bundle
 from sentiment.bundle.predictor import Predictor, open_predictor
 from sentiment.bundle.trial import try_bundle
-from service.inference import canary as module
-from service.inference.canary import MAX_FAILURES, CanaryCaller, is_chosen
-from service.models.desired_state import CanaryChoice, Choice
+from service.api.ids import make_id
+from service.inference.canary import MAX_FAILURES, TIMINGS, CanaryCaller, CanaryTimings, is_chosen
+from service.models.desired_state import DesiredCanary, DesiredState
 from service.models.switch import ModelSwitch
-from service.prediction_log.entries import make_id
 from service.settings import ServiceSettings
 from tests.conftest import make_tiny_bundle
 
@@ -46,17 +45,19 @@ def serve(tmp_path, bundles) -> Iterator[Callable[..., tuple[ModelSwitch, Canary
     """What starts a canary with a fault, in the only worker of a server."""
     made = []
 
-    def start(fault: Callable[[], object] = lambda: None, seconds: float = 60) -> tuple[ModelSwitch, CanaryCaller]:
+    def start(
+        fault: Callable[[], object] = lambda: None, seconds: float = 60, timings: CanaryTimings = TIMINGS
+    ) -> tuple[ModelSwitch, CanaryCaller]:
         champion, canary = bundles
 
         def open_model(folder: Path) -> Predictor:
             predictor = open_predictor(folder)
             return Faulty(predictor, fault) if folder == canary.folder else predictor
 
-        switch = ModelSwitch(tmp_path / "serving", Choice("", str(champion.folder), "4"), open_model, try_bundle)
+        switch = ModelSwitch(tmp_path / "serving", DesiredState("", str(champion.folder), "4"), open_model, try_bundle)
         switch.start()
         switch.start_canary(lambda *_: (canary.folder, "5"), 0.5, seconds, threading.Event())
-        caller = CanaryCaller(switch, ServiceSettings(), lambda _: None)
+        caller = CanaryCaller(switch, ServiceSettings(), lambda _: None, timings)
         made.extend([caller, switch])
         return switch, caller
 
@@ -74,8 +75,8 @@ def ask(switch: ModelSwitch, caller: CanaryCaller) -> object:
     return answered
 
 
-def choose(share: float, version: str = "5") -> CanaryChoice:
-    return CanaryChoice("id", "/bundle", version, share, 0.0)
+def choose(share: float, version: str = "5") -> DesiredCanary:
+    return DesiredCanary("id", "/bundle", version, share, 0.0)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9])
@@ -116,11 +117,9 @@ def test_a_canary_that_raises_is_given_up(serve):
     assert switch.read_canary_status().reason == "5 ended: it failed 3 requests (RuntimeError)"
 
 
-def test_a_canary_that_is_late_is_given_up(serve, monkeypatch):
+def test_a_canary_that_is_late_is_given_up(serve):
     """Who waits too long for a canary is told to ask the champion."""
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(module, "PATIENCE_SECONDS_PER_TEXT", 0.0)
-    switch, caller = serve(lambda: time.sleep(0.3))
+    switch, caller = serve(lambda: time.sleep(0.3), timings=CanaryTimings(0.05, 0.0))
 
     assert [ask(switch, caller) for _ in range(MAX_FAILURES)] == ["TimeoutError"] * MAX_FAILURES
     assert switch.canary is None
@@ -142,7 +141,7 @@ def test_a_worker_that_cannot_open_the_canary_again_gives_it_up(serve, bundles, 
     serve()
     bundles[1].model.unlink()
 
-    late = ModelSwitch(tmp_path / "serving", Choice("", str(bundles[0].folder), "4"), open_predictor, try_bundle)
+    late = ModelSwitch(tmp_path / "serving", DesiredState("", str(bundles[0].folder), "4"), open_predictor, try_bundle)
     late.poll()
     late.poll()
     assert (late.current.version, late.canary) == ("4", None)

@@ -4,13 +4,19 @@ import time
 
 import pytest
 
-from service.models.desired_state import CANDIDATE_FILE, CanaryChoice, Choice, read_choice, write_choice
+from service.models.desired_state import (
+    PENDING_FILE,
+    DesiredCanary,
+    DesiredState,
+    read_desired_state,
+    write_desired_state,
+)
 
-CANARY = CanaryChoice("b", "/bundles/canary", "5", 0.25, 1234.5)
+CANARY = DesiredCanary("b", "/bundles/canary", "5", 0.25, 1234.5)
 CHOICES = {
-    "a model": Choice("a", "/bundles/good", "4"),
-    "with a canary": Choice("a", "/bundles/good", "4", canary=CANARY),
-    "after a canary": Choice("a", "/bundles/good", "4", ended="5 ended: its time was over"),
+    "a model": DesiredState("a", "/bundles/good", "4"),
+    "with a canary": DesiredState("a", "/bundles/good", "4", canary=CANARY),
+    "after a canary": DesiredState("a", "/bundles/good", "4", ended="5 ended: its time was over"),
 }
 NO_CHOICES = {
     "nothing": "",
@@ -26,25 +32,25 @@ NO_CHOICES = {
 @pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
 def test_what_is_written_down_is_read(tmp_path, choice):
     """Every worker reads what one wrote; nothing but the choice is left."""
-    path = tmp_path / CANDIDATE_FILE
-    for one in (Choice("z", "/bundles/other", "1"), choice):
-        write_choice(path, one)
+    path = tmp_path / PENDING_FILE
+    for one in (DesiredState("z", "/bundles/other", "1"), choice):
+        write_desired_state(path, one)
 
-    assert read_choice(path) == choice
+    assert read_desired_state(path) == choice
     assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("content", NO_CHOICES.values(), ids=NO_CHOICES)
 def test_what_cannot_be_read_is_no_choice(tmp_path, content):
     """A file that says nothing names no model."""
-    (tmp_path / CANDIDATE_FILE).write_text(content)
+    (tmp_path / PENDING_FILE).write_text(content)
 
-    assert read_choice(tmp_path / CANDIDATE_FILE) is None
+    assert read_desired_state(tmp_path / PENDING_FILE) is None
 
 
 def test_where_nothing_is_written_there_is_no_choice(tmp_path):
     """Before the first reload no file is there."""
-    assert read_choice(tmp_path / CANDIDATE_FILE) is None
+    assert read_desired_state(tmp_path / PENDING_FILE) is None
 
 
 def test_a_canary_makes_another_choice_of_the_same_model():
@@ -55,12 +61,12 @@ def test_a_canary_makes_another_choice_of_the_same_model():
 def test_a_canary_is_over_when_its_time_has_come():
     """Its end is a moment on the clock that all processes of the machine share."""
     now = time.monotonic()
-    over = [CanaryChoice("b", "/bundles/canary", "5", 0.25, until).is_over for until in (now, now + 60)]
+    over = [DesiredCanary("b", "/bundles/canary", "5", 0.25, until).is_over for until in (now, now + 60)]
 
     assert over == [True, False]
 
 
 def test_a_canary_says_why_it_ended():
     """Its version and the reason, or that its time was over."""
-    assert CANARY.say_ended("4 was loaded") == "5 ended: 4 was loaded"
-    assert CANARY.say_ended() == "5 ended: its time was over"
+    assert CANARY.describe_end("4 was loaded") == "5 ended: 4 was loaded"
+    assert CANARY.describe_end() == "5 ended: its time was over"

@@ -6,29 +6,31 @@ from types import SimpleNamespace
 import pytest
 
 from sentiment.errors import BundleError
-from service.models.desired_state import CanaryChoice, Choice
-from service.models.loaded import Canary, Served, open_canary, open_served
+from service.models.desired_state import DesiredCanary, DesiredState
+from service.models.loaded import Canary, LoadedModel, load_canary, load_model
 
-CHOICE = CanaryChoice("b", "/bundles/canary", "5", 0.25, 1234.5)
+CHOICE = DesiredCanary("b", "/bundles/canary", "5", 0.25, 1234.5)
 
 
 def make_predictor(*labels: str, digest: str) -> SimpleNamespace:
     return SimpleNamespace(labels=labels, bundle=SimpleNamespace(card=SimpleNamespace(digest=digest)))
 
 
-CHAMPION = Served(make_predictor("bad", "good", digest="c" * 64), "4")
+CHAMPION = LoadedModel(make_predictor("bad", "good", digest="c" * 64), "4")
 
 
 def test_a_model_is_opened_from_its_folder_under_its_version():
     """What answers is what the folder holds, called as it was chosen."""
-    assert open_served(Choice("a", "/bundles/good", "4"), lambda folder: folder) == Served(Path("/bundles/good"), "4")
+    assert load_model(DesiredState("a", "/bundles/good", "4"), lambda folder: folder) == LoadedModel(
+        Path("/bundles/good"), "4"
+    )
 
 
 def test_a_canary_has_the_labels_of_the_champion():
     """Two models that say the same in another order can be compared."""
     predictor = make_predictor("good", "bad", digest="d" * 64)
 
-    assert open_canary(CHOICE, CHAMPION, lambda _: predictor) == Canary(Served(predictor, "5"), CHOICE)
+    assert load_canary(CHOICE, CHAMPION, lambda _: predictor) == Canary(LoadedModel(predictor, "5"), CHOICE)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ def test_a_canary_has_the_labels_of_the_champion():
 def test_what_cannot_be_compared_with_the_champion_is_no_canary(predictor, said):
     """A model that says other labels, or is the champion itself, is refused in one sentence."""
     with pytest.raises(BundleError) as refused:
-        open_canary(CHOICE, CHAMPION, lambda _: predictor)
+        load_canary(CHOICE, CHAMPION, lambda _: predictor)
     assert str(refused.value) == said
 
 
@@ -59,4 +61,4 @@ def test_a_canary_that_is_not_sound_is_none():
         raise BundleError("it is altered.")
 
     with pytest.raises(BundleError, match=r"^it is altered\.$"):
-        open_canary(CHOICE, CHAMPION, refuse)
+        load_canary(CHOICE, CHAMPION, refuse)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.api.context import CURRENT, STRANGER, Caller, RequestContext
+from service.api.context import STRANGER, Caller, RequestContext
 from service.api.errors import ApiError
 from service.api.routes import SCOPES
 from service.api.schemas import CanaryRequest, ReloadRequest
@@ -24,8 +24,10 @@ class Untouched:
 
 
 CHANGES = {
-    "reload": lambda switch: reload_model(switch, ReloadRequest(), read_sources("")),
-    "start a canary": lambda switch: start_canary(switch, CanaryRequest(share=0.1, minutes=1), read_sources("")),
+    "reload": lambda switch, request: reload_model(switch, ReloadRequest(), read_sources(""), request),
+    "start a canary": lambda switch, request: start_canary(
+        switch, CanaryRequest(share=0.1, minutes=1), read_sources(""), request
+    ),
     "stop a canary": stop_canary,
 }
 
@@ -36,11 +38,7 @@ CHANGES = {
 )
 def test_who_is_no_admin_changes_nothing(change, caller):
     """Whatever let a request come this far: without the scope nothing is touched, not even looked at."""
-    token = CURRENT.set(RequestContext("r-1", caller=caller))
-    try:
-        with pytest.raises(ApiError) as refused:
-            asyncio.run(change(Untouched()))
-    finally:
-        CURRENT.reset(token)
+    with pytest.raises(ApiError) as refused:
+        asyncio.run(change(Untouched(), RequestContext("r-1", caller=caller)))
 
-    assert (refused.value.refusal.status, refused.value.refusal.problem.code) == (403, "scope")
+    assert (refused.value.status, refused.value.problem.code) == (403, "scope")

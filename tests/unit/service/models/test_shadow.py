@@ -1,4 +1,4 @@
-"""A challenger answers a share of the texts in the shadow, and whatever it does, nobody waits for it."""
+"""A shadow model answers a share of the texts in the shadow, and whatever it does, nobody waits for it."""
 
 import logging
 import os
@@ -13,10 +13,11 @@ import pytest
 
 from sentiment.bundle.predictor import Prediction
 from sentiment.errors import BundleError
+from service.api.ids import make_id
 from service.api.schemas import ReloadRequest
-from service.models.loaded import Served
-from service.models.shadow import MAX_WAITING, NICENESS, Shadow, describe_source, is_sampled, open_challenger
-from service.prediction_log.entries import ShadowEntry, make_id
+from service.models.loaded import LoadedModel
+from service.models.shadow import MAX_WAITING, NICENESS, Shadow, describe_source, is_sampled, open_shadow_model
+from service.prediction_log.entries import ShadowEntry
 from service.prediction_log.log import Answered
 from service.prediction_log.spool import SpoolError
 from tests.conftest import make_tiny_bundle
@@ -55,15 +56,15 @@ class Stage:
         self.full = False
         self._shadows: list[Shadow] = []
 
-    def start(self, challenger: FakePredictor | Exception, share: float = 1.0) -> Shadow:
-        def open_it() -> Served:
-            if isinstance(challenger, Exception):
-                raise challenger
-            return Served(challenger, "5")
+    def start(self, model: FakePredictor | Exception, share: float = 1.0) -> Shadow:
+        def open_it() -> LoadedModel:
+            if isinstance(model, Exception):
+                raise model
+            return LoadedModel(model, "5")
 
         shadow = Shadow(
             share,
-            open_challenger=open_it,
+            open_shadow_model=open_it,
             read_labels=lambda: self.labels,
             record=self._record,
             watch=self.agreed.append,
@@ -108,7 +109,7 @@ def wait_until(is_so: Callable[[], object]) -> None:
 
 
 def test_every_sampled_answer_has_one_beside_it(stage):
-    """An entry names the prediction, what the champion said, and what the challenger says; nothing of the text."""
+    """An entry names the prediction, what the champion said, and what the shadow model says; nothing of the text."""
     ids = stage.offer(stage.start(FakePredictor(says="negative")), f"{SECRET} 1", f"{SECRET} 2")
     wait_until(lambda: len(stage.agreed) == 2)
 
@@ -130,7 +131,7 @@ def test_the_id_of_a_prediction_decides_whether_it_is_sampled(share):
 
 
 def test_what_is_not_sampled_is_not_answered(stage):
-    """A challenger sees its share and no more."""
+    """A shadow model sees its share and no more."""
     shadow = stage.start(FakePredictor(), share=0.3)
     ids = stage.offer(shadow, *(str(number) for number in range(100)))
     wanted = [one for one in ids if is_sampled(one, 0.3)]
@@ -138,7 +139,7 @@ def test_what_is_not_sampled_is_not_answered(stage):
     assert [entry.prediction_id for entry in stage.entries] == wanted
 
 
-def test_a_challenger_that_is_slow_sheds_texts(stage):
+def test_a_shadow_model_that_is_slow_sheds_texts(stage):
     """What finds no room is counted and dropped, and whoever offers it does not wait."""
     predictor = FakePredictor()
     predictor.released.clear()
@@ -154,7 +155,7 @@ def test_a_challenger_that_is_slow_sheds_texts(stage):
     wait_until(lambda: stage.agreed.count(True) == MAX_WAITING + 1)
 
 
-def test_a_challenger_gives_way_to_the_service(stage):
+def test_a_shadow_model_gives_way_to_the_service(stage):
     """Its thread has a lower priority than all others."""
     predictor = FakePredictor()
     stage.offer(stage.start(predictor), "text")
@@ -165,11 +166,11 @@ def test_a_challenger_gives_way_to_the_service(stage):
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (BundleError("no such model."), "the challenger cannot be opened (no such model)"),
-        (RuntimeError(SECRET), "the challenger cannot be opened (RuntimeError)"),
+        (BundleError("no such model."), "the shadow model cannot be opened (no such model)"),
+        (RuntimeError(SECRET), "the shadow model cannot be opened (RuntimeError)"),
     ],
 )
-def test_a_challenger_that_cannot_be_opened_is_said_once(stage, caplog, error, reason):
+def test_a_shadow_model_that_cannot_be_opened_is_said_once(stage, caplog, error, reason):
     """The reason is in the log and in the status, and nothing is kept for it."""
     shadow = stage.start(error)
     stage.offer(shadow, SECRET)
@@ -180,7 +181,7 @@ def test_a_challenger_that_cannot_be_opened_is_said_once(stage, caplog, error, r
     assert SECRET not in caplog.text
 
 
-def test_a_challenger_that_fails_is_said_once_and_goes_on(stage, caplog):
+def test_a_shadow_model_that_fails_is_said_once_and_goes_on(stage, caplog):
     """A text that is too much for it costs its own answer alone; no text is in the log."""
     shadow = stage.start(FakePredictor())
     stage.offer(shadow, f"fail {SECRET}", f"fail {SECRET}")
@@ -191,12 +192,12 @@ def test_a_challenger_that_fails_is_said_once_and_goes_on(stage, caplog):
 
     assert (shadow.read_status().status, stage.agreed) == ("ok", [None, None, True])
     assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
-        "the challenger 5 fails (RuntimeError); the champion answers on"
+        "the shadow model 5 fails (RuntimeError); the champion answers on"
     ]
 
 
 def test_an_answer_that_cannot_be_kept_is_dropped(stage):
-    """A full spool costs the challenger's answer."""
+    """A full spool costs the shadow model's answer."""
     stage.full = True
     stage.offer(stage.start(FakePredictor()), "text")
     wait_until(lambda: stage.agreed)
@@ -204,7 +205,7 @@ def test_an_answer_that_cannot_be_kept_is_dropped(stage):
 
 
 def test_other_labels_cannot_be_compared_until_a_champion_has_the_same(stage, caplog):
-    """A challenger with other labels answers nothing, and goes on after a reload of a champion that fits."""
+    """A shadow model with other labels answers nothing, and goes on after a reload of a champion that fits."""
     stage.labels = ("bad", "good")
     shadow = stage.start(FakePredictor())
     stage.offer(shadow, "text")
@@ -216,7 +217,7 @@ def test_other_labels_cannot_be_compared_until_a_champion_has_the_same(stage, ca
 
     assert (shadow.read_status().status, stage.agreed) == ("ok", [None, True])
     assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
-        "the challenger 5 says negative, positive and the champion bad, good; the champion answers on"
+        "the shadow model 5 says negative, positive and the champion bad, good; the champion answers on"
     ]
 
 
@@ -238,17 +239,17 @@ def test_a_shadow_that_ends_answers_what_waits(stage):
         ("file:///models/5", ReloadRequest(uri="file:///models/5")),
     ],
 )
-def test_a_challenger_is_named_by_version_folder_or_uri(name, source):
+def test_a_shadow_model_is_named_by_version_folder_or_uri(name, source):
     """A name means what it means to a reload."""
     assert describe_source(name) == source
 
 
-def test_a_challenger_leaves_no_copy_behind(tmp_path: Path):
+def test_a_shadow_model_leaves_no_copy_behind(tmp_path: Path):
     """A bundle is copied while it is opened, and then answers without its files."""
     bundle = make_tiny_bundle(tmp_path / "bundle")
     home = tmp_path / "home"
     home.mkdir()
-    served = open_challenger(str(bundle.folder), home)
+    served = open_shadow_model(str(bundle.folder), home)
     assert list(home.iterdir()) == []
     assert served.predictor.predict(["good"])[0].label == "positive"
 
@@ -256,4 +257,4 @@ def test_a_challenger_leaves_no_copy_behind(tmp_path: Path):
 def test_a_bundle_that_is_not_there_is_refused(tmp_path: Path):
     """A folder without a bundle cannot be opened."""
     with pytest.raises(BundleError):
-        open_challenger(str(tmp_path / "nothing"), tmp_path)
+        open_shadow_model(str(tmp_path / "nothing"), tmp_path)

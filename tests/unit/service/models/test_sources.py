@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from bentoml.exceptions import BentoMLException, NotFound
+from bentoml.exceptions import NotFound
 from onnx import TensorProto, helper, numpy_helper
 
 import service.models.fetch.files
@@ -19,13 +19,13 @@ import service.models.sources
 from sentiment.bundle.bundle import MODEL_FILE, WEIGHTS_FILE, Bundle, copy_bundle, seal_bundle
 from sentiment.bundle.trial import Patience
 from sentiment.bundle.verify import open_sound_model
-from sentiment.errors import BundleError
+from sentiment.errors import BundleError, ConfigError
 from sentiment.governance.signatures import load_signing_key, sign_decision
 from sentiment.production_pointer import ProductionPointer
 from service.api.schemas import ReloadRequest
 from service.models.fetch.files import fetch_files, read_remote
 from service.models.fetch.sources import Sources, parse_location, read_sources
-from service.models.sources import fetch_model, find_admitted_tag, find_model_tag, find_version_tag
+from service.models.sources import fetch_bundle, find_admitted_tag, find_model_tag, find_version_tag
 from tests.conftest import enter_decision, make_card, make_tiny_bundle
 from tests.support.hostile import make_huge_bundle
 
@@ -176,7 +176,7 @@ def web(tiny_bundle) -> Iterator[str]:
 def fetch(wanted: ReloadRequest, folder: Path, sources: str = "/") -> tuple[Path, str]:
     """Return what is fetched where models may come from these sources and, so that a test can, the web server."""
     named = f"{sources},{wanted.uri}" if (wanted.uri or "").startswith(("http:", "hf:")) else sources
-    return fetch_model(wanted, folder, Patience(time.monotonic() + SECONDS), read_sources(named))
+    return fetch_bundle(wanted, folder, Patience(time.monotonic() + SECONDS), read_sources(named))
 
 
 def refuse(folder: Path, /, **wanted: str) -> str:
@@ -296,7 +296,7 @@ def test_nothing_in_production_is_said_in_a_sentence(name, tmp_path, monkeypatch
     """Who serves before training reads what to do."""
     monkeypatch.setenv("SENTIMENT_STATE_DIR", str(tmp_path / name))
 
-    with pytest.raises(BentoMLException) as refused:
+    with pytest.raises(ConfigError) as refused:
         find_model_tag()
 
     assert str(refused.value) == (
@@ -328,7 +328,7 @@ def test_files_that_never_passed_are_not_served_as_production(promoted, tmp_path
     seal_bundle(promoted.folder, replace(promoted.card, uncertain_below=0.9))
 
     assert "never passed the gate, by the ledger of this installation" in refuse(tmp_path / "r-1")
-    with pytest.raises(BentoMLException, match=r"^sentiment:3-7dfa is not served: .* never passed the gate"):
+    with pytest.raises(ConfigError, match=r"^sentiment:3-7dfa is not served: .* never passed the gate"):
         find_admitted_tag()
 
 
@@ -377,7 +377,7 @@ def test_a_model_in_production_that_is_not_in_the_store_cannot_be_fetched(store,
     """A pointer to a model that was removed is refused."""
     put_in_production(state_folder, "sentiment:3-7dfa")
 
-    assert refuse(tmp_path / "r-1") == "no model sentiment:3-7dfa"
+    assert refuse(tmp_path / "r-1") == "sentiment:3-7dfa is not served: no model sentiment:3-7dfa"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"version": "3"}', '{"tag": "sentiment"}'], ids=repr)
@@ -524,7 +524,7 @@ def test_a_server_that_is_out_of_order_is_refused(failing_server, tmp_path):
 def test_a_refused_uri_is_not_repeated(tmp_path):
     """A URI may hold a password."""
     with pytest.raises(BundleError) as refused:
-        fetch_model(ReloadRequest(uri="https://ann:marmalade@host/a"), tmp_path, Patience(0), Sources())
+        fetch_bundle(ReloadRequest(uri="https://ann:marmalade@host/a"), tmp_path, Patience(0), Sources())
     assert "marmalade" not in str(refused.value)
 
 
@@ -593,7 +593,7 @@ def test_a_fetch_ends_when_its_time_is_over(tmp_path, dripping_server, kind):
         sources, wanted = read_sources("/"), ReloadRequest(folder=str(make_huge_bundle(tmp_path / "huge")))
         said = "model.onnx has over 2,000,000,000 bytes, the limit; name another bundle."
     with pytest.raises(BundleError) as refused:
-        fetch_model(wanted, tmp_path / "r-1", Patience(started + 2), sources)
+        fetch_bundle(wanted, tmp_path / "r-1", Patience(started + 2), sources)
 
     assert str(refused.value) == said
     assert time.monotonic() - started < SECONDS / 2
@@ -603,7 +603,7 @@ def test_a_fetch_ends_when_its_time_is_over(tmp_path, dripping_server, kind):
 def test_reading_a_folder_ends_when_its_time_is_over(tiny_bundle, tmp_path):
     """A disk that is slow holds up no reload for ever."""
     with pytest.raises(BundleError, match=r"^card\.json was not read in time"):
-        fetch_model(name_wanted(tiny_bundle.folder), tmp_path / "r-1", Patience(0), read_sources("/"))
+        fetch_bundle(name_wanted(tiny_bundle.folder), tmp_path / "r-1", Patience(0), read_sources("/"))
 
 
 def test_a_folder_elsewhere_wants_a_signature(tiny_bundle, tmp_path):
@@ -611,13 +611,13 @@ def test_a_folder_elsewhere_wants_a_signature(tiny_bundle, tmp_path):
     patience = Patience(time.monotonic() + SECONDS)
     wanted = name_wanted(tiny_bundle.folder)
     with pytest.raises(BundleError) as unsigned:
-        fetch_model(wanted, tmp_path / "r-1", patience, Sources())
+        fetch_bundle(wanted, tmp_path / "r-1", patience, Sources())
     decided = {"verdict": "passed", "reason": "", "candidate": "svm", "holdout_digest": "h", "at": "2026"}
     sign_decision(tiny_bundle.folder, {**decided, "digest": tiny_bundle.card.digest}, load_signing_key())
-    folder, version = fetch_model(wanted, tmp_path / "r-2", patience, Sources())
+    folder, version = fetch_bundle(wanted, tmp_path / "r-2", patience, Sources())
     copy_bundle(make_tiny_bundle(tmp_path / "other", slope=0.2), tiny_bundle.folder)
     with pytest.raises(BundleError) as of_another:
-        fetch_model(wanted, tmp_path / "r-3", patience, Sources())
+        fetch_bundle(wanted, tmp_path / "r-3", patience, Sources())
 
     start = f"'{tiny_bundle.folder}' is in none of the places that SENTIMENT_RELOAD_SOURCES names, and the "
     assert str(unsigned.value).startswith(f"{start}model {tiny_bundle.card.digest[:12]} has no signature.json")
@@ -631,7 +631,7 @@ def test_a_uri_is_not_even_fetched_without_a_source(web, endless_server, tmp_pat
     """Nothing goes out for an address that no operator named, be it to look for a signature."""
     for sources in ("", "/", f"{web}/deeper", endless_server):
         with pytest.raises(BundleError, match=r"^the URI is in none of the places that SENTIMENT_RELOAD_SOURCES names"):
-            fetch_model(ReloadRequest(uri=web), tmp_path / "r-1", Patience(0), read_sources(sources))
+            fetch_bundle(ReloadRequest(uri=web), tmp_path / "r-1", Patience(0), read_sources(sources))
 
 
 @pytest.mark.parametrize("name", FILES)

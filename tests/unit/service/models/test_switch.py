@@ -14,23 +14,25 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from sentiment.bundle.trial import Patience
 from sentiment.errors import BundleError
-from service.background.file_lock import lock_file
 from service.models import switch as module
-from service.models.desired_state import CANDIDATE_FILE, SERVED_FILE, CanaryChoice, Choice, write_choice
-from service.models.loaded import Served, TryBundle
-from service.models.switch import LOCK_FILE, ModelSwitch, SwitchBusyError, SwitchError
+from service.models.desired_state import PENDING_FILE, SERVED_FILE, DesiredCanary, DesiredState, write_desired_state
+from service.models.loaded import LoadedModel, TryBundle
+from service.models.switch import LOCK_FILE, ModelSwitch, SwitchBusyError, SwitchError, SwitchTimings
 from service.models.workers import Workers, list_workers
 
 GUARD_SECONDS = 10
-INITIAL = Choice("", "/bundles/initial", "1")
+TIMINGS = SwitchTimings(poll_seconds=0.02, ready_seconds=float(GUARD_SECONDS))
+"""Workers look often, and wait for each other as long as a test may take."""
+INITIAL = DesiredState("", "/bundles/initial", "1")
 GOOD, OTHER, BAD, SLOW = (Path("/bundles", name) for name in ("good", "other", "bad", "slow"))
 DAMAGED = "model.onnx was altered; fetch the bundle again from the registry."
 BUSY = "another reload is under way; ask again when it is done"
 FORK = multiprocessing.get_context("fork")
-LOCKS: dict[Path, int] = {}
+LOCKS: dict[Path, FileLock] = {}
 CALLER_LEFT = "the caller gave up"
 
 
@@ -86,7 +88,7 @@ def stall() -> None:
 
 def be_worker(folder: Path, open_model: Opener, pipe: Connection) -> None:
     """Follow reloads in a process of its own; say which version answers, reload, or end."""
-    switch = ModelSwitch(folder, INITIAL, open_model, pass_trial)
+    switch = ModelSwitch(folder, INITIAL, open_model, pass_trial, TIMINGS)
     switch.start()
     pipe.send("up")
     while (wanted := pipe.recv()) != "end":
@@ -120,13 +122,6 @@ class Neighbour:
         self.process.join(GUARD_SECONDS)
 
 
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch) -> None:
-    """Let workers look often, and wait for each other as long as a test may take."""
-    monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(module, "READY_SECONDS", float(GUARD_SECONDS))
-
-
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """What the workers of a server share."""
@@ -152,8 +147,10 @@ def make_switch(folder) -> Iterator[Callable[..., ModelSwitch]]:
     """What makes the switch of this worker, which follows unless it is told not to; it is closed after the test."""
     made = []
 
-    def make(open_model: Opener, *, follows: bool = True, try_bundle: TryBundle = pass_trial) -> ModelSwitch:
-        made.append(ModelSwitch(folder, INITIAL, open_model, try_bundle))
+    def make(
+        open_model: Opener, *, follows: bool = True, try_bundle: TryBundle = pass_trial, **timings: float
+    ) -> ModelSwitch:
+        made.append(ModelSwitch(folder, INITIAL, open_model, try_bundle, replace(TIMINGS, **timings)))
         if follows:
             made[-1].start()
         return made[-1]
@@ -190,25 +187,26 @@ def refuse(switch: ModelSwitch, wanted: Path, version: str = "2") -> str:
 
 
 @pytest.fixture(autouse=True)
-def held() -> Iterator[dict[Path, int]]:
-    """The locks that a worker which offers a candidate holds."""
+def held() -> Iterator[dict[Path, FileLock]]:
+    """The locks that a worker which offers a state holds."""
     yield LOCKS
     while LOCKS:
-        os.close(LOCKS.popitem()[1])
+        LOCKS.popitem()[1].release()
 
 
-def offer(folder: Path, choice: Choice, name: str = CANDIDATE_FILE) -> None:
-    """Write down what another worker would, which lives and holds the lock while there is a candidate."""
-    if name == CANDIDATE_FILE and folder not in LOCKS:
-        LOCKS[folder] = lock_file(folder / LOCK_FILE)
-    write_choice(folder / name, choice)
+def offer(folder: Path, desired: DesiredState, name: str = PENDING_FILE) -> None:
+    """Write down what another worker would, which lives and holds the lock while there is a pending state."""
+    if name == PENDING_FILE and folder not in LOCKS:
+        LOCKS[folder] = FileLock(folder / LOCK_FILE)
+        LOCKS[folder].acquire()
+    write_desired_state(folder / name, desired)
 
 
 def test_a_worker_answers_from_the_first_model(make_switch, folder):
     """Before any reload a worker serves what it was started with, and says so."""
     switch = make_switch(Opener(), follows=False)
 
-    assert switch.current == Served("the predictor of initial", "1")
+    assert switch.current == LoadedModel("the predictor of initial", "1")
     assert read(folder / f"{os.getpid()}.status") == {"id": "", "progress": "serving", "reason": "", "serves": ""}
     assert list_workers(folder) == [str(os.getpid())]
 
@@ -216,18 +214,18 @@ def test_a_worker_answers_from_the_first_model(make_switch, folder):
 def test_a_worker_that_cannot_open_its_first_model_does_not_start(folder):
     """A service without a model answers nobody."""
     with pytest.raises(BundleError, match=r"^model\.onnx was altered"):
-        ModelSwitch(folder, Choice("", str(BAD), "1"), Opener(), pass_trial)
+        ModelSwitch(folder, DesiredState("", str(BAD), "1"), Opener(), pass_trial)
 
 
 def test_workers_that_serve_what_was_chosen_last_are_counted(make_switch, folder):
     """A worker that has refused a model serves the one before, and one that is still to switch is not current."""
     switch = make_switch(Opener(), follows=False)
     assert switch.count_workers() == Workers(living=1, current=1)
-    offer(folder, Choice("a", str(BAD), "2"))
+    offer(folder, DesiredState("a", str(BAD), "2"))
     switch.poll()
     assert switch.count_workers() == Workers(living=1, current=1)
-    (folder / CANDIDATE_FILE).unlink()
-    offer(folder, Choice("b", str(GOOD), "3"), SERVED_FILE)
+    (folder / PENDING_FILE).unlink()
+    offer(folder, DesiredState("b", str(GOOD), "3"), SERVED_FILE)
     assert switch.count_workers() == Workers(living=1, current=0)
     switch.poll()
     assert switch.count_workers() == Workers(living=1, current=1)
@@ -238,12 +236,12 @@ def test_a_good_model_is_served(make_switch, folder):
     switch = make_switch(Opener())
 
     assert reload(switch, GOOD, "2") == 1
-    assert switch.current == Served("the predictor of good", "2")
+    assert switch.current == LoadedModel("the predictor of good", "2")
     served = read(folder / SERVED_FILE)
     assert (served["folder"], served["version"]) == ("/bundles/good", "2")
     status = {"id": served["id"], "progress": "serving", "reason": "", "serves": served["id"]}
     assert read(folder / f"{os.getpid()}.status") == status
-    assert not (folder / CANDIDATE_FILE).exists()
+    assert not (folder / PENDING_FILE).exists()
     assert not list(folder.glob("*.part"))
 
 
@@ -253,7 +251,7 @@ def test_a_call_that_is_under_way_keeps_its_model(make_switch):
     before = switch.current
     reload(switch, GOOD, "2")
 
-    assert before == Served("the predictor of initial", "1")
+    assert before == LoadedModel("the predictor of initial", "1")
 
 
 def test_a_model_answers_only_once_it_is_open(make_switch, aside):
@@ -289,9 +287,9 @@ def test_a_model_that_is_not_sound_changes_nothing(make_switch, folder, error):
     switch._open_model.faults["broken"].released.set()
 
     assert refuse(switch, Path("/bundles/broken")) == str(error)
-    assert switch.current == Served("the predictor of initial", "1")
+    assert switch.current == LoadedModel("the predictor of initial", "1")
     assert not (folder / SERVED_FILE).exists()
-    assert not (folder / CANDIDATE_FILE).exists()
+    assert not (folder / PENDING_FILE).exists()
 
 
 @pytest.mark.parametrize("refusals", [1, 2, 5])
@@ -320,12 +318,12 @@ def test_a_model_is_opened_once(make_switch, folder):
     """A look at the folder opens nothing that was opened, nor anything that was refused."""
     opener = Opener()
     switch = make_switch(opener, follows=False)
-    for choice in (Choice("a", str(BAD), "2"), Choice("b", str(GOOD), "3")):
+    for choice in (DesiredState("a", str(BAD), "2"), DesiredState("b", str(GOOD), "3")):
         offer(folder, choice)
         for _ in range(3):
             switch.poll()
     offer(folder, choice, SERVED_FILE)
-    (folder / CANDIDATE_FILE).unlink()
+    (folder / PENDING_FILE).unlink()
     for _ in range(3):
         switch.poll()
 
@@ -334,40 +332,40 @@ def test_a_model_is_opened_once(make_switch, folder):
 
 def test_a_model_that_is_served_in_the_middle_of_a_look_is_opened_once(make_switch, folder, monkeypatch):
     """Whenever the others are done, a worker switches to what it has open, which takes no time and cannot fail."""
-    opener, choice = Opener(), Choice("a", str(GOOD), "2")
+    opener, choice = Opener(), DesiredState("a", str(GOOD), "2")
     switch = make_switch(opener, follows=False)
     offer(folder, choice)
     switch.poll()
-    look = module.read_choice
+    look = module.read_desired_state
 
-    def serve_before(path: Path) -> Choice | None:
-        if path.name == CANDIDATE_FILE:
+    def serve_before(path: Path) -> DesiredState | None:
+        if path.name == PENDING_FILE:
             offer(folder, choice, SERVED_FILE)
             path.unlink(missing_ok=True)
         return look(path)
 
-    monkeypatch.setattr(module, "read_choice", serve_before)
+    monkeypatch.setattr(module, "read_desired_state", serve_before)
     switch.poll()
     switch.poll()
 
     assert (opener.opened, switch.current.version) == (["initial", "good"], "2")
 
 
-def test_a_candidate_that_is_withdrawn_is_forgotten(make_switch, folder):
+def test_a_pending_state_that_is_withdrawn_is_forgotten(make_switch, folder):
     """A model that was made ready and never served takes no memory, and is opened anew when it is offered again."""
     opener = Opener()
     switch = make_switch(opener, follows=False)
-    offer(folder, Choice("a", str(GOOD), "2"))
+    offer(folder, DesiredState("a", str(GOOD), "2"))
     switch.poll()
-    (folder / CANDIDATE_FILE).unlink()
+    (folder / PENDING_FILE).unlink()
     switch.poll()
-    offer(folder, Choice("b", str(GOOD), "2"))
+    offer(folder, DesiredState("b", str(GOOD), "2"))
     switch.poll()
 
     assert (opener.opened, switch.current.version) == (["initial", "good", "good"], "1")
 
 
-@pytest.mark.parametrize("name", [CANDIDATE_FILE, SERVED_FILE])
+@pytest.mark.parametrize("name", [PENDING_FILE, SERVED_FILE])
 def test_what_cannot_be_read_is_passed_over(make_switch, folder, name):
     """A file that says nothing changes nothing."""
     switch = make_switch(Opener(), follows=False)
@@ -377,15 +375,15 @@ def test_what_cannot_be_read_is_passed_over(make_switch, folder, name):
     assert switch.current.version == "1"
 
 
-def test_a_candidate_that_is_served_already_is_not_prepared_again(make_switch, folder):
+def test_a_pending_state_that_is_served_already_is_not_prepared_again(make_switch, folder):
     """A worker that looks while a reload is being written down says that it serves the model, and goes on so."""
-    opener, choice = Opener(), Choice("a", str(GOOD), "2")
+    opener, choice = Opener(), DesiredState("a", str(GOOD), "2")
     switch = make_switch(opener, follows=False)
     offer(folder, choice)
     switch.poll()
     offer(folder, choice, SERVED_FILE)
     switch.poll()
-    (folder / CANDIDATE_FILE).unlink()
+    (folder / PENDING_FILE).unlink()
     switch.poll()
 
     assert read(folder / f"{os.getpid()}.status") == {"id": "a", "progress": "serving", "reason": "", "serves": "a"}
@@ -469,11 +467,10 @@ def test_a_caller_that_gave_up_is_not_served(make_switch, folder, aside):
     assert (reload(switch, GOOD, "3"), switch.current.version) == (1, "3")
 
 
-def test_a_model_that_takes_too_long_changes_nothing(make_switch, folder, monkeypatch):
+def test_a_model_that_takes_too_long_changes_nothing(make_switch, folder):
     """A reload does not wait for ever; a model that is open too late is not served."""
-    monkeypatch.setattr(module, "READY_SECONDS", 0.1)
     gate = Gate()
-    switch = make_switch(Opener(slow=gate))
+    switch = make_switch(Opener(slow=gate), ready_seconds=0.1)
     reason = refuse(switch, SLOW)
     gate.released.set()
     wait_until(lambda: read(folder / f"{os.getpid()}.status")["progress"] == "ready")
@@ -482,29 +479,25 @@ def test_a_model_that_takes_too_long_changes_nothing(make_switch, folder, monkey
     assert (switch.current.version, (folder / SERVED_FILE).exists()) == ("1", False)
 
 
-def test_a_good_model_is_served_after_one_that_took_too_long(make_switch, folder, monkeypatch):
+def test_a_good_model_is_served_after_one_that_took_too_long(make_switch, folder):
     """A model that was too slow stands in the way of no other."""
-    monkeypatch.setattr(module, "READY_SECONDS", 0.1)
     gate = Gate()
-    switch = make_switch(Opener(slow=gate))
+    switch = make_switch(Opener(slow=gate), ready_seconds=0.1)
     refuse(switch, SLOW)
     gate.released.set()
-    monkeypatch.setattr(module, "READY_SECONDS", float(GUARD_SECONDS))
+    switch._timings = TIMINGS
 
     assert (reload(switch, GOOD, "3"), switch.current.version) == (1, "3")
 
 
-def test_a_late_model_is_not_taken_for_the_next(make_switch, folder, monkeypatch, aside):
+def test_a_late_model_is_not_taken_for_the_next(make_switch, folder, aside):
     """A bad model is refused, though one that was asked for before it is ready by then."""
-    monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(module, "READY_SECONDS", 0.1)
-    monkeypatch.setattr(module, "SWITCH_SECONDS", 0.3)
     gate = Gate()
-    switch = make_switch(Opener(slow=gate))
+    switch = make_switch(Opener(slow=gate), poll_seconds=0.05, ready_seconds=0.1, switch_seconds=0.3)
     refuse(switch, SLOW)
-    monkeypatch.setattr(module, "READY_SECONDS", float(GUARD_SECONDS))
+    switch._timings = TIMINGS
     asked = aside(reload, switch, BAD, "3")
-    wait_until((folder / CANDIDATE_FILE).exists)
+    wait_until((folder / PENDING_FILE).exists)
     gate.released.set()
 
     with pytest.raises(SwitchError, match=r"^model\.onnx was altered"):
@@ -512,16 +505,14 @@ def test_a_late_model_is_not_taken_for_the_next(make_switch, folder, monkeypatch
     assert not (folder / SERVED_FILE).exists()
 
 
-def test_a_late_refusal_is_not_taken_for_that_of_the_next(make_switch, folder, monkeypatch, aside):
+def test_a_late_refusal_is_not_taken_for_that_of_the_next(make_switch, folder, aside):
     """A good model is served, though one that was asked for before it is found to be bad by then."""
-    monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(module, "READY_SECONDS", 0.1)
     gate = Gate(BundleError("the one before was altered."))
-    switch = make_switch(Opener(slow=gate))
+    switch = make_switch(Opener(slow=gate), poll_seconds=0.05, ready_seconds=0.1)
     refuse(switch, SLOW)
-    monkeypatch.setattr(module, "READY_SECONDS", float(GUARD_SECONDS))
+    switch._timings = TIMINGS
     asked = aside(reload, switch, GOOD, "3")
-    wait_until((folder / CANDIDATE_FILE).exists)
+    wait_until((folder / PENDING_FILE).exists)
     gate.released.set()
 
     assert (asked.result(GUARD_SECONDS), switch.current.version) == (1, "3")
@@ -581,11 +572,10 @@ def test_one_worker_that_refuses_keeps_all_from_changing(neighbours, make_switch
     assert (reload(switch, OTHER, "3"), switch.current.version, other.version) == (2, "3", "3")
 
 
-def test_one_worker_that_is_slow_keeps_all_from_changing(neighbours, make_switch, monkeypatch):
+def test_one_worker_that_is_slow_keeps_all_from_changing(neighbours, make_switch):
     """Where one worker is late none changes."""
     other = neighbours(slow=stall)
-    switch = make_switch(Opener())
-    monkeypatch.setattr(module, "READY_SECONDS", 0.2)
+    switch = make_switch(Opener(), ready_seconds=0.2)
 
     assert refuse(switch, SLOW) == "1 of 2 workers are not ready after 0 s"
     assert (switch.current.version, other.version) == ("1", "1")
@@ -638,7 +628,7 @@ def test_a_worker_that_was_asked_and_died_leaves_the_others_as_they_were(neighbo
 
 def test_a_worker_that_closed_is_none(folder):
     """A service that ended is not waited for."""
-    switch = ModelSwitch(folder, INITIAL, Opener(), pass_trial)
+    switch = ModelSwitch(folder, INITIAL, Opener(), pass_trial, TIMINGS)
     switch.start()
     switch.close()
 
@@ -669,7 +659,7 @@ def test_a_bundle_that_its_trial_does_not_survive_is_opened_by_nobody(make_switc
     with pytest.raises(BundleError, match="SIGSEGV"):
         switch.start_canary(lambda *_: (GOOD, "2"), 0.5, 60, threading.Event())
     assert (opener.opened, trial.tried) == (["initial"], [("good", 2), ("good", 2)])
-    assert not (folder / CANDIDATE_FILE).exists()
+    assert not (folder / PENDING_FILE).exists()
     assert (reload(switch, OTHER, "3"), opener.opened[1:]) == (1, ["other"])
 
 
@@ -683,19 +673,19 @@ def test_a_bundle_is_tried_once_for_all_workers(neighbours, make_switch):
 
 
 @pytest.mark.parametrize("age", ["left by a worker that died", "older than a reload lasts"])
-def test_a_stale_candidate_is_ignored_and_removed(make_switch, folder, age):
+def test_a_stale_pending_state_is_ignored_and_removed(make_switch, folder, age):
     """Who asked for a model holds the lock as long as it lives, and not for ever: nobody opens what it left behind."""
     opener = Opener()
     switch = make_switch(opener, follows=False)
-    offer(folder, Choice("a", str(GOOD), "2"))
+    offer(folder, DesiredState("a", str(GOOD), "2"))
     if age.startswith("left"):
-        os.close(LOCKS.pop(folder))
+        LOCKS.pop(folder).release()
     else:
-        long_ago = time.time() - module.READY_SECONDS - module.SWITCH_SECONDS - 1
-        os.utime(folder / CANDIDATE_FILE, (long_ago, long_ago))
+        long_ago = time.time() - TIMINGS.ready_seconds - TIMINGS.switch_seconds - 1
+        os.utime(folder / PENDING_FILE, (long_ago, long_ago))
     switch.poll()
 
-    assert (opener.opened, (folder / CANDIDATE_FILE).exists()) == (["initial"], False)
+    assert (opener.opened, (folder / PENDING_FILE).exists()) == (["initial"], False)
 
 
 def test_a_model_that_is_being_opened_holds_up_no_order(make_switch, folder):
@@ -703,11 +693,11 @@ def test_a_model_that_is_being_opened_holds_up_no_order(make_switch, folder):
     gate = Gate()
     opener = Opener(slow=gate)
     switch = make_switch(opener, follows=False)
-    offer(folder, Choice("a", str(SLOW), "2"))
+    offer(folder, DesiredState("a", str(SLOW), "2"))
     started = time.monotonic()
     switch.poll()
     assert gate.entered.wait(GUARD_SECONDS)
-    for choice in (Choice("b", str(GOOD), "3"), Choice("c", str(OTHER), "4")):
+    for choice in (DesiredState("b", str(GOOD), "3"), DesiredState("c", str(OTHER), "4")):
         offer(folder, choice)
         switch.poll()
         assert read(folder / f"{os.getpid()}.status")["progress"] == "ready"
@@ -724,14 +714,14 @@ def test_a_choice_that_cannot_be_opened_stands_in_the_way_of_no_other(make_switc
     """Where what is served kills, the next reload is served, and a canary beside it does not bring it in untried."""
     opener, trial = Opener(), Trial("bad")
     switch = make_switch(opener, follows=False, try_bundle=trial)
-    evil = Choice("evil", str(BAD), "9")
+    evil = DesiredState("evil", str(BAD), "9")
     offer(folder, evil, SERVED_FILE)
     with pytest.raises(SwitchError, match="SIGSEGV"):
         switch.poll()
-    offer(folder, replace(evil, canary=CanaryChoice("c", str(OTHER), "4", 0.5, time.monotonic() + 60)))
+    offer(folder, replace(evil, canary=DesiredCanary("c", str(OTHER), "4", 0.5, time.monotonic() + 60)))
     switch.poll()
     refused = read(folder / f"{os.getpid()}.status")
-    offer(folder, Choice("b", str(GOOD), "3"))
+    offer(folder, DesiredState("b", str(GOOD), "3"))
     switch.poll()
 
     assert (refused["id"], refused["progress"]) == ("evil+c", "failed")
@@ -761,7 +751,7 @@ def test_whatever_opening_raises_is_said(make_switch, fault, said):
 def test_a_worker_that_starts_does_not_open_what_kills(make_switch, folder):
     """What the others serve is tried again first; where it kills, the worker answers from the model of its start."""
     make_switch(Opener(), follows=False)
-    offer(folder, Choice("a", str(GOOD), "2"), SERVED_FILE)
+    offer(folder, DesiredState("a", str(GOOD), "2"), SERVED_FILE)
     opener, trial = Opener(), Trial("good")
     late = make_switch(opener, follows=False, try_bundle=trial)
     assert (late.current.version, opener.opened) == ("1", ["initial"])

@@ -12,8 +12,8 @@ from sentiment.errors import BundleError, SignatureError
 from sentiment.governance.signatures import make_signing_key
 from sentiment.paths import locate_state
 from service.models import trust
-from service.models.desired_state import Choice
-from service.models.shadow import open_challenger
+from service.models.desired_state import DesiredState
+from service.models.shadow import open_shadow_model
 from service.models.switch import ModelSwitch, SwitchError
 from service.models.trust import choose_opener, choose_trial
 from service.settings import ServiceSettings
@@ -72,13 +72,13 @@ def test_files_that_never_passed_are_opened_in_no_way(opener, tmp_path, how, way
     damage(bad, how, tmp_path)
     if way == "shadow":
         with pytest.raises(BundleError, match=r"signature|was altered"):
-            open_challenger(str(bad.folder), tmp_path, opener)
+            open_shadow_model(str(bad.folder), tmp_path, opener)
         return
     if way == "start":
         with pytest.raises(BundleError, match=r"signature|was altered"):
-            ModelSwitch(tmp_path / "server", Choice("", str(bad.folder), "bad"), opener, pass_trial)
+            ModelSwitch(tmp_path / "server", DesiredState("", str(bad.folder), "bad"), opener, pass_trial)
         return
-    switch = ModelSwitch(tmp_path / "server", Choice("", str(good.folder), "good"), opener, pass_trial)
+    switch = ModelSwitch(tmp_path / "server", DesiredState("", str(good.folder), "good"), opener, pass_trial)
     switch.start()
     try:
         change = switch.reload if way == "reload" else partial(switch.start_canary, share=0.5, seconds=60.0)

@@ -30,13 +30,13 @@ metrics.note_canary_failure(2)
 RENDER = """
 import sys
 from pathlib import Path
-from service.observability.metrics import Metrics, NamedModel, State
+from service.observability.metrics import Metrics, NamedModel, ServiceState
 from service.prediction_log.shipper import LogStatus
 from service.observability.evaluation_scores import EvaluationScores
 from tests.conftest import make_card
 status = LogStatus("ok", 1.5, 7, 2)
 champion, canary, challenger = (NamedModel(name, make_card()) for name in ("3-abc", "5-fed", "4-def"))
-state = State(champion, canary, challenger, [EvaluationScores("youtube", 0.75, 0.5, 0.25)], status, 2)
+state = ServiceState(champion, canary, challenger, [EvaluationScores("youtube", 0.75, 0.5, 0.25)], status, 2)
 print(Metrics(Path(sys.argv[1])).render(state).decode())
 """
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from service.prediction_log.entries import Entry, FeedbackEntry, PredictionEntry, ShadowEntry, make_id, write_line
-from service.prediction_log.shipper import REJECTED_FILES, Shipper
-from service.prediction_log.spool import Spool
+from service.api.ids import make_id
+from service.prediction_log.entries import Entry, FeedbackEntry, PredictionEntry, ShadowEntry, write_line
+from service.prediction_log.shipper import Shipper
+from service.prediction_log.spool import REJECTED_FILES, Spool
 
 MANY_BYTES = 1_000_000_000
 PREDICTION = PredictionEntry(

@@ -22,16 +22,14 @@ from sentiment.database.persons import Trace
 from sentiment.errors import BusyError, DatabaseError
 from sentiment.governance.ledger import read_entries
 from sentiment.paths import CHECKOUT
-from service.background.file_lock import hold_file
-from service.prediction_log import forgetting as module
+from service.api.ids import make_id
 from service.prediction_log import privacy
-from service.prediction_log.entries import Entry, make_id, write_line
+from service.prediction_log.entries import Entry, write_line
 from service.prediction_log.forgetting import Found, find_person, trace_text
 from service.prediction_log.privacy import main
 from service.prediction_log.pseudonyms import digest_subject, digest_text, open_key
 from service.prediction_log.redaction import keep_text
-from service.prediction_log.shipper import SEGMENTS_LOCK
-from service.prediction_log.spool import Spool
+from service.prediction_log.spool import SEGMENTS_LOCK, Spool, lock_segments
 from tests.unit.service.prediction_log.conftest import FEEDBACK, MANY_BYTES, PREDICTION, SHADOW, Bench, make_predictions
 
 KEY = b"k" * 32
@@ -46,9 +44,9 @@ def make_entry(text: str = TEXT, kept: Any = "redacted", **values: Any) -> Any:
     return replace(PREDICTION, **given)
 
 
-def search(bench: Bench, trace: Any, *, remove: bool = False) -> list[Found]:
+def search(bench: Bench, trace: Any, **options: Any) -> list[Found]:
     with open_database(f"sqlite:///{bench.database}") as engine:
-        return find_person(engine, bench.folder, trace, remove=remove)
+        return find_person(engine, bench.folder, trace, **options)
 
 
 def reject(bench: Bench, *lines: bytes) -> Path:
@@ -167,9 +165,8 @@ def test_what_a_worker_writes_is_waited_for(bench):
     assert [segment.read_bytes().count(b"\n") for segment in bench.list_sealed()] == [1, 1]
 
 
-def test_a_worker_that_does_not_seal_is_said_and_nothing_is_changed(bench, monkeypatch):
+def test_a_worker_that_does_not_seal_is_said_and_nothing_is_changed(bench):
     """What cannot be reached is not said to be forgotten: nothing is removed at all."""
-    monkeypatch.setattr(module, "WAIT_SECONDS", 0.2)
     bench.store(make_entry())
     stuck = Spool(bench.folder, max_bytes=MANY_BYTES)
     stuck.append([write_line(make_entry())])
@@ -177,18 +174,17 @@ def test_a_worker_that_does_not_seal_is_said_and_nothing_is_changed(bench, monke
     with pytest.raises(
         BusyError, match=r"^a worker does not seal its segment in .*; nothing was changed, run it again\.$"
     ):
-        search(bench, trace_text(TEXT, KEY), remove=True)
+        search(bench, trace_text(TEXT, KEY), remove=True, wait_seconds=0.2)
     stuck.close()
     assert len(search(bench, trace_text(TEXT, KEY))) == 2
 
 
-def test_a_shipper_that_does_not_let_go_is_said(bench, monkeypatch):
+def test_a_shipper_that_does_not_let_go_is_said(bench):
     """A shipper that hangs in the middle of a segment keeps nobody waiting for ever."""
-    monkeypatch.setattr(module, "WAIT_SECONDS", 0.2)
     bench.store(make_entry())
 
-    with hold_file(bench.folder / SEGMENTS_LOCK), pytest.raises(BusyError, match=r"^the shipper does not let go of "):
-        search(bench, trace_text(TEXT, KEY), remove=True)
+    with lock_segments(bench.folder), pytest.raises(BusyError, match=r"^the shipper does not let go of "):
+        search(bench, trace_text(TEXT, KEY), remove=True, wait_seconds=0.2)
 
 
 def test_what_a_killed_run_left_behind_is_removed(bench):

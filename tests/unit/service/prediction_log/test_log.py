@@ -1,16 +1,16 @@
 """The prediction log as the service sees it."""
 
 import shutil
+import time
+from dataclasses import replace
 
 import pytest
 
 from sentiment.bundle.predictor import Prediction
 from service.api.context import RequestContext
-from service.prediction_log import log as module
-from service.prediction_log import shipper
 from service.prediction_log.log import Answered, PredictionLog
 from service.prediction_log.pseudonyms import digest_subject
-from service.prediction_log.shipper import LogStatus
+from service.prediction_log.shipper import LogStatus, LogTimings
 from service.prediction_log.spool import SpoolError
 from tests.unit.service.prediction_log.conftest import MANY_BYTES, PREDICTION, Bench
 
@@ -18,13 +18,13 @@ TEXT = "Good, mail ann@example.com"
 GOOD = Prediction("positive", 0.75, {"negative": 0.25, "positive": 0.75}, uncertain=True, tokens=9, truncated=False)
 BAD = Prediction("negative", 0.5, {"negative": 0.5, "positive": 0.5}, uncertain=False, tokens=2, truncated=True)
 KEY = b"k" * 32
+NEVER = LogTimings(tick_seconds=3600.0)
 LOGGER = "service.prediction_log.log"
 
 
 @pytest.fixture
-def open_log(bench: Bench, monkeypatch):
+def open_log(bench: Bench):
     """Return what opens a log over the bench; each ships when it is closed, and not before."""
-    monkeypatch.setattr(shipper, "TICK_SECONDS", 3600.0)
     made = []
 
     def open_one(**options) -> PredictionLog:
@@ -35,6 +35,7 @@ def open_log(bench: Bench, monkeypatch):
             "max_bytes": MANY_BYTES,
             "sync": False,
             "retention_days": 0,
+            "timings": NEVER,
         }
         made.append(PredictionLog(bench.folder, f"sqlite:///{bench.database}", **{**given, **options}))
         return made[-1]
@@ -164,13 +165,13 @@ def test_a_log_that_is_not_required_lets_answers_go_out(bench, open_log, caplog)
     ]
 
 
-def test_what_is_missing_is_said_again_after_a_while(bench, open_log, caplog, monkeypatch):
+def test_what_is_missing_is_said_again_after_a_while(bench, open_log, caplog):
     """The count of what is missing goes on, and is said once a minute rather than at each request."""
-    log = open_log(required=False)
+    log = open_log(required=False, timings=replace(NEVER, seconds_between_warnings=1.0))
     shutil.rmtree(bench.folder)
     for _ in range(3):
         ask(log, GOOD)
-    monkeypatch.setattr(module, "SECONDS_BETWEEN_WARNINGS", 0.0)
+    time.sleep(1.0)
     ask(log, GOOD)
 
     assert [message.split("; ")[1] for message in warnings(caplog)] == [

@@ -21,24 +21,21 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from sentiment.database import connection
-from service.background import periodic_thread as ticking
-from service.background.file_lock import hold_file
-from service.prediction_log import shipper as module
-from service.prediction_log import spool as spool_module
-from service.prediction_log.entries import make_id, write_line
+from service.api.ids import make_id
+from service.prediction_log.entries import write_line
 from service.prediction_log.shipper import (
     LOCK_FILE,
-    REJECTED_FILES,
-    SEGMENTS_LOCK,
     STATUS_FILE,
     LogStatus,
+    LogTimings,
     Shipper,
     read_status,
 )
-from service.prediction_log.spool import Spool, SpoolError
-from tests.unit.service.prediction_log.conftest import FEEDBACK, PREDICTION, SHADOW, Bench, make_predictions
+from service.prediction_log.spool import REJECTED_FILES, SegmentLimits, Spool, SpoolError, lock_segments
+from tests.unit.service.prediction_log.conftest import FEEDBACK, MANY_BYTES, PREDICTION, SHADOW, Bench, make_predictions
 
 GUARD_SECONDS = 10
+OFTEN = LogTimings(tick_seconds=0.001)
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 GONE = "shipping the prediction log failed (OSError); tried again"
 BACK = "shipping the prediction log goes on"
@@ -67,8 +64,8 @@ class Clock:
 class StubbornShipper(Shipper):
     """Fails at its first tick, and says when it ticks again."""
 
-    def __init__(self, bench: Bench) -> None:
-        super().__init__(bench.folder, bench.spool, "sqlite://", retention_days=0)
+    def __init__(self, bench: Bench, timings: LogTimings) -> None:
+        super().__init__(bench.folder, bench.spool, "sqlite://", retention_days=0, timings=timings)
         self.failed = self.went_on = False
         self.ticked = threading.Event()
 
@@ -220,11 +217,10 @@ def test_an_entry_that_was_only_just_written_is_not_lost(bench):
     assert bench.read() == ["good"]
 
 
-def test_more_rows_than_a_statement_holds_are_all_shipped(bench, monkeypatch):
+def test_more_rows_than_a_statement_holds_are_all_shipped(bench):
     """A large segment takes several statements and loses none of its rows."""
-    monkeypatch.setattr(module, "ROWS_PER_STATEMENT", 3)
     bench.store(*make_predictions(10))
-    bench.make_shipper().tick()
+    bench.make_shipper(rows_per_statement=3).tick()
 
     assert sorted(map(int, bench.read())) == list(range(10))
 
@@ -264,12 +260,11 @@ def test_the_rollup_holds_what_the_rows_hold(bench):
     assert len(bench.read_rejected().splitlines()) == 2
 
 
-def test_a_segment_of_which_half_was_shipped_is_completed(bench, monkeypatch):
+def test_a_segment_of_which_half_was_shipped_is_completed(bench):
     """A crash between two statements of a segment loses none of its rows and doubles none."""
-    monkeypatch.setattr(module, "ROWS_PER_STATEMENT", 2)
     entries = make_predictions(4)
     bench.store(*entries[:2])
-    shipper = bench.make_shipper()
+    shipper = bench.make_shipper(rows_per_statement=2)
     shipper.tick()
     bench.store(*entries, FEEDBACK)
     shipper.tick()
@@ -514,11 +509,10 @@ def test_an_idle_shipper_follows_its_database(bench, engine):
     assert seen == [("", "ok"), ("", "ok"), ("OSError", "unreachable"), ("OSError", "unreachable"), ("", "ok")]
 
 
-def test_a_hung_database_does_not_stop_sealing(bench, hung_database, monkeypatch):
+def test_a_hung_database_does_not_stop_sealing(bench, hung_database):
     """While the database says nothing segments are sealed all the same, so that their age is seen."""
-    monkeypatch.setattr(module, "TICK_SECONDS", 0.001)
-    monkeypatch.setattr(spool_module, "SEGMENT_SECONDS", 0.0)
-    shipper = bench.make_shipper()
+    bench.spool = Spool(bench.folder, max_bytes=MANY_BYTES, segment_limits=SegmentLimits(seconds=0.0))
+    shipper = bench.make_shipper(timings=OFTEN)
     shipper.start()
     assert hung_database.wait(GUARD_SECONDS)
     bench.spool.append([write_line(PREDICTION)])
@@ -528,11 +522,10 @@ def test_a_hung_database_does_not_stop_sealing(bench, hung_database, monkeypatch
     assert read_status(bench.folder, time.time() + 11).is_sound is False
 
 
-def test_a_hung_database_does_not_lift_the_byte_limit(bench, hung_database, monkeypatch):
+def test_a_hung_database_does_not_lift_the_byte_limit(bench, hung_database):
     """While the database says nothing a spool takes what it may and no more."""
-    monkeypatch.setattr(module, "TICK_SECONDS", 0.001)
     spool = Spool(bench.folder, max_bytes=2000)
-    shipper = Shipper(bench.folder, spool, "sqlite://", retention_days=0)
+    shipper = Shipper(bench.folder, spool, "sqlite://", retention_days=0, timings=OFTEN)
     shipper.start()
     assert hung_database.wait(GUARD_SECONDS)
 
@@ -547,10 +540,9 @@ def test_a_hung_database_does_not_lift_the_byte_limit(bench, hung_database, monk
     assert sum(path.stat().st_size for path in bench.list_sealed()) >= 2000
 
 
-def test_a_hung_database_does_not_hold_up_the_end(bench, hung_database, monkeypatch):
+def test_a_hung_database_does_not_hold_up_the_end(bench, hung_database):
     """A service ends when it should, and leaves in the spool what the database did not take."""
-    monkeypatch.setattr(module, "TICK_SECONDS", 0.001)
-    shipper = bench.make_shipper()
+    shipper = bench.make_shipper(timings=OFTEN)
     bench.spool.append([write_line(PREDICTION)])
     shipper.start()
     assert hung_database.wait(GUARD_SECONDS)
@@ -705,59 +697,6 @@ def test_a_status_that_cannot_be_read_is_a_first_one(tmp_path, content):
     assert read_status(tmp_path, 1.0) == LogStatus()
 
 
-def test_rows_that_are_too_old_are_removed(bench):
-    """What is older than it may become goes from both tables, and nothing else does."""
-    old, young = make_predictions(2)
-    bench.store(replace(old, at=at(90.01)), replace(young, at=at(89.99)))
-    bench.store(replace(FEEDBACK, at=at(91), label="old"), replace(FEEDBACK, id=make_id(), at=at(1), label="young"))
-    bench.make_shipper(retention_days=90, clock=NOW.timestamp).tick()
-
-    assert (bench.read(), bench.read("label", "feedback")) == (["1"], ["young"])
-
-
-def test_the_rollup_by_minute_is_kept_for_two_days(bench):
-    """Minutes go after two days, hours with their rows; where rows stay for ever hours do, too."""
-    ages = {"minutes": timedelta(days=3), "all": timedelta(days=91), "none": timedelta(hours=1)}
-    bench.store(*(replace(PREDICTION, id=make_id(), at=(NOW - age).timestamp()) for age in ages.values()))
-    forever = bench.make_shipper(clock=NOW.timestamp)
-    forever.tick()
-    assert bench.count_activity() == {60: 1, 3600: 3}
-    bench.end(forever)
-
-    bench.make_shipper(retention_days=90, clock=NOW.timestamp).tick()
-    assert bench.count_activity() == {60: 1, 3600: 2}
-
-
-def test_rows_are_kept_for_ever_where_that_is_wanted(bench):
-    """Zero days of retention remove nothing."""
-    bench.store(replace(PREDICTION, at=at(40_000)), replace(FEEDBACK, at=0.0))
-    bench.make_shipper(retention_days=0, clock=NOW.timestamp).tick()
-
-    assert (bench.read(), bench.read("label", "feedback")) == (["good"], ["negative"])
-
-
-def test_more_old_rows_than_a_statement_removes_are_all_removed(bench, monkeypatch):
-    """A table that was never tidied up is tidied up at once."""
-    monkeypatch.setattr(module, "ROWS_PER_DELETION", 2)
-    bench.store(*make_predictions(5, at=at(100)), *make_predictions(1, at=at(1)))
-    bench.make_shipper(retention_days=90, clock=NOW.timestamp).tick()
-
-    assert bench.read() == ["0"]
-
-
-@pytest.mark.parametrize(
-    ("days", "left"), [(90, ["rejected-young.jsonl"]), (0, ["rejected-young.jsonl", "rejected.jsonl"])]
-)
-def test_what_was_put_aside_is_kept_as_long_as_rows(bench, days, left):
-    """A file of rejected entries goes when its last one is as old as rows may become, and stays where rows do."""
-    for name, age in (("rejected.jsonl", timedelta(days=91)), ("rejected-young.jsonl", timedelta(days=89))):
-        (bench.folder / name).write_bytes(b"damaged\n")
-        os.utime(bench.folder / name, times=((NOW - age).timestamp(),) * 2)
-    bench.make_shipper(retention_days=days, clock=NOW.timestamp).tick()
-
-    assert sorted(path.name for path in bench.folder.glob(REJECTED_FILES)) == left
-
-
 def test_entries_that_are_put_aside_lie_in_a_file_of_their_day(bench):
     """Every day has its file, so that old ones can go."""
     clock = Clock()
@@ -777,7 +716,7 @@ def test_a_segment_waits_while_another_holds_the_spool(bench):
     bench.store(first, second)
     (segment,) = bench.list_sealed()
     thread = threading.Thread(target=bench.make_shipper().tick)
-    with hold_file(bench.folder / SEGMENTS_LOCK):
+    with lock_segments(bench.folder):
         thread.start()
         thread.join(0.3)
         waited = thread.is_alive()
@@ -793,7 +732,7 @@ def test_a_segment_that_another_emptied_is_no_error(bench):
     (segment,) = bench.list_sealed()
     shipper = bench.make_shipper()
     thread = threading.Thread(target=shipper.tick)
-    with hold_file(bench.folder / SEGMENTS_LOCK):
+    with lock_segments(bench.folder):
         thread.start()
         thread.join(0.3)
         segment.unlink()
@@ -863,10 +802,9 @@ def test_a_shipper_that_ended_holds_nothing_open(bench):
     assert not [path for path in held if path.startswith(str(bench.folder.parent))]
 
 
-def test_a_thread_goes_on_after_an_error(bench, monkeypatch, caplog):
+def test_a_thread_goes_on_after_an_error(bench, caplog):
     """An error that nobody thought of is said, and the next look at the spool is made all the same."""
-    monkeypatch.setattr(module, "TICK_SECONDS", 0.001)
-    shipper = StubbornShipper(bench)
+    shipper = StubbornShipper(bench, OFTEN)
     shipper.start()
 
     assert shipper.ticked.wait(GUARD_SECONDS)
@@ -875,13 +813,11 @@ def test_a_thread_goes_on_after_an_error(bench, monkeypatch, caplog):
     assert set(caplog.messages[1:]) <= {BACK}
 
 
-def test_a_database_that_is_away_is_said_once_and_once_more_when_it_is_back(bench, engine, monkeypatch, caplog):
+def test_a_database_that_is_away_is_said_once_and_once_more_when_it_is_back(bench, engine, caplog):
     """The operator reads when the database went away and when it was back, and not one line a try."""
-    monkeypatch.setattr(module, "TICK_SECONDS", 0.001)
-    monkeypatch.setattr(ticking, "LONGEST_PAUSE_SECONDS", 0.001)
     engine.away = True
     clock = Clock()
-    shipper = bench.make_shipper(clock=clock)
+    shipper = bench.make_shipper(clock=clock, timings=replace(OFTEN, longest_pause_seconds=0.001))
     shipper.start()
     wait_until(lambda: read_status(bench.folder, clock()).database == "unreachable")
     time.sleep(0.02)

@@ -11,7 +11,7 @@ import pytest
 
 from sentiment.paths import CHECKOUT
 from service.prediction_log import spool as module
-from service.prediction_log.spool import Spool, SpoolError, list_segments, measure_bytes
+from service.prediction_log.spool import SegmentLimits, Spool, SpoolError, list_segments, measure_bytes
 
 MANY_BYTES = 1_000_000_000
 GUARD_SECONDS = 10
@@ -94,9 +94,9 @@ def test_a_spool_takes_lines_after_it_was_closed(folder, spool):
     assert read_all(folder) == [b"one", b"two"]
 
 
-def test_lines_keep_their_order_over_many_segments(folder, spool, monkeypatch):
+def test_lines_keep_their_order_over_many_segments(folder):
     """Segments are shipped in the order in which they were written."""
-    monkeypatch.setattr(module, "SEGMENT_BYTES", 1)
+    spool = Spool(folder, max_bytes=MANY_BYTES, segment_limits=SegmentLimits(bytes=1))
     lines = [str(number).encode() for number in range(30)]
 
     for line in lines:
@@ -106,9 +106,9 @@ def test_lines_keep_their_order_over_many_segments(folder, spool, monkeypatch):
     assert read_all(folder) == lines
 
 
-def test_a_segment_is_sealed_when_it_is_large(folder, spool, monkeypatch):
+def test_a_segment_is_sealed_when_it_is_large(folder):
     """The line that makes a segment large is its last."""
-    monkeypatch.setattr(module, "SEGMENT_BYTES", 8)
+    spool = Spool(folder, max_bytes=MANY_BYTES, segment_limits=SegmentLimits(bytes=8))
 
     for line in (b"one\n", b"two\n", b"three\n"):
         spool.append([line])
@@ -116,18 +116,18 @@ def test_a_segment_is_sealed_when_it_is_large(folder, spool, monkeypatch):
     assert read_all(folder) == [b"one", b"two"]
 
 
-def test_a_segment_is_sealed_when_it_is_old(folder, spool, monkeypatch):
+def test_a_segment_is_sealed_when_it_is_old(folder):
     """A line waits no longer than a segment may be written to."""
+    spool = Spool(folder, max_bytes=MANY_BYTES, segment_limits=SegmentLimits(seconds=0.0))
     spool.append([b"one\n"])
-    monkeypatch.setattr(module, "SEGMENT_SECONDS", 0.0)
     spool.seal_if_due()
 
     assert read_all(folder) == [b"one"]
 
 
-def test_a_young_segment_is_not_sealed(folder, spool, monkeypatch):
+def test_a_young_segment_is_not_sealed(folder):
     """Lines that come together share a segment."""
-    monkeypatch.setattr(module, "SEGMENT_SECONDS", 3600.0)
+    spool = Spool(folder, max_bytes=MANY_BYTES, segment_limits=SegmentLimits(seconds=3600.0))
     spool.append([b"one\n"])
     spool.seal_if_due()
     spool.append([b"two\n"])
@@ -136,9 +136,9 @@ def test_a_young_segment_is_not_sealed(folder, spool, monkeypatch):
     assert [segment.read_bytes() for segment in list_segments(folder)] == [b"one\ntwo\n"]
 
 
-def test_a_spool_that_takes_nothing_makes_no_segments(folder, spool, monkeypatch):
+def test_a_spool_that_takes_nothing_makes_no_segments(folder):
     """An idle service leaves nothing to ship."""
-    monkeypatch.setattr(module, "SEGMENT_SECONDS", 0.0)
+    spool = Spool(folder, max_bytes=MANY_BYTES, segment_limits=SegmentLimits(seconds=0.0))
     spool.seal_if_due()
     spool.append([])
     spool.seal_if_due()
@@ -332,10 +332,9 @@ def test_rejected_entries_do_not_fill_the_spool(folder):
     assert read_all(folder) == [b"one"]
 
 
-def test_lines_of_many_threads_are_all_kept(folder, spool, monkeypatch):
+def test_lines_of_many_threads_are_all_kept(folder):
     """Nothing is lost, torn or doubled where threads write at once and segments are sealed under them."""
-    monkeypatch.setattr(module, "SEGMENT_BYTES", 100)
-    monkeypatch.setattr(module, "SEGMENT_SECONDS", 0.0)
+    spool = Spool(folder, max_bytes=MANY_BYTES, segment_limits=SegmentLimits(bytes=100, seconds=0.0))
     start = threading.Barrier(5)
 
     def write(name: int) -> None:
@@ -401,9 +400,9 @@ def test_a_segment_that_cannot_be_opened_leaves_nothing_behind(folder, spool, mo
     assert (count_descriptors(), list(folder.glob("*.new"))) == (before, [])
 
 
-def test_sealing_gives_back_what_it_held_open(folder, spool, monkeypatch):
+def test_sealing_gives_back_what_it_held_open(folder):
     """A service that runs for years holds one file open."""
-    monkeypatch.setattr(module, "SEGMENT_BYTES", 1)
+    spool = Spool(folder, max_bytes=MANY_BYTES, segment_limits=SegmentLimits(bytes=1))
     before = count_descriptors()
 
     for _ in range(20):

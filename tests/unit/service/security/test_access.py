@@ -8,10 +8,9 @@ from pydantic import SecretStr
 
 from sentiment.errors import ConfigError
 from sentiment.hosts import is_loopback
-from service.api.context import CURRENT, RequestContext
 from service.api.errors import ApiError
 from service.api.routes import SCOPES, RouteTable, Scope
-from service.security.access import Access, open_access, read_presented, say_exposed
+from service.security.access import Access, describe_exposure, open_access, read_presented
 from service.security.keys import KeyRing, make_key, write_key
 from service.security.rate_limit import RateLimiter
 from service.settings import ServiceSettings
@@ -43,14 +42,6 @@ GUARDED = [*BY_SCOPE["read"][2:], *BY_SCOPE["admin"]]
 MISSING = (401, "key_missing", "there is no API key; send it as the header `Authorization: Bearer KEY`.")
 UNKNOWN = (401, "key_unknown", "this API key is not known here; ask the operator for one.")
 EXPIRED = (401, "key_expired", "this API key has expired; ask the operator for another.")
-
-
-@pytest.fixture(autouse=True)
-def request_context():
-    """A request that is being answered."""
-    token = CURRENT.set(RequestContext("r-1"))
-    yield
-    CURRENT.reset(token)
 
 
 class Desk:
@@ -85,7 +76,7 @@ class Desk:
             self.access.require_scope(route, caller)
             self.access.limit(caller, client, units)
         except ApiError as error:
-            return error.refusal
+            return error
         return None
 
 
@@ -351,7 +342,7 @@ def test_a_rate_is_kept(limiter):
     assert count_passes(lambda: desk.ask("a"), 5) == 3
     refusal = desk.refuse(headers)
 
-    wait = refusal.retry_after_seconds
+    wait = int(refusal.headers["retry-after"])
     assert (refusal.status, 3600 <= wait <= 3660) == (429, True)
     assert refusal.problem.model_dump() == {
         "code": "too_many_requests",
@@ -423,7 +414,7 @@ def test_who_waits_as_long_as_was_said_may_ask(clock, limiter, rate, begun):
     clock.seconds = begun
     while (refusal := desk.refuse()) is None:
         pass
-    clock.seconds += refusal.retry_after_seconds
+    clock.seconds += int(refusal.headers["retry-after"])
 
     assert desk.ask() == 0
 
@@ -457,7 +448,7 @@ def test_access_with_a_key_that_cannot_be_read_is_none(tmp_path):
 
 def test_an_exposed_service_is_warned_of_in_a_sentence():
     """The warning says what is open, to whom, and how to close it."""
-    assert say_exposed("0.0.0.0") == (
+    assert describe_exposure("0.0.0.0") == (
         "this service answers on 0.0.0.0, beyond this machine, and asks for no key: whoever reaches it may use it;"
         " make a key with `python -m service.security.keys NAME --file keys.txt` and set"
         " SENTIMENT_API_KEY_FILE=keys.txt."

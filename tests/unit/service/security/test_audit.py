@@ -4,12 +4,11 @@ import json
 import logging
 import multiprocessing
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from service.api.context import CURRENT, Caller, RequestContext
+from service.api.context import Caller, RequestContext
 from service.api.schemas import ReloadRequest
 from service.security import audit as module
 from service.security.audit import AUDIT_FILE, REFUSALS_FILE, AuditError, AuditLog, describe_wanted
@@ -17,12 +16,7 @@ from service.security.audit import AUDIT_FILE, REFUSALS_FILE, AuditError, AuditL
 FORK = multiprocessing.get_context("fork")
 
 
-@pytest.fixture(autouse=True)
-def request_context() -> Iterator[None]:
-    """The request of an operator."""
-    token = CURRENT.set(RequestContext("mine", caller=Caller("operator", frozenset())))
-    yield
-    CURRENT.reset(token)
+REQUEST = RequestContext("mine", caller=Caller("operator", frozenset()))
 
 
 def read(folder: Path, name: str = AUDIT_FILE) -> list[dict]:
@@ -32,7 +26,7 @@ def read(folder: Path, name: str = AUDIT_FILE) -> list[dict]:
 def test_a_line_says_who_asked_what_and_how_it_ended(tmp_path, caplog):
     """Time, request, key, action, outcome and whatever else is known, in the file and in the log."""
     caplog.set_level(logging.INFO)
-    AuditLog(tmp_path / "state").record("POST /reload", "done", source="version 3", before="a", after="b")
+    AuditLog(tmp_path / "state").record(REQUEST, "POST /reload", "done", source="version 3", before="a", after="b")
 
     (entry,) = read(tmp_path / "state")
     assert entry.pop("at").endswith("+00:00")
@@ -51,8 +45,8 @@ def test_a_line_says_who_asked_what_and_how_it_ended(tmp_path, caplog):
 def test_the_file_is_for_its_owner(tmp_path):
     """Nobody else reads who did what."""
     log = AuditLog(tmp_path)
-    log.record("POST /reload", "asked")
-    log.record_refusal("POST /reload", "scope")
+    log.record(REQUEST, "POST /reload", "asked")
+    log.record_refusal(REQUEST, "POST /reload", "scope")
 
     modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in (AUDIT_FILE, REFUSALS_FILE)}
     assert modes == {AUDIT_FILE: 0o600, REFUSALS_FILE: 0o600}
@@ -61,8 +55,10 @@ def test_the_file_is_for_its_owner(tmp_path):
 @pytest.mark.parametrize("text", ["a\nb", '"}\n{"caller": "root"', "\u2028", "\ud800", "\0", "x" * 100_000])
 def test_a_caller_writes_no_line_of_its_own(tmp_path, text):
     """Whatever is in a name or a source, one entry is one line of bounded length."""
-    CURRENT.set(RequestContext("mine", caller=Caller(text, frozenset())))
-    AuditLog(tmp_path).record(text, "refused", source=describe_wanted(ReloadRequest.model_construct(folder=text)))
+    request = RequestContext("mine", caller=Caller(text, frozenset()))
+    AuditLog(tmp_path).record(
+        request, text, "refused", source=describe_wanted(ReloadRequest.model_construct(folder=text))
+    )
 
     assert len((tmp_path / AUDIT_FILE).read_bytes().splitlines()) == 1
     assert len((tmp_path / AUDIT_FILE).read_bytes()) < 8 * module.MAX_CHARS
@@ -70,10 +66,10 @@ def test_a_caller_writes_no_line_of_its_own(tmp_path, text):
 
 
 def write_many(folder: Path, name: str, count: int) -> None:
-    CURRENT.set(RequestContext(name, caller=Caller(name, frozenset())))
+    request = RequestContext(name, caller=Caller(name, frozenset()))
     log = AuditLog(folder, max_bytes=400_000)
     for number in range(count):
-        log.record("POST /reload", "refused", number=number)
+        log.record(request, "POST /reload", "refused", number=number)
 
 
 def test_workers_write_side_by_side(tmp_path):
@@ -94,9 +90,9 @@ def test_workers_write_side_by_side(tmp_path):
 def test_the_files_are_bounded(tmp_path):
     """Whatever is asked, two files of a size are kept; refusals push out no action."""
     log = AuditLog(tmp_path, max_bytes=5_000)
-    log.record("POST /reload", "done")
+    log.record(REQUEST, "POST /reload", "done")
     for _ in range(500):
-        log.record_refusal("POST /reload", "key_unknown")
+        log.record_refusal(REQUEST, "POST /reload", "key_unknown")
 
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [AUDIT_FILE, REFUSALS_FILE, f"{REFUSALS_FILE}.1", module.LOCK_FILE]
@@ -111,11 +107,11 @@ def test_what_cannot_be_written_is_raised_said_once_and_counted(tmp_path, caplog
     (tmp_path / AUDIT_FILE).mkdir()
     for _ in range(3):
         with pytest.raises(AuditError, match=r"^the audit log cannot be written \(Is a directory\)$"):
-            log.record("POST /reload", "asked")
+            log.record(REQUEST, "POST /reload", "asked")
     said = [record.getMessage() for record in caplog.records]
     (tmp_path / AUDIT_FILE).rmdir()
-    log.record("POST /reload", "asked")
-    log.record("POST /reload", "done")
+    log.record(REQUEST, "POST /reload", "asked")
+    log.record(REQUEST, "POST /reload", "done")
 
     assert said == [f"the audit log {tmp_path / AUDIT_FILE} cannot be written (Is a directory)"]
     assert [entry.get("lost") for entry in read(tmp_path)] == [3, None]
@@ -126,7 +122,7 @@ def test_a_full_disk_takes_no_line(monkeypatch):
     monkeypatch.setattr(module, "AUDIT_FILE", "full")
 
     with pytest.raises(AuditError, match="No space left on device"):
-        AuditLog(Path("/dev")).record("POST /reload", "done")
+        AuditLog(Path("/dev")).record(REQUEST, "POST /reload", "done")
 
 
 def test_a_link_is_not_followed(tmp_path):
@@ -134,7 +130,7 @@ def test_a_link_is_not_followed(tmp_path):
     (tmp_path / AUDIT_FILE).symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(AuditError):
-        AuditLog(tmp_path).record("POST /reload", "asked")
+        AuditLog(tmp_path).record(REQUEST, "POST /reload", "asked")
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -145,7 +141,7 @@ def test_refusals_do_not_flood_the_log(tmp_path, caplog, monkeypatch):
     log = AuditLog(tmp_path)
     for second in (0, 0, 0, 0.5, 1.5):
         clock[0] = 100.0 + second
-        log.record_refusal("POST /reload", "key_unknown")
+        log.record_refusal(REQUEST, "POST /reload", "key_unknown")
 
     assert [record.getMessage().rpartition(", and ")[2] for record in caplog.records] == ["0 before it", "3 before it"]
     assert [entry["code"] for entry in read(tmp_path, REFUSALS_FILE)] == ["key_unknown"] * 5

@@ -11,9 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sentiment.bundle.bundle import MODEL_FILE, TOKENIZER_FILE
 from sentiment.bundle.onnx_session import TextGraph
-from sentiment.candidates.cascade.candidate import choose_cascade_threshold, draft_cascade, join_stages
+from sentiment.candidates.cascade.candidate import choose_cascade_threshold, join_stages, train_cascade
 from tests.conftest import LABELS
-from tests.unit.sentiment.candidates.conftest import make_recipe, make_rows, make_sides
+from tests.unit.sentiment.candidates.conftest import make_context, make_rows, make_splits
 
 SURE, UNSURE = 7, 3
 TABLE = {SURE: (0.125, 0.125, 0.75), UNSURE: (0.25, 0.5, 0.25)}
@@ -226,20 +226,20 @@ def test_a_first_stage_without_numbers_answers_nothing():
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_the_drafted_cascade_answers_as_the_draft_says(bases: dict[str, Path], tmp_path: Path, precision: str):
-    """Texts one by one get the drafted probabilities, from the stage that the draft counted."""
-    sides = make_sides(make_rows(60, seed=1), make_rows(30, seed=2), LABELS)
-    folder = tmp_path / "draft"
+    """Texts one by one get the probabilities from training, from the stage that training counted."""
+    splits = make_splits(make_rows(60, seed=1), make_rows(30, seed=2), LABELS)
+    folder = tmp_path / "made"
     folder.mkdir()
-    draft = draft_cascade("cascade", sides, make_recipe(bases["bert"], tmp_path, precision=precision), folder)
+    trained = train_cascade("cascade", splits, make_context(bases["bert"], tmp_path, precision=precision), folder)
     opened = TextGraph(folder / MODEL_FILE, folder / TOKENIZER_FILE, max_tokens=16, texts_per_call=1)
     assert sorted(path.name for path in folder.iterdir()) == sorted((MODEL_FILE, TOKENIZER_FILE))
-    assert draft.texts_per_call == 1
-    assert np.abs(opened.run(sides.validation_texts).outputs - draft.probabilities).max() < 1e-4
+    assert trained.texts_per_call == 1
+    assert np.abs(opened.run(splits.validation_texts).outputs - trained.probabilities).max() < 1e-4
     said = [
-        ask_file(folder / MODEL_FILE, ids, threshold=draft.metrics["first_stage_threshold"])
-        for ids in opened.tokenise(sides.validation_texts)
+        ask_file(folder / MODEL_FILE, ids, threshold=trained.metrics["first_stage_threshold"])
+        for ids in opened.tokenise(splits.validation_texts)
     ]
-    assert np.mean(said) == pytest.approx(draft.metrics["first_stage_share"], abs=1 / 30)
+    assert np.mean(said) == pytest.approx(trained.metrics["first_stage_share"], abs=1 / 30)
 
 
 def ask_file(model: Path, ids: list[int], threshold: float) -> bool:

@@ -16,11 +16,11 @@ from sentiment.bundle.onnx_session import TextGraph
 from sentiment.candidates.contract import TrainedCandidate, TrainingContext, TrainingSplits
 from sentiment.candidates.shared.encoder import TEXTS_PER_CALL, find_encoder
 from sentiment.candidates.shared.onnx_export import export_module
-from sentiment.candidates.transformer.candidate import draft_transformer, measure_parity, tune_and_export
+from sentiment.candidates.transformer.candidate import measure_parity, train_transformer, tune_and_export
 from sentiment.candidates.transformer.classifier import LoraSettings, TextClassifier, load_tokenizer
 from sentiment.errors import EncoderError, SentimentError
 from tests.conftest import LABELS
-from tests.unit.sentiment.candidates.conftest import KINDS, make_recipe, make_rows, make_sides
+from tests.unit.sentiment.candidates.conftest import KINDS, make_context, make_rows, make_splits
 
 LORA = LoraSettings(rank=2, alpha=4, dropout=0.0, learning_rate=1e-3)
 ODD = ["", "a", "good", "long " * 80, "\t", "naïve café 😀", "@user https://example.org"]
@@ -42,13 +42,13 @@ def export(origin: Path, folder: Path, lora: LoraSettings | None = None) -> tupl
     return model, folder / "graph.onnx", folder / TOKENIZER_FILE
 
 
-def make_both_sides() -> TrainingSplits:
-    return make_sides(make_rows(60, seed=1), make_rows(30, seed=2), LABELS)
+def make_both_splits() -> TrainingSplits:
+    return make_splits(make_rows(60, seed=1), make_rows(30, seed=2), LABELS)
 
 
-def draft(candidate: str, recipe: TrainingContext, folder: Path) -> TrainedCandidate:
+def train(candidate: str, context: TrainingContext, folder: Path) -> TrainedCandidate:
     folder.mkdir()
-    return draft_transformer(candidate, make_both_sides(), recipe, folder)
+    return train_transformer(candidate, make_both_splits(), context, folder)
 
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["all", "lora"])
@@ -93,13 +93,13 @@ def test_a_graph_that_answers_otherwise_is_refused(bases: dict[str, Path], tmp_p
 def test_the_drafted_graph_answers_as_the_draft_says(
     bases: dict[str, Path], tmp_path: Path, candidate: str, precision: str
 ):
-    """Calibrated probabilities on the draft are those of the graph in the folder, and nothing else lies there."""
-    folder = tmp_path / "draft"
-    made = draft(candidate, make_recipe(bases["bert"], tmp_path, precision=precision), folder)
+    """Calibrated probabilities from training are those of the graph in the folder, and nothing else lies there."""
+    folder = tmp_path / "made"
+    made = train(candidate, make_context(bases["bert"], tmp_path, precision=precision), folder)
     opened = TextGraph(
         folder / MODEL_FILE, folder / TOKENIZER_FILE, max_tokens=made.max_tokens, texts_per_call=made.texts_per_call
     )
-    answers = opened.run(make_both_sides().validation_texts).outputs
+    answers = opened.run(make_both_splits().validation_texts).outputs
     assert sorted(path.name for path in folder.iterdir()) == sorted((MODEL_FILE, TOKENIZER_FILE))
     assert (made.precision, made.texts_per_call) == (precision, TEXTS_PER_CALL[precision])
     assert np.abs(answers - made.probabilities).max() < 1e-5
@@ -110,8 +110,8 @@ def test_the_drafted_graph_answers_as_the_draft_says(
 @pytest.mark.parametrize(("max_loss", "precision"), [(1.0, "int8")])
 def test_auto_measures_both_precisions(bases: dict[str, Path], tmp_path: Path, max_loss: float, precision: str):
     """Where every loss is allowed the small graph is taken, and both are on the record."""
-    recipe = make_recipe(bases["bert"], tmp_path, precision="auto", encoder={"max_int8_loss": max_loss})
-    made = draft("transformer", recipe, tmp_path / "draft")
+    context = make_context(bases["bert"], tmp_path, precision="auto", encoder={"max_int8_loss": max_loss})
+    made = train("transformer", context, tmp_path / "made")
     assert made.precision == precision
     assert {"validation_macro_f1_int8", "validation_macro_f1_fp32", "parity_gap"} <= set(made.metrics)
 
@@ -119,22 +119,22 @@ def test_auto_measures_both_precisions(bases: dict[str, Path], tmp_path: Path, m
 @pytest.mark.slow
 def test_transformer_and_cascade_share_one_fine_tuning(bases: dict[str, Path], tmp_path: Path):
     """Asked a second time, the weights are read and the answers are the same."""
-    recipe = make_recipe(bases["bert"], tmp_path)
+    context = make_context(bases["bert"], tmp_path)
     answers = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        answers.append(tune_and_export("transformer", make_both_sides(), recipe, tmp_path / name).probabilities)
-    assert len(list(recipe.state.finetuned.iterdir())) == 1
+        answers.append(tune_and_export("transformer", make_both_splits(), context, tmp_path / name).probabilities)
+    assert len(list(context.state.finetuned.iterdir())) == 1
     assert np.array_equal(*answers)
 
 
 @pytest.mark.slow
 def test_transformer_and_lora_are_two_fine_tunings(bases: dict[str, Path], tmp_path: Path):
     """The adapters are part of what the weights are kept under."""
-    recipe = make_recipe(bases["bert"], tmp_path)
+    context = make_context(bases["bert"], tmp_path)
     for candidate in ("transformer", "lora"):
-        draft(candidate, recipe, tmp_path / candidate)
-    assert len(list(recipe.state.finetuned.iterdir())) == 2
+        train(candidate, context, tmp_path / candidate)
+    assert len(list(context.state.finetuned.iterdir())) == 2
 
 
 @pytest.mark.slow
@@ -143,9 +143,9 @@ def test_a_twitter_model_takes_its_clean_up_along(own_base: Path, tmp_path: Path
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cardiffnlp").mkdir()
     own_base.rename(tmp_path / "cardiffnlp" / "twitter-tiny")
-    made = draft("transformer", make_recipe("cardiffnlp/twitter-tiny", tmp_path), tmp_path / "draft")
-    tokenizer = Tokenizer.from_file(str(tmp_path / "draft" / TOKENIZER_FILE))
-    written = json.loads((tmp_path / "draft" / TOKENIZER_FILE).read_text())
+    made = train("transformer", make_context("cardiffnlp/twitter-tiny", tmp_path), tmp_path / "made")
+    tokenizer = Tokenizer.from_file(str(tmp_path / "made" / TOKENIZER_FILE))
+    written = json.loads((tmp_path / "made" / TOKENIZER_FILE).read_text())
     assert tokenizer.encode("@bob https://a.org b@c.de").ids == tokenizer.encode("@user http b@c.de").ids
     assert tokenizer.encode("b@c.de").ids != tokenizer.encode("b @user").ids
     assert (written["truncation"], written["padding"]) == (None, None)
@@ -157,10 +157,10 @@ def test_a_base_model_that_cannot_be_reached_is_one_sentence(tmp_path: Path, sou
     """A name that is no folder and not on the hub ends the candidate within seconds."""
     started = time.monotonic()
     with pytest.raises(EncoderError) as refusal:
-        draft("transformer", make_recipe(source, tmp_path), tmp_path / "draft")
+        train("transformer", make_context(source, tmp_path), tmp_path / "made")
     assert time.monotonic() - started < 15
     assert str(refusal.value).startswith(f"the encoder {source!r} is neither a folder nor reachable on the Hugging Fac")
-    assert list((tmp_path / "draft").iterdir()) == []
+    assert list((tmp_path / "made").iterdir()) == []
 
 
 def test_a_name_that_no_file_system_takes_is_one_sentence():
@@ -171,26 +171,26 @@ def test_a_name_that_no_file_system_takes_is_one_sentence():
 
 def test_the_way_out_names_the_setting_that_is_wrong(tmp_path: Path):
     """A base model is set in training.transformer.source."""
-    recipe = make_recipe("package:no_such_encoder/model", tmp_path)
+    context = make_context("package:no_such_encoder/model", tmp_path)
     with pytest.raises(EncoderError, match=r"training\.transformer\.source"):
-        draft("transformer", recipe, tmp_path / "draft")
+        train("transformer", context, tmp_path / "made")
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "config.json"])
 def test_a_folder_without_a_model_is_one_sentence(own_base: Path, tmp_path: Path, missing: str):
-    """A base model that lacks a file is said, and the draft is left empty."""
+    """A base model that lacks a file is said, and the folder is left empty."""
     (own_base / missing).unlink()
     with pytest.raises(EncoderError):
-        draft("transformer", make_recipe(own_base, tmp_path), tmp_path / "draft")
-    assert list((tmp_path / "draft").iterdir()) == []
+        train("transformer", make_context(own_base, tmp_path), tmp_path / "made")
+    assert list((tmp_path / "made").iterdir()) == []
 
 
 def test_more_tokens_than_the_model_has_positions_are_one_sentence(bases: dict[str, Path], tmp_path: Path):
     """The tiny BERT has 64 positions; `max_tokens` of 128 is refused before the training."""
     rows = make_rows(60, seed=1)
     rows.texts[0] = "good " * 100
-    sides = make_sides(rows, make_rows(30, seed=2))
-    (tmp_path / "draft").mkdir()
-    recipe = make_recipe(bases["bert"], tmp_path, transformer={"max_tokens": 128})
+    splits = make_splits(rows, make_rows(30, seed=2))
+    (tmp_path / "made").mkdir()
+    context = make_context(bases["bert"], tmp_path, transformer={"max_tokens": 128})
     with pytest.raises(SentimentError, match="max_tokens"):
-        draft_transformer("transformer", sides, recipe, tmp_path / "draft")
+        train_transformer("transformer", splits, context, tmp_path / "made")

@@ -1,4 +1,4 @@
-"""`python -m service.__main__`: serve the production model of this checkout, after a look at what could go wrong."""
+"""`sentigate serve`: serve the production model of this checkout, after a look at what could go wrong."""
 
 import errno
 import os
@@ -7,13 +7,10 @@ import sys
 from contextlib import closing
 
 import click
-from bentoml.exceptions import BentoMLException
 
+from sentiment.errors import SentimentError
 from sentiment.hosts import is_loopback
 from sentiment.paths import CHECKOUT
-from service.models.sources import find_admitted_tag
-from service.security.access import open_access, say_exposed
-from service.startup import check_settings
 
 MAX_PORT = 65535
 
@@ -41,21 +38,22 @@ def require_free_port(host: str, port: int) -> None:
 def main(host: str, port: int) -> None:
     """Serve the model in production until Ctrl-C."""
     require_free_port(host, port)
+
+    from service.models.sources import find_admitted_tag
+    from service.security.access import describe_exposure, open_access
+    from service.startup import check_settings
+
     try:
         settings = check_settings()
         tag = find_admitted_tag(signed=settings.require_signature)
         access = open_access(settings)
-    except BentoMLException as error:
+    except SentimentError as error:
         raise click.ClickException(str(error)) from error
     if access.is_open and not is_loopback(host):
-        click.secho(f"warning: {say_exposed(host)}", err=True, bold=True)
+        click.secho(f"warning: {describe_exposure(host)}", err=True, bold=True)
     address = f"http://{host}:{port}"
     click.echo(
         f"serving {tag}; try it on {address}/, see how it does on {access.find_dashboard(address)}; Ctrl-C stops it"
     )
     command = [sys.executable, "-m", "bentoml", "serve", str(CHECKOUT), "--host", host, "--port", str(port)]
     os.execv(sys.executable, command)  # noqa: S606 - this Python, no shell
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,12 @@
-"""Watching a canary: look after look, until the figures say something or its time is over."""
+"""Watching a canary: poll after poll, until the figures say something or its time is over."""
 
 from dataclasses import replace
 
 import sqlalchemy as sa
 
+from release.canary import CanaryStatus, Watched, describe_poll, watch
 from sentiment.errors import ServiceError
 from sentiment.governance.canary_rule import Figures
-from steps.canary import Look, Watched, say_look, watch
 from tests.unit.sentiment.governance.test_canary_rule import CHAMPION, RULE, make_figures
 
 
@@ -23,9 +23,9 @@ class Clock:
         self.seconds += seconds
 
 
-def watch_figures(figures, looks=None) -> Watched:
-    """Watch what comes look by look; what is an error is raised."""
-    coming, saying, clock = iter(figures), iter(looks or []), Clock()
+def watch_figures(figures, statuses=None) -> Watched:
+    """Watch what comes poll by poll; what is an error is raised."""
+    coming, saying, clock = iter(figures), iter(statuses or []), Clock()
 
     def read() -> tuple[Figures, Figures]:
         found = next(coming)
@@ -33,13 +33,13 @@ def watch_figures(figures, looks=None) -> Watched:
             raise found
         return CHAMPION, found
 
-    def look() -> Look:
-        found = next(saying, Look())
+    def poll() -> CanaryStatus:
+        found = next(saying, CanaryStatus())
         if isinstance(found, Exception):
             raise found
         return found
 
-    return watch(read, look, RULE, 60, clock=clock, sleep=clock.sleep)
+    return watch(read, poll, RULE, 60, clock=clock, sleep=clock.sleep)
 
 
 def test_it_waits_until_the_figures_say_something():
@@ -57,7 +57,7 @@ def test_it_ends_when_its_time_is_over():
 
 def test_a_canary_that_the_service_gave_up_is_backed_out():
     """What the service says of the end is the reason, whatever the figures say."""
-    watched = watch_figures([make_figures(2000)] * 3, [Look("5 ended: it failed 3 requests (RuntimeError)", 3)])
+    watched = watch_figures([make_figures(2000)] * 3, [CanaryStatus("5 ended: it failed 3 requests (RuntimeError)", 3)])
     assert watched.verdict.summary == "5 ended: it failed 3 requests (RuntimeError)"
 
 
@@ -65,7 +65,7 @@ def test_nothing_is_promoted_while_somebody_does_not_answer():
     """A database or a service that is away is passed over; figures of before promote nothing."""
     away = sa.exc.OperationalError("select", {}, Exception("gone"))
     watched = watch_figures(
-        [away, make_figures(100), away, make_figures(2000)], [Look(), ServiceError("gone."), Look()]
+        [away, make_figures(100), away, make_figures(2000)], [CanaryStatus(), ServiceError("gone."), CanaryStatus()]
     )
     assert watched.verdict.outcome == "promote"
     ended = watch_figures([make_figures(100), *[away] * 40])
@@ -75,10 +75,10 @@ def test_nothing_is_promoted_while_somebody_does_not_answer():
     )
 
 
-def test_a_look_is_one_line():
+def test_a_poll_is_one_line():
     """Answers, figures of both, and what follows."""
     watched = watch_figures([make_figures(2000)])
-    assert say_look(replace(watched, minutes=1.25)) == (
+    assert describe_poll(replace(watched, minutes=1.25)) == (
         "1.2 min: 2,000 answers of the canary and 18,000 of the champion; uncertain 20.0% and 20.0%,"
         " confidence 0.800 and 0.800, p95 20 and 20 ms, failed 0; promote"
     )

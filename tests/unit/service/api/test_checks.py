@@ -1,20 +1,10 @@
-"""What callers may ask of the dashboard's data."""
-
-from collections.abc import Iterator
+"""What callers may send as parameters."""
 
 import pytest
 
-from service.api.context import CURRENT, RequestContext
+from service.api.checks import check_query
 from service.api.errors import ApiError
-from service.pages.queries import Everything, Search, Window, check_query
-
-
-@pytest.fixture
-def request_context() -> Iterator[RequestContext]:
-    context = RequestContext("mine")
-    token = CURRENT.set(context)
-    yield context
-    CURRENT.reset(token)
+from service.api.schemas import Everything, Search, Window
 
 
 def test_what_is_left_out_or_empty_has_its_default():
@@ -41,10 +31,10 @@ def test_a_search_is_read():
         (Search, {"limit": "201"}, "limit cannot be read: input should be less than or equal to 200."),
     ],
 )
-def test_what_cannot_be_read_is_said_in_a_sentence(request_context, shape, asked, message):
+def test_what_cannot_be_read_is_said_in_a_sentence(shape, asked, message):
     """A parameter that is wrong is answered 422 with its name, and without what was sent."""
     with pytest.raises(ApiError) as refused:
         check_query(shape, asked)
 
-    assert (refused.value.error_code, request_context.problem.code) == (422, "bad_query")
-    assert request_context.problem.message == message
+    assert (refused.value.status, refused.value.problem.code) == (422, "bad_query")
+    assert refused.value.problem.message == message

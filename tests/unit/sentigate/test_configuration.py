@@ -5,7 +5,7 @@ from copy import deepcopy
 import click
 import pytest
 
-from pipelines.cli import override_setting
+from sentigate.configuration import override_setting
 from sentiment.config.reader import check_parameters, read_yaml
 from sentiment.config.schema import TrainingConfig
 from sentiment.paths import CHECKOUT

@@ -1,15 +1,15 @@
 """How the pages and their files go out."""
 
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
-from service.edge.endpoints import readings
-from service.pages.routes import read_frame_origins
+from service.pages.files import Files, list_names
 
 
 @pytest.fixture
 def client() -> TestClient:
-    return TestClient(readings)
+    return TestClient(Files())
 
 
 @pytest.mark.parametrize("path", ["/", "/dashboard", "/static/base.css", "/static/chart.js"])
@@ -26,15 +26,12 @@ def test_what_a_browser_gets_is_kept_to_itself(client, path):
 
 @pytest.mark.parametrize(
     ("origins", "framed_by"),
-    [("", "'none'"), ("https://huggingface.co, https://*.hf.space", "https://huggingface.co https://*.hf.space")],
+    [((), "'none'"), (("https://huggingface.co", "https://*.hf.space"), "https://huggingface.co https://*.hf.space")],
 )
-def test_pages_of_the_origins_that_are_set_may_frame_ours(client, monkeypatch, origins, framed_by):
+def test_pages_of_the_origins_that_are_set_may_frame_ours(origins, framed_by):
     """Nobody may show the pages in a frame but the origins that the operator names."""
-    monkeypatch.setenv("SENTIMENT_FRAME_ORIGINS", origins)
-    read_frame_origins.cache_clear()
+    policy = TestClient(Files(origins)).get("/").headers["content-security-policy"]
 
-    policy = client.get("/").headers["content-security-policy"]
-    read_frame_origins.cache_clear()
     assert policy.endswith(f"; frame-ancestors {framed_by}")
 
 
@@ -57,7 +54,28 @@ def test_a_caller_who_cannot_unpack_gets_the_file_as_it_is(client):
     assert packed.content == plain.content
 
 
-@pytest.mark.parametrize("name", ["nothing.js", "../routes.py", "..%2Froutes.py", "/etc/passwd", "", "shared"])
+@pytest.mark.parametrize("name", sorted(list_names()))
+def test_a_file_is_what_its_name_says(client, name):
+    """The type of each file is the same on every machine, and a HEAD has the headers of a GET and no body."""
+    kinds = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+    plain = {"accept-encoding": "identity"}
+    whole, head = client.get(f"/static/{name}", headers=plain), client.head(f"/static/{name}", headers=plain)
+
+    assert whole.headers["content-type"].split(";")[0] == kinds[name.rpartition(".")[2]]
+    assert (head.status_code, head.content, dict(head.headers)) == (200, b"", dict(whole.headers))
+
+
+def test_a_file_is_asked_about_each_time(client):
+    """A browser may keep a file, and asks whether it changed; caches keep packed and plain ones apart."""
+    headers = client.get("/static/chart.js").headers
+
+    assert (headers["cache-control"], headers["vary"].lower()) == ("no-cache", "accept-encoding")
+
+
+@pytest.mark.parametrize("name", ["nothing.js", "../files.py", "..%2Ffiles.py", "/etc/passwd", "", "shared"])
 def test_only_files_of_the_pages_are_sent(client, name):
     """No path leads out of the folder of the pages."""
-    assert client.get(f"/static/{name}").status_code == 404
+    with pytest.raises(HTTPException) as refused:
+        client.get(f"/static/{name}")
+
+    assert refused.value.status_code == 404

@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from sentiment.admin_token import read_admin_token
-from service import __main__ as module
-from service.__main__ import main, require_free_port
+from service import serve as module
+from service.serve import main, require_free_port
 
 HOST = "127.0.0.1"
 LINE = f"dashboard predict {'0' * 64}"
