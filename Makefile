@@ -59,7 +59,7 @@ FORMAT ?=
 OF_IMAGES = $(if $(filter command environment,$(origin IMAGE)),--image '$(IMAGE)') $(if $(CANARY),--canary '$(CANARY)')
 ON_HUB = '$(REPO)' $(if $(LICENSE),--license '$(LICENSE)') $(if $(PUBLIC),--public) $(if $(PREVIEW),--preview '$(PREVIEW)')
 
-.PHONY: help setup demo train evaluate serve test check fix lock clean
+.PHONY: help setup demo train evaluate serve test test-all check fix lock clean
 .PHONY: promote approve reject canary rollback ledger seal-ledger rotate-signing-key
 .PHONY: forget export
 .PHONY: migrate image sbom audit push smoke
@@ -136,22 +136,22 @@ forget export: export FORGET_OUT := $(value OUT)
 OF_PERSON = $(if $(value TEXT),--text "$$FORGET_TEXT") $(if $(value TEXT_FILE),--text-file "$$FORGET_TEXT_FILE") $(if $(value REQUEST_ID),--request-id "$$FORGET_REQUEST_ID") $(if $(value SUBJECT),--subject "$$FORGET_SUBJECT")
 
 forget: .sentigate/.ready ## Remove one person's rows from the log; TEXT="..." TEXT_FILE=- REQUEST_ID=... or SUBJECT=..., DRY_RUN=1 YES=1 REASON="why"
-	@$(PY) -m service.prediction_log.privacy forget $(OF_PERSON) $(if $(DRY_RUN),--dry-run) $(if $(YES),--yes) --reason "$$FORGET_REASON"
+	@$(SENTIGATE) forget $(OF_PERSON) $(if $(DRY_RUN),--dry-run) $(if $(YES),--yes) --reason "$$FORGET_REASON"
 
 export: .sentigate/.ready ## Write one person's rows of the log; as for forget, OUT=file FORMAT=csv
-	@$(PY) -m service.prediction_log.privacy export $(OF_PERSON) $(if $(value OUT),--out "$$FORGET_OUT") $(if $(FORMAT),--format '$(FORMAT)')
+	@$(SENTIGATE) export $(OF_PERSON) $(if $(value OUT),--out "$$FORGET_OUT") $(if $(FORMAT),--format '$(FORMAT)')
 
 migrate: .venv/.ready ## Bring the database of DATABASE_URL to the newest schema; ROLE=name of the service's role, which may use it
-	@$(PY) -m sentiment.database $(if $(ROLE),--role '$(ROLE)')
+	@$(SENTIGATE) migrate $(if $(ROLE),--role '$(ROLE)')
 
 image: .sentigate/.ready ## Build the container image; VERSION=3 BACKEND=podman BASE=python:3.11-slim-bookworm NAME=sentigate, each optional
-	@$(PY) -m deploy.images.build --backend '$(BACKEND)' --name '$(NAME)' $(if $(VERSION),--version '$(VERSION)') $(if $(BASE),--base '$(BASE)')
+	@$(SENTIGATE) image --backend '$(BACKEND)' --name '$(NAME)' $(if $(VERSION),--version '$(VERSION)') $(if $(BASE),--base '$(BASE)')
 
 sbom: .sentigate/.ready ## List what is in an image as a CycloneDX file; IMAGE=sentigate:latest
 	@$(PY) -m deploy.images.sbom --backend '$(BACKEND)' '$(IMAGE)'
 
 audit: .sentigate/.ready ## Look the packages of the image up among known vulnerabilities
-	@$(PY) -m deploy.images.audit
+	@$(SENTIGATE) audit
 
 smoke: export SMOKE_URL := $(or $(URL),http://127.0.0.1:3000)
 smoke: export SMOKE_KEY_FILE := $(KEY_FILE)
@@ -161,58 +161,64 @@ smoke: ## Ask a running service; URL= KEY_FILE= VERSION= DIGEST=, and more optio
 	@python3 deploy/smoke.py "$$SMOKE_URL" --key-file "$$SMOKE_KEY_FILE" --version "$$SMOKE_VERSION" --digest "$$SMOKE_DIGEST" $(SMOKE)
 
 up: .venv/.ready ## Start the stack of one machine and wait until it is healthy; PROFILES=front,metrics,mlflow SENTIGATE_PORT=3000, each optional
-	@$(PY) -m deploy.compose.cli up --profiles '$(PROFILES)'
+	@$(SENTIGATE) stack up --profiles '$(PROFILES)'
 
 down: .venv/.ready ## Stop the stack; what it stored is kept
-	@$(PY) -m deploy.compose.cli down
+	@$(SENTIGATE) stack down
 
 stack-secrets: .venv/.ready ## Make the secrets of the stack that are missing; `make up` does so, too
-	@$(PY) -m deploy.compose.cli secrets --profiles '$(PROFILES)'
+	@$(SENTIGATE) stack secrets --profiles '$(PROFILES)'
 
 backup: .venv/.ready ## Dump the databases of the stack while they are used; INTO=folder
-	@$(PY) -m deploy.compose.cli backup $(if $(INTO),'$(INTO)')
+	@$(SENTIGATE) stack backup $(if $(INTO),'$(INTO)')
 
 restore: .venv/.ready ## Put the databases of the stack back as they were in a backup; FROM=folder
-	@$(PY) -m deploy.compose.cli restore '$(FROM)'
+	@$(SENTIGATE) stack restore '$(FROM)'
 
 push: .sentigate/.ready ## Push an image to a registry; REGISTRY=HOST/NAME IMAGE=sentigate:latest
-	@$(PY) -m deploy.images.registry push '$(REGISTRY)' --image '$(IMAGE)'
+	@$(SENTIGATE) push '$(REGISTRY)' --image '$(IMAGE)'
 
 deploy-aws: .sentigate/.ready ## Run on AWS; ENVIRONMENT=production IMAGE=...@sha256:... YES=1, each optional
-	@$(PY) -m deploy.aws.cli --environment '$(ENVIRONMENT)' $(if $(YES),--yes) deploy $(if $(filter-out sentigate:latest,$(IMAGE)),--image '$(IMAGE)')
+	@$(SENTIGATE) deploy aws --environment '$(ENVIRONMENT)' $(if $(YES),--yes) apply $(if $(filter-out sentigate:latest,$(IMAGE)),--image '$(IMAGE)')
 
 destroy-aws: .sentigate/.ready ## Take it away from AWS; ENVIRONMENT=production WITH_IMAGES=yes YES=1, each optional
-	@$(PY) -m deploy.aws.cli --environment '$(ENVIRONMENT)' $(if $(YES),--yes) destroy $(if $(WITH_IMAGES),--with-images)
+	@$(SENTIGATE) deploy aws --environment '$(ENVIRONMENT)' $(if $(YES),--yes) destroy $(if $(WITH_IMAGES),--with-images)
 
 kubernetes: .sentigate/.ready ## Print the manifests; OVERLAY=staging IMAGE=... CANARY=..., images by digest
-	@$(PY) -m deploy.kubernetes.cli show --overlay '$(OVERLAY)' $(OF_IMAGES)
+	@$(SENTIGATE) deploy kubernetes show --overlay '$(OVERLAY)' $(OF_IMAGES)
 
 deploy-kubernetes: .sentigate/.ready ## Bring kubectl's cluster to them, and wait; OVERLAY=production IMAGE=... CANARY=...
-	@$(PY) -m deploy.kubernetes.cli apply --overlay '$(OVERLAY)' $(OF_IMAGES)
+	@$(SENTIGATE) deploy kubernetes apply --overlay '$(OVERLAY)' $(OF_IMAGES)
 
 undo-kubernetes: .sentigate/.ready ## Bring back there what ran before the last change; OVERLAY=production
-	@$(PY) -m deploy.kubernetes.cli undo --overlay '$(OVERLAY)'
+	@$(SENTIGATE) deploy kubernetes undo --overlay '$(OVERLAY)'
 
 deploy-bentocloud: .sentigate/.ready ## Deploy what is in production to BentoCloud; PREVIEW=1 shows what would be asked for
-	@$(PY) -m deploy.bentocloud.cli deploy $(if $(PREVIEW),--dry-run)
+	@$(SENTIGATE) deploy bentocloud apply $(if $(PREVIEW),--dry-run)
 
 destroy-bentocloud: .sentigate/.ready ## Stop the deployment on BentoCloud and remove it
-	@$(PY) -m deploy.bentocloud.cli destroy
+	@$(SENTIGATE) deploy bentocloud destroy
 
 deploy-huggingface: .sentigate/.ready ## Publish the model in production; REPO=user/name LICENSE=apache-2.0 PUBLIC=1 PREVIEW=folder
-	@$(PY) -m deploy.huggingface model $(ON_HUB)
+	@$(SENTIGATE) deploy huggingface publish $(ON_HUB)
 
 undeploy-huggingface: .sentigate/.ready ## Take the newest version of a published model back; REPO=user/name
-	@$(PY) -m deploy.huggingface withdraw-model '$(REPO)'
+	@$(SENTIGATE) deploy huggingface withdraw '$(REPO)'
 
 deploy-space: .sentigate/.ready ## Run what is in production as a Docker Space; REPO=user/name LICENSE=apache-2.0 PUBLIC=1 PREVIEW=folder
-	@$(PY) -m deploy.huggingface space $(ON_HUB)
+	@$(SENTIGATE) deploy space apply $(ON_HUB)
 
 undeploy-space: .sentigate/.ready ## Delete a Space; REPO=user/name
-	@$(PY) -m deploy.huggingface remove-space '$(REPO)'
+	@$(SENTIGATE) deploy space destroy '$(REPO)'
 
-test: check ## Lint, types, import contracts and all tests
-	@.venv/bin/pytest
+# Two workers: half of the time is waiting. A file runs in one worker, and all that use the container engine in one.
+PYTEST = .venv/bin/pytest --numprocesses 2 --dist loadgroup --durations 25
+
+test: check ## Lint, types, import contracts and the tests of every change, within a quarter of an hour
+	@$(PYTEST) -m 'not extended'
+
+test-all: test ## Those, and containers, Terraform, further end-to-end stories, long loads
+	@$(PYTEST) -m extended
 
 check: .sentigate/.ready ## Lint, types and import contracts; edits nothing
 	@.venv/bin/ruff format --check --quiet .

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import click
 
-from benchmarks.copying import copy_checkout
 from sentiment.paths import CHECKOUT
+from tests.support.checkout_copy import copy_checkout
 
 CANDIDATES = "svm,svm_smote"
 STEP = re.compile(r"Step (\w+) has finished in (?:(\d+)m)?([\d.]+)s")

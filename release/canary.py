@@ -12,15 +12,7 @@ import sqlalchemy as sa
 from mlflow.entities.model_registry import ModelVersion
 
 from release.journal import enter_event
-from release.mlflow_registry import (
-    PRODUCTION,
-    STAGING,
-    find_version,
-    identify_version,
-    name_version,
-    read_alias,
-    require_version,
-)
+from release.mlflow_registry import PRODUCTION, STAGING, name_version, read_alias, require_version
 from release.promotion import check_version, ensure_stored, promote_version
 from release.running_services import ANSWERS, FAILURES, CanaryService, choose_canary_service
 from sentiment.config.schema import CanarySection
@@ -71,7 +63,9 @@ def run_canary(
 
     Raises CanaryError when the canary was aborted.
     """
-    found = _choose_version(version)
+    if version == STAGING and read_alias(STAGING) is None:
+        raise CanaryError("no version waits at the alias 'staging'; name the one to try: make canary VERSION=...")
+    found = require_version(version)
     if watch_only:
         return watch_version(found, section)
     production = read_alias(PRODUCTION)
@@ -131,10 +125,9 @@ def try_version(
 
 def watch_version(version: ModelVersion, section: CanarySection) -> Verdict:
     """Return the verdict on a version that others send requests to, and change nothing. Raises CanaryError on harm."""
-    production = find_version(PRODUCTION)
-    if production is None:
+    if read_alias(PRODUCTION) is None:
         raise CanaryError("nothing is in production to compare a canary with; `make train` puts a model there.")
-    champion, name = str(name_version(identify_version(production))), name_version(version)
+    champion, name = str(name_version(require_version(PRODUCTION))), name_version(version)
     with _open_log() as engine:
         logger.info("watching %s beside %s in the prediction log", name, champion)
         watched = watch(_reading(engine, champion, name, section), CanaryStatus, section.rule(), section.look_seconds)
@@ -195,12 +188,6 @@ def describe_poll(watched: Watched) -> str:
         f" confidence {canary.mean_confidence:.3f} and {champion.mean_confidence:.3f},"
         f" p95 {canary.p95_ms:.0f} and {champion.p95_ms:.0f} ms, failed {watched.failures}; {watched.verdict.outcome}"
     )
-
-
-def _choose_version(wanted: str) -> ModelVersion:
-    if wanted == STAGING and read_alias(STAGING) is None:
-        raise CanaryError("no version waits at the alias 'staging'; name the one to try: make canary VERSION=...")
-    return identify_version(require_version(wanted))
 
 
 def _reading(

@@ -119,7 +119,7 @@ def change_production(change: ProductionChange) -> None:
                 f"version {change.version} was not put into production: {_name(found)} is there by now, and not"
                 f" {_name(change.replaced)}; look at `make ledger` and start again."
             )
-        write_atomically(locate_state().move, json.dumps(asdict(change), indent=2) + "\n")
+        write_atomically(locate_state().journal, json.dumps(asdict(change), indent=2) + "\n")
         _finish_change()
     logger.info("%s: %s", change.event, change.summary)
 
@@ -164,7 +164,7 @@ def seal(reason: str) -> Path:
 @contextmanager
 def hold_journal_lock() -> Iterator[None]:
     """Let one at a time move aliases. Raises BusyError when another does for long."""
-    path = locate_state().move_lock
+    path = locate_state().journal_lock
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(path).acquire(timeout=LOCK_SECONDS)
@@ -179,10 +179,10 @@ def hold_journal_lock() -> Iterator[None]:
 def _finish_change() -> ProductionChange | None:
     """Write down what is left of a change that was begun; return it, or None when there was none."""
     state = locate_state()
-    if not state.move.exists():
+    if not state.journal.exists():
         return None
     try:
-        content = json.loads(state.move.read_text(encoding="utf-8"))
+        content = json.loads(state.journal.read_text(encoding="utf-8"))
         change = ProductionChange(**content | {"model": ModelName(**content["model"])})
         written = read_entries(state.ledger)
         require_decision(written, change.model.digest)
@@ -193,14 +193,14 @@ def _finish_change() -> ProductionChange | None:
         _tag_versions(change)
     except (ValueError, TypeError, KeyError, MlflowException, PromotionError) as error:
         raise RegistryError(
-            f"what {state.move} says cannot be done: {error}; mend that and start again, or remove the file to give it"
-            " up."
+            f"what {state.journal} says cannot be done: {error}; mend that and start again, or remove the file to give"
+            " it up."
         ) from error
     ProductionPointer.to(change.model).write(state.production)
     for entry in change.list_entries():
         if entry not in written:
             append_entry(state.ledger, entry)
-    state.move.unlink()
+    state.journal.unlink()
     return change
 
 

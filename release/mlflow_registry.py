@@ -1,16 +1,12 @@
 """The model registry: versions of bundles in MLflow and the aliases that say which one is what."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import (
-    INVALID_PARAMETER_VALUE,
-    RESOURCE_ALREADY_EXISTS,
-    RESOURCE_DOES_NOT_EXIST,
-    ErrorCode,
-)
+from mlflow.protos import databricks_pb2 as codes
 from mlflow.tracking import MlflowClient
 
 from sentiment.bundle.bundle import SIGNATURE_FILE, Bundle, open_bundle
@@ -19,17 +15,12 @@ from sentiment.model_name import MODEL, ModelName
 
 PRODUCTION, PREVIOUS, STAGING = "production", "previous", "staging"
 BUNDLE_FOLDER = "bundle"
-NOT_FOUND = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
+NOT_FOUND = [codes.ErrorCode.Name(code) for code in (codes.RESOURCE_DOES_NOT_EXIST, codes.INVALID_PARAMETER_VALUE)]
 
 
 def find_version(alias: str) -> ModelVersion | None:
     """Return the version behind an alias, or None where there is none."""
-    try:
-        return MlflowClient().get_model_version_by_alias(MODEL, alias)
-    except MlflowException as error:
-        if error.error_code in {NOT_FOUND, ErrorCode.Name(INVALID_PARAMETER_VALUE)}:
-            return None
-        raise
+    return _find(MlflowClient().get_model_version_by_alias, alias)
 
 
 def find_bundle(model: str) -> tuple[Bundle, str]:
@@ -47,11 +38,11 @@ def find_bundle(model: str) -> tuple[Bundle, str]:
 
 
 def require_version(wanted: str) -> ModelVersion:
-    """Return a version by its number or an alias. Raises RegistryError, which names what there is, without it."""
-    version = _find_number(wanted) if wanted.isdigit() else find_version(wanted)
+    """Return a version by its number or an alias, with its tags. Raises RegistryError that names what there is."""
+    version = _find(MlflowClient().get_model_version, wanted) if wanted.isdigit() else find_version(wanted)
     if version is None:
         raise RegistryError(f"the registry has no version or alias {wanted!r} of {MODEL!r}; it has {_list_known()}.")
-    return version
+    return identify_version(version)
 
 
 def identify_version(version: ModelVersion) -> ModelVersion:
@@ -93,7 +84,7 @@ def register_bundle(bundle: Bundle, uri: str, run_id: str, outcome: str = "") ->
     try:
         client.create_registered_model(MODEL)
     except MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+        if error.error_code != codes.ErrorCode.Name(codes.RESOURCE_ALREADY_EXISTS):
             raise
     card = bundle.card
     tags = {"candidate": card.candidate, "dataset": card.dataset, "digest": card.digest, "gate.outcome": outcome}
@@ -125,11 +116,11 @@ def read_alias(alias: str) -> str | None:
     return str(version.version) if version else None
 
 
-def _find_number(number: str) -> ModelVersion | None:
+def _find(get: Callable[[str, str], ModelVersion], wanted: str) -> ModelVersion | None:
     try:
-        return MlflowClient().get_model_version(MODEL, number)
+        return get(MODEL, wanted)
     except MlflowException as error:
-        if error.error_code == NOT_FOUND:
+        if error.error_code in NOT_FOUND:
             return None
         raise
 

@@ -20,7 +20,6 @@ from release.mlflow_registry import (
     PRODUCTION,
     STAGING,
     fetch_bundle,
-    identify_version,
     log_signature,
     name_version,
     point_alias,
@@ -66,7 +65,7 @@ def plan_promotion(wanted: str, *, reason: str = "", force: str = "", approve: b
     recover_journal()
     if approve:
         wanted = choose_waiting(read_alias(STAGING), wanted if wanted != STAGING else "")
-    version = identify_version(require_version(wanted))
+    version = require_version(wanted)
     replaced = read_alias(PRODUCTION)
     if replaced == str(version.version):
         check_production(read_entries(locate_state().ledger), replaced, version.tags["digest"])

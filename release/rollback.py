@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from release.bento_store import build_bento, has_bento, try_model
 from release.journal import ProductionChange, change_production, recover_journal
-from release.mlflow_registry import PRODUCTION, identify_version, name_version, read_alias, require_version
+from release.mlflow_registry import PRODUCTION, name_version, read_alias, require_version
 from release.promotion import ensure_stored
 from release.running_services import check_services, choose_services, read_key, switch_services
 from sentiment.errors import BundleError, DeployError, PromotionError, RegistryError
@@ -36,7 +36,7 @@ def plan_rollback(reason: str, wanted: str = "") -> ProductionChange:
     entries, production = read_entries(locate_state().ledger), read_alias(PRODUCTION)
     number = choose_return(entries, production, wanted)
     try:
-        version = identify_version(require_version(number))
+        version = require_version(number)
         name = name_version(version)
         check_promoted(entries, number, name.digest)
         try_model(ensure_stored(version), name.digest)

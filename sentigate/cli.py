@@ -68,7 +68,7 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
         context.exit()
 
 
-@click.command()
+@click.command(short_help="Print what makes a shell complete this command.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print what makes a shell complete this command: `eval "$(sentigate completion bash)"`."""
@@ -77,33 +77,87 @@ def completion(shell: str) -> None:
     click.echo(complete(sentigate, {}, "sentigate", "_SENTIGATE_COMPLETE").source())
 
 
+@click.command(
+    short_help="Ask a running service what its callers ask.",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def smoke(arguments: tuple[str, ...]) -> None:
+    """Ask a running service what its callers ask; the same as `python deploy/smoke.py`, which needs no set-up."""
+    from deploy.smoke import main
+
+    sys.exit(main(arguments))
+
+
+def in_state(origin: str, help: str) -> LazyCommand:  # noqa: A002 - click's name
+    """Return a command that needs the state folder that `make setup` makes."""
+    return LazyCommand(origin, help, needs_setup=True)
+
+
+HUB = "deploy.huggingface.cli"
+DEPLOYMENTS: dict[str, click.Command] = {
+    "aws": LazyCommand("deploy.aws.cli:main", "Run the service on AWS."),
+    "kubernetes": LazyCommand("deploy.kubernetes.cli:main", "Run the service on Kubernetes."),
+    "bentocloud": click.Group(
+        "bentocloud",
+        {
+            "apply": LazyCommand("deploy.bentocloud.cli:deploy", "Push the Bento and create or update its deployment."),
+            "destroy": LazyCommand("deploy.bentocloud.cli:destroy", "Stop the deployment and remove it."),
+        },
+        help="Run what is in production on BentoCloud.",
+    ),
+    "huggingface": click.Group(
+        "huggingface",
+        {
+            "publish": LazyCommand(f"{HUB}:model", "Push the bundle with a model card."),
+            "withdraw": LazyCommand(f"{HUB}:withdraw_model", "Take the newest version of a model back."),
+        },
+        help="Publish the model in production on the Hugging Face hub.",
+    ),
+    "space": click.Group(
+        "space",
+        {
+            "apply": LazyCommand(f"{HUB}:space", "Push a Docker Space that runs the Bento in production."),
+            "destroy": LazyCommand(f"{HUB}:remove_space", "Delete a Space."),
+        },
+        help="Run what is in production as a Docker Space of the Hugging Face hub.",
+    ),
+}
 SECTIONS: dict[str, dict[str, click.Command]] = {
     "Start": {
         "setup": LazyCommand("pipelines.setup:main", "Make the state folder of this checkout; safe to repeat."),
-        "demo": LazyCommand(
-            "pipelines.demo:main", "Train, gate, build, serve and ask on the bundled comments.", needs_setup=True
-        ),
+        "demo": in_state("pipelines.demo:main", "Train, gate, build, serve and ask on the bundled comments."),
         "completion": completion,
     },
     "Models": {
-        "train": LazyCommand(
-            "sentigate.training:train", "Train the candidates and gate the best one.", needs_setup=True
-        ),
-        "evaluate": LazyCommand(
-            "sentigate.training:evaluate", "Measure models on datasets and compare them.", needs_setup=True
-        ),
-        "serve": LazyCommand("service.serve:main", "Serve the model in production."),
+        "train": in_state("sentigate.training:train", "Train the candidates and gate the best one."),
+        "evaluate": in_state("sentigate.training:evaluate", "Measure models on datasets and compare them."),
     },
     "Production": {
-        "promote": LazyCommand("sentigate.production:promote", "Put a version into production.", needs_setup=True),
-        "approve": LazyCommand("sentigate.production:approve", "Say yes to the version that waits.", needs_setup=True),
-        "reject": LazyCommand("sentigate.production:reject", "Say no to the version that waits.", needs_setup=True),
-        "canary": LazyCommand(
-            "sentigate.production:canary", "Try a version on a share of live requests.", needs_setup=True
-        ),
-        "rollback": LazyCommand("sentigate.production:rollback", "Put the previous version back.", needs_setup=True),
+        "promote": in_state("sentigate.production:promote", "Put a version into production."),
+        "approve": in_state("sentigate.production:approve", "Say yes to the version that waits."),
+        "reject": in_state("sentigate.production:reject", "Say no to the version that waits."),
+        "canary": in_state("sentigate.production:canary", "Try a version on a share of live requests."),
+        "rollback": in_state("sentigate.production:rollback", "Put the previous version back."),
         "ledger": LazyCommand("sentigate.ledger:ledger", "Show or seal the record of decisions."),
         "signing-key": LazyCommand("sentigate.ledger:signing_key", "Change the key that signs decisions."),
+    },
+    "Service": {
+        "serve": LazyCommand("service.serve:main", "Serve the model in production."),
+        "smoke": smoke,
+        "forget": LazyCommand("service.prediction_log.privacy:forget", "Remove one person's rows from the log."),
+        "export": LazyCommand("service.prediction_log.privacy:export", "Write one person's rows of the log."),
+        "migrate": LazyCommand("sentiment.database.__main__:main", "Bring the database to the newest schema."),
+    },
+    "Deployment": {
+        "image": LazyCommand("deploy.images.build:main", "Build the container image."),
+        "push": LazyCommand("deploy.images.registry:push", "Push an image to a registry."),
+        "audit": LazyCommand("deploy.images.audit:main", "Look packages up among known vulnerabilities."),
+        "stack": LazyCommand("deploy.compose.cli:main", "Run the whole stack on this machine."),
+        "deploy": click.Group(
+            "deploy", DEPLOYMENTS, help="Bring the service to a cloud or a cluster, or take it away."
+        ),
     },
 }
 sentigate = Root("sentigate", SECTIONS, "Labelled text in; a gated, observable sentiment service out.")

@@ -27,7 +27,7 @@ def show(version: str, limit: int, as_json: bool) -> None:
     if not entries and not as_json:
         of_version = f" has nothing on version {version}" if version else " is empty"
         click.echo(f"the ledger{of_version}; `make train` writes its first line.")
-    if locate_state().move.exists():
+    if locate_state().journal.exists():
         click.echo("a promotion or rollback was cut off; the next one finishes it.", err=True)
 
 

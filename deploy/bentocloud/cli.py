@@ -1,4 +1,4 @@
-"""`python -m deploy.bentocloud.cli`: deploy what is in production to BentoCloud, as `bentocloud.yaml` describes."""
+"""`sentigate deploy bentocloud`: deploy what is in production to BentoCloud, as `bentocloud.yaml` describes."""
 
 import time
 import types
@@ -273,7 +273,3 @@ def destroy(config: Path, seconds: float) -> None:
     content = read_file(config)
     destroy_deployment(connect(), content["name"], content.get("cluster"), seconds)
     click.echo(f"{content['name']} is gone from BentoCloud; the Bento and the secrets are still there.")
-
-
-if __name__ == "__main__":
-    main()

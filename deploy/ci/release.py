@@ -12,7 +12,7 @@ import click
 
 from deploy.cli_errors import say_in_one_sentence
 from release.bento_store import build_bento, has_bento, smoke_test
-from release.mlflow_registry import PRODUCTION, STAGING, find_version, identify_version, name_version, read_alias
+from release.mlflow_registry import PRODUCTION, STAGING, find_version, name_version, read_alias, require_version
 from release.promotion import check_version, ensure_stored, promote_version
 from release.rollback import roll_back
 from sentiment.errors import DeployError, SentimentError
@@ -27,11 +27,12 @@ def prepare_release() -> ModelName:
 
     Raises DeployError, RegistryError, or PromotionError where the ledger does not say that it may go there.
     """
-    version = find_version(STAGING) or find_version(PRODUCTION)
-    if version is None:
+    production = read_alias(PRODUCTION)
+    number = read_alias(STAGING) or production
+    if number is None:
         raise DeployError("no model has passed the gate yet, so that there is nothing to release; `make train` first.")
-    version = identify_version(version)
-    name, production = name_version(version), read_alias(PRODUCTION)
+    version = require_version(number)
+    name = name_version(version)
     if name.number == production:
         check_production(read_entries(locate_state().ledger), name.number, name.digest)
     else:

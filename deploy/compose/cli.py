@@ -1,12 +1,13 @@
-"""`python -m deploy.compose.cli`: start, stop, back up and restore the stack of `compose.yaml` on one machine."""
+"""`sentigate stack`: start, stop, back up and restore the stack of `compose.yaml` on one machine."""
 
 import errno
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,6 +17,8 @@ from deploy.compose.backups import back_up, prepare, restore
 from deploy.compose.project import FILE, HEALTHY, MIGRATION, PROFILES, Compose, Service, find_compose
 from deploy.compose.secrets import FOLDER, OPERATOR_KEY, check_readable, make_missing
 from sentiment.errors import DeployError
+
+Find = Callable[[], Compose]  # so that help needs no engine
 
 BACKUPS = FILE.with_name("backups")
 WAIT_SECONDS = 180
@@ -87,7 +90,7 @@ def fetch_images(compose: Compose, services: Sequence[Service]) -> None:
         except DeployError as error:
             raise DeployError(
                 f"the image {service.image} of {service.name} cannot be had: {error}; nothing was changed. Look at your"
-                " network, or name another image in a compose file of yours: `python -m deploy.compose.cli --help`."
+                " network, or name another image in a compose file of yours: `sentigate stack --help`."
             ) from error
 
 
@@ -146,10 +149,9 @@ def say_addresses(services: Sequence[Service]) -> None:
 @click.option("--project", envvar="COMPOSE_PROJECT_NAME", default="sentigate", show_default=True, help="Its name.")
 @click.option("--file", "files", type=click.Path(exists=True, path_type=Path), multiple=True, help="Compose files.")
 @click.pass_context
-@say_in_one_sentence
 def main(context: click.Context, project: str, files: tuple[Path, ...]) -> None:
     """Run the whole stack on this machine."""
-    context.obj = find_compose(project, files or (FILE,))
+    context.obj = partial(find_compose, project, files or (FILE,))
 
 
 profiles_option = click.option(
@@ -161,17 +163,18 @@ profiles_option = click.option(
 @profiles_option
 @click.pass_obj
 @say_in_one_sentence
-def make_secrets_command(compose: Compose, profiles: tuple[str, ...]) -> None:
+def make_secrets_command(find: Find, profiles: tuple[str, ...]) -> None:
     """Make the secrets that are missing."""
-    make_secrets(compose, profiles)
+    make_secrets(find(), profiles)
 
 
 @main.command()
 @profiles_option
 @click.pass_obj
 @say_in_one_sentence
-def up(compose: Compose, profiles: tuple[str, ...]) -> None:
+def up(find: Find, profiles: tuple[str, ...]) -> None:
     """Check, start and wait until all is healthy."""
+    compose = find()
     make_secrets(compose, profiles)
     needed = compose.list_services((*profiles, MIGRATION))
     check_machine(compose, needed)
@@ -185,9 +188,10 @@ def up(compose: Compose, profiles: tuple[str, ...]) -> None:
 
 @main.command()
 @click.pass_obj
-def down(compose: Compose) -> None:
+@say_in_one_sentence
+def down(find: Find) -> None:
     """Stop and remove the containers; what they stored stays."""
-    if compose.run("down").returncode:
+    if find().run("down").returncode:
         raise click.ClickException("not all could be stopped; what was said is above.")
     click.echo("stopped; the volumes are kept, `make up` goes on where it was")
 
@@ -196,10 +200,10 @@ def down(compose: Compose) -> None:
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
 @click.pass_obj
 @say_in_one_sentence
-def back_up_command(compose: Compose, folder: Path | None) -> None:
+def back_up_command(find: Find, folder: Path | None) -> None:
     """Dump the databases into FOLDER, while they are used; by default one named after the time."""
     folder = folder or BACKUPS / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    for file in back_up(compose, folder):
+    for file in back_up(find(), folder):
         click.echo(f"{file}  {file.stat().st_size:,} bytes")
 
 
@@ -208,13 +212,10 @@ def back_up_command(compose: Compose, folder: Path | None) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 @say_in_one_sentence
-def restore_command(compose: Compose, folder: Path, yes: bool) -> None:
+def restore_command(find: Find, folder: Path, yes: bool) -> None:
     """Put the databases back as they were in the backup FOLDER."""
+    compose = find()
     if not yes:
         click.confirm(f"What was stored since {folder.name} goes. Restore it?", abort=True)
     for name in restore(compose, folder):
         click.echo(f"restored {name}")
-
-
-if __name__ == "__main__":
-    main()

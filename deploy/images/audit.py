@@ -1,4 +1,4 @@
-"""`python -m deploy.images.audit`: known vulnerabilities in packages of images and deployment jobs, by pip-audit."""
+"""`sentigate audit`: known vulnerabilities in packages of images and deployment jobs, by pip-audit."""
 
 import json
 import subprocess
@@ -68,7 +68,3 @@ def main(service: str) -> None:
             " `make lock UPGRADE=1`."
         )
     click.echo(f"no known vulnerability in {audit.packages} packages")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""`python -m deploy.images.build`: the container image of a Bento, by BentoML and the engine of this machine."""
+"""`sentigate image`: the container image of a Bento, by BentoML and the engine of this machine."""
 
 import os
 import re
@@ -171,7 +171,3 @@ def main(version: str | None, backend: str, base: str, name: str) -> None:
         raise click.ClickException(f"{engine.name} says that it built {names[0]}, and does not have it; try again.")
     size, added = image.size_bytes / MEGABYTE, (image.size_bytes - base_image.size_bytes) / MEGABYTE
     click.echo(f"{' and '.join(names)}: {size:.0f} MB, {added:.0f} MB on top of {base.partition('@')[0]}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""`python -m deploy.kubernetes.cli`: show, apply and undo what deploy/kubernetes describes, through kubectl."""
+"""`sentigate deploy kubernetes`: show, apply and undo what deploy/kubernetes describes, through kubectl."""
 
 import re
 import shutil
@@ -256,7 +256,3 @@ def undo(overlay: str) -> None:
     undo_rollout(workloads)
     for workload in workloads:
         click.echo(f"{workload.name} in {workload.namespace} runs what it ran before")
-
-
-if __name__ == "__main__":
-    main()

@@ -46,7 +46,8 @@ SUBJECT = {
     "description": "Your id of the person whose text it is; kept as an HMAC, by which rows are found and forgotten.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,256}$"},
 }
-OF_PERSONS = ("/predict", "/batch_predict", "/explain", "/feedback")
+OF_PERSONS = ("predict", "feedback")
+"""The scopes whose routes take a text, or an opinion on one, of a person."""
 MODEL = "ModelCard"
 OWN_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "model": {"$ref": REFERENCE.format(model=MODEL)},
@@ -104,7 +105,7 @@ def _describe_change(route: Route) -> dict[str, Any]:
         "summary": route.summary,
         "operationId": route.name,
         **({"security": KEYS} if route.is_guarded else {}),
-        "parameters": [NAME, *([SUBJECT] if route.path in OF_PERSONS else [])],
+        "parameters": [NAME, *([SUBJECT] if route.scope in OF_PERSONS else [])],
         **(_describe_body(route, route.request) if route.request else {}),
         "responses": {
             "200": {

@@ -1,4 +1,7 @@
-"""Connections that are no good: closed after a time and a size, which uvicorn bounds only between two requests."""
+"""Connections that stall, send oversized headers or are too many are closed.
+
+uvicorn bounds these only between two requests.
+"""
 
 import asyncio
 import os
@@ -11,17 +14,17 @@ MAX_HEAD_BYTES = 65_536
 CHUNK_FRAME_BYTES = 16
 
 
-class Connection(HttpToolsProtocol):
-    """Ends when for `seconds` no request begins on it and no answer is given, whatever trickles in or is not read.
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """An HTTP connection that ends after `seconds` in which no request begins and no response is sent.
 
-    It also ends when what is not the body of a request, as headers and what frames chunks, is over `MAX_HEAD_BYTES`.
+    It also ends once headers and the frames of chunks are over `MAX_HEAD_BYTES`. One process has `most` at once.
     """
 
     seconds = 60.0
     most = 1000
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start to watch; one connection too many ends before anything is read from it."""
+        """Start to watch; a connection too many ends before anything is read from it."""
         super().connection_made(cast("asyncio.Transport", transport))
         if len(self.connections) > self.most:
             self.transport.abort()
@@ -30,7 +33,7 @@ class Connection(HttpToolsProtocol):
         self._watch = self.loop.call_later(self.seconds, self._check)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, as long as it is not too much."""
+        """Accept data, up to the limit."""
         self._frame_bytes += len(data)
         super().data_received(data)
         if self._frame_bytes > MAX_HEAD_BYTES:
@@ -48,12 +51,12 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Note how much of what came is a body."""
+        """Take the bytes of a body out of the count."""
         self._frame_bytes = max(0, self._frame_bytes - len(body) - CHUNK_FRAME_BYTES)
         super().on_body(body)
 
     def on_response_complete(self) -> None:
-        """Note that an answer was given."""
+        """Note that a response was sent."""
         self._moved = self.loop.time()
         super().on_response_complete()
 
@@ -71,11 +74,13 @@ class Connection(HttpToolsProtocol):
 
 
 def bound_connections(seconds: float, most: int, proxies: str) -> None:
-    """Close the half-open connections of this process after so many seconds, and those beyond so many at once.
+    """Bound the connections of this process: their idle time, and how many are open at once.
 
-    Only from `proxies`, addresses and networks separated by commas, does a header say whom a request comes from.
+    A header names the caller of a request only if it comes from `proxies`: addresses and networks, separated by commas.
     """
-    Connection.seconds = seconds
-    Connection.most = most
+    BoundedHttpProtocol.seconds = seconds
+    BoundedHttpProtocol.most = most
     os.environ["FORWARDED_ALLOW_IPS"] = proxies  # read by uvicorn, which otherwise believes whoever is on this machine
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{Connection.__name__}"
+    # BentoML passes no `http` to uvicorn.Config, which then looks up "auto" here.
+    # https://github.com/Kludex/uvicorn/blob/0.54.0/uvicorn/config.py#L451
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{BoundedHttpProtocol.__name__}"

@@ -66,7 +66,6 @@ class PredictionLog:
         subject = self._digest_subject(request)
         ids, lines = [], []
         for item in answered:
-            prediction = item.prediction
             kept, text_digest = keep_text(item.text, self._kept_text, self._key)
             entry = PredictionEntry(
                 id=make_id(),
@@ -75,12 +74,7 @@ class PredictionLog:
                 text=kept,
                 text_digest=text_digest,
                 characters=len(item.text),
-                tokens=prediction.tokens,
-                label=prediction.label,
-                confidence=prediction.confidence,
-                scores=prediction.scores,
-                uncertain=prediction.uncertain,
-                truncated=prediction.truncated,
+                **vars(item.prediction),
                 model_version=item.model_version,
                 model_digest=item.model_digest,
                 latency_ms=round(latency_ms, 3),

@@ -58,7 +58,7 @@ def image(engine: Engine, bento_store: dict[str, str]) -> str:
 
 def build_image(environment: dict[str, str], *options: str, check: bool = False) -> "subprocess.CompletedProcess[str]":
     """Return what `make image` did with these options."""
-    command = [sys.executable, "-m", "deploy.images.build", *options]
+    command = [sys.executable, "-m", "sentigate", "image", *options]
     environment = {"BASE_IMAGE": BASE_TAG, **environment}  # the stand-in of a machine without a registry has no digest
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, done.stderr

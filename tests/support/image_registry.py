@@ -53,7 +53,7 @@ class ClosedRegistry(Registry):
 
     def push(self, image: str) -> "subprocess.CompletedProcess[str]":
         """Return what `make push` did."""
-        command = [sys.executable, "-m", "deploy.images.registry", "push", f"{self.host}/sentigate", "--image", image]
+        command = [sys.executable, "-m", "sentigate", "push", f"{self.host}/sentigate", "--image", image]
         return subprocess.run(command, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, check=False)
 
     def forget_logins(self) -> None:

@@ -1,23 +1,52 @@
-"""What tests that move production share: a checkout with versions, its commands, its records, and load on its service.
-
-The service itself is a fixture, in `conftest.py`.
-"""
+"""What tests that move production share: a checkout with versions, its commands, its records, load on its service."""
 
 import json
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
-from benchmarks.copying import CheckoutCopy, copy_checkout
+from sentiment.admin_token import read_admin_token
 from sentiment.governance.ledger import LedgerEntry, read_entries
-from sentiment.paths import CHECKOUT
+from sentiment.paths import CHECKOUT, StateFolder
+from tests.support.checkout_copy import CheckoutCopy, Snapshot, copy_checkout
+from tests.support.command_server import CommandServer
 from tests.support.serving import Service, wait_until
+
+
+@dataclass(frozen=True)
+class Production:
+    """A copy of the checkout with models in its registry, whose commands start at once."""
+
+    copy: CheckoutCopy
+    commands: CommandServer
+
+    @property
+    def state(self) -> StateFolder:
+        return self.copy.state
+
+    def act(self, *arguments: str, fails: bool = False) -> str:
+        """Return what a command says, on one line; it must do as expected, without a stack trace."""
+        done = self.commands.run("sentigate", *arguments)
+        assert bool(done.returncode) == fails, done.stdout
+        assert "Traceback" not in done.stdout, done.stdout
+        return " ".join(done.stdout.split())
+
+
+@contextmanager
+def open_production(copy: CheckoutCopy) -> Iterator[Production]:
+    commands = CommandServer(copy.folder, copy.environment)
+    try:
+        yield Production(copy, commands)
+    finally:
+        commands.close()
 
 
 def copy_with_versions(folder: Path, slopes: Sequence[float]) -> CheckoutCopy:
@@ -37,21 +66,36 @@ def copy_with_versions(folder: Path, slopes: Sequence[float]) -> CheckoutCopy:
     return copy
 
 
-def act(copy: CheckoutCopy, *arguments: str, fails: bool = False) -> str:
-    """Return what a command says, on one line; it must do as expected, without a stack trace."""
-    done = copy.start("-m", "sentigate", *arguments)
-    assert bool(done.returncode) == fails, done.stdout
-    assert "Traceback" not in done.stdout, done.stdout
-    return " ".join(done.stdout.split())
+@contextmanager
+def run_beside(copy: CheckoutCopy) -> Iterator[Service]:
+    """Yield the service of a checkout with two workers, answering from what is in production."""
+    environment = {name: value for name, value in copy.environment.items() if name != "SENTIMENT_MODEL_TAG"}
+    service = Service(copy.folder, environment | {"SENTIMENT_WORKERS": "2"}, checkout=copy.folder)
+    try:
+        service.start()
+        service.wait_for_workers(2)
+        yield service
+    finally:
+        service.kill()
 
 
-def read_version(copy: CheckoutCopy, alias: str) -> str | None:
-    aliases = MlflowClient(copy.state.tracking_uri).get_registered_model("sentiment").aliases
+def return_to_start(production: Production, service: Service, start: Snapshot) -> None:
+    """Put stores, registry and ledger back as they were, and let the service answer from what is in production then."""
+    service.request("DELETE", "/canary")
+    start.restore()
+    version = json.loads(production.state.production.read_text(encoding="utf-8"))["tag"].partition(":")[2]
+    headers = {"authorization": f"Bearer {read_admin_token(production.state.admin_token)}"}
+    answer = service.request("POST", "/reload", json={"version": version}, headers=headers, timeout=60)
+    assert answer.status_code == 200, answer.text
+
+
+def read_version(production: Production, alias: str) -> str | None:
+    aliases = MlflowClient(production.state.tracking_uri).get_registered_model("sentiment").aliases
     return str(aliases[alias]) if alias in aliases else None
 
 
-def read_last(copy: CheckoutCopy) -> LedgerEntry:
-    return read_entries(copy.state.ledger)[-1]
+def read_last(production: Production) -> LedgerEntry:
+    return read_entries(production.state.ledger)[-1]
 
 
 class Load:

@@ -1,5 +1,6 @@
 """The service in processes of its own, which tests ask, kill and start again."""
 
+import atexit
 import json
 import os
 import shutil
@@ -9,7 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import httpx
@@ -147,7 +150,15 @@ def run_service(
 
 
 def make_store(folder: Path) -> Path:
-    """Return a model store with the tiny bundle, which each service copies."""
+    """Return a model store with the tiny bundle, which each service copies; it is made once in a session of tests."""
+    return shutil.copytree(_make_store(), folder / "bentoml")
+
+
+@cache
+def _make_store() -> Path:
+    made = TemporaryDirectory(prefix="sentigate-store-")
+    atexit.register(made.cleanup)
+    folder = Path(made.name)
     environment = {**os.environ, "BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
     subprocess.run([sys.executable, "-c", STORE, str(folder / "tiny")], cwd=CHECKOUT, env=environment, check=True)
     return folder / "bentoml"

@@ -6,4 +6,4 @@ environment=$1 image=$2
 repository=${ECR_REPOSITORY:?is the repository of ECR that instances pull from, set it}
 digest=${image##*@sha256:}
 copied=$(.venv/bin/python -m deploy.images.registry mirror "$image" "$repository" "sha-${digest:0:12}")
-exec .venv/bin/python -m deploy.aws.cli --environment "$environment" --yes deploy --image "$copied"
+exec .venv/bin/python -m sentigate deploy aws --environment "$environment" --yes apply --image "$copied"

@@ -45,7 +45,7 @@ class Checkout:
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
 
     def deploy(self, *options: str, **changed: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "deploy.aws.cli", "--yes", "--folder", str(self.folder), *options]
+        command = [sys.executable, "-m", "sentigate", "deploy", "aws", "--yes", "--folder", str(self.folder), *options]
         environment = {**self.environment, **changed}
         return subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
 
@@ -200,7 +200,7 @@ def test_a_value_that_cannot_be_is_named_with_what_is_wanted(checkout, variables
 
 
 def test_without_credentials_nothing_is_begun(checkout):
-    done = checkout.deploy("deploy", "--image", IMAGES[0], AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
+    done = checkout.deploy("apply", "--image", IMAGES[0], AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
     assert done.returncode == 1
     assert done.stderr.startswith(
         f"Error: AWS does not know who asks in {REGION}: Unable to locate credentials; log in"
@@ -208,22 +208,22 @@ def test_without_credentials_nothing_is_begun(checkout):
 
 
 def test_without_terraform_the_way_to_it_is_named(checkout):
-    assert "there is no terraform on PATH; install 1.11" in checkout.deploy("deploy", PATH="/nowhere").stderr
+    assert "there is no terraform on PATH; install 1.11" in checkout.deploy("apply", PATH="/nowhere").stderr
 
 
 def test_an_environment_without_a_file_names_the_file(checkout):
-    assert "staging.tfvars does not exist; copy" in checkout.deploy("--environment", "staging", "deploy").stderr
+    assert "staging.tfvars does not exist; copy" in checkout.deploy("--environment", "staging", "apply").stderr
 
 
 def test_a_region_that_aws_does_not_have_gets_those_that_it_has(checkout):
     (checkout.folder / "typo.tfvars").write_text('region = "us-esat-1"\n')
-    done = checkout.deploy("--environment", "typo", "deploy")
+    done = checkout.deploy("--environment", "typo", "apply")
     assert "typo.tfvars: unknown region 'us-esat-1'." in done.stderr
     assert "us-east-1, us-east-2" in done.stderr
 
 
 def test_an_image_that_was_never_pushed_is_not_deployed(checkout):
-    done = checkout.deploy("deploy", "--image", IMAGES[0])
+    done = checkout.deploy("apply", "--image", IMAGES[0])
     assert done.stderr.startswith(f"Error: {IMAGES[0]} is not in ECR; push it with `make push REGISTRY=")
     assert not _list_instances(checkout.cloud)
 
@@ -234,7 +234,7 @@ def test_a_deployment_comes_changes_its_image_goes_back_and_leaves_nothing(check
     with (checkout.folder / "production.tfvars").open("a") as variables:
         variables.write("protect_database = false\n")
     first, second = (_push(checkout, name) for name in ("5-0a1b2c3d4e5f", "6-1b2c3d4e5f60"))
-    done = checkout.deploy("deploy", "--image", first)
+    done = checkout.deploy("apply", "--image", first)
     assert done.returncode == 0, done.stdout + done.stderr
     (machine,) = _list_instances(cloud)
     _check_machine(cloud, machine)
@@ -246,7 +246,7 @@ def test_a_deployment_comes_changes_its_image_goes_back_and_leaves_nothing(check
         "Value"
     ] == (write_key(KEY) + "\n")
 
-    done = checkout.deploy("deploy", "--image", second)
+    done = checkout.deploy("apply", "--image", second)
     assert done.stdout.strip().endswith(f"the way back: make deploy-aws ENVIRONMENT=production IMAGE={first}")
     assert _read_image(cloud) == second
     _protect(cloud, True)
@@ -257,7 +257,7 @@ def test_a_deployment_comes_changes_its_image_goes_back_and_leaves_nothing(check
     with (checkout.folder / "production.tfvars").open("a") as variables:
         certificate = cloud.call("acm").request_certificate(DomainName=HOSTNAME)["CertificateArn"]
         variables.write(f'certificate_arn = "{certificate}"\nhostname = "{HOSTNAME}"\n')
-    done = checkout.deploy("deploy", "--image", first)
+    done = checkout.deploy("apply", "--image", first)
     assert done.returncode == 0, done.stdout + done.stderr
     assert _read_image(cloud) == first
     assert [found["InstanceId"] for found in _list_instances(cloud)] == [machine["InstanceId"]]

@@ -31,7 +31,7 @@ def cloud():
 def ask(checkout, cloud, *arguments, token=TOKEN):
     """Return the exit code of a command and the last line that it said."""
     done = checkout.run(
-        "deploy.bentocloud.cli", *arguments, BENTO_CLOUD_API_KEY=token, BENTO_CLOUD_API_ENDPOINT=cloud.url
+        "sentigate", "deploy", "bentocloud", *arguments, BENTO_CLOUD_API_KEY=token, BENTO_CLOUD_API_ENDPOINT=cloud.url
     )
     said = (done.stdout + done.stderr).strip()
     assert "Traceback" not in said, said
@@ -49,7 +49,7 @@ def test_what_is_in_production_is_pushed_and_deployed_as_the_file_says(checkout,
     """The cloud gets the exact Bento, its model with the right digest, and every setting of the file."""
     pointer, wanted = checkout.pointer, yaml.safe_load(CONFIG.read_text())
 
-    code, said = ask(checkout, cloud, "deploy")
+    code, said = ask(checkout, cloud, "apply")
 
     assert (code, said.split(";")[0]) == (0, f"{pointer['bento']} answers at https://sentigate.bentocloud.example")
     ((method, body),) = cloud.bodies
@@ -62,10 +62,10 @@ def test_what_is_in_production_is_pushed_and_deployed_as_the_file_says(checkout,
 
 def test_a_second_time_the_deployment_is_updated_and_nothing_is_uploaded_again(checkout, cloud):
     """What is there already is not sent again; the settings are."""
-    ask(checkout, cloud, "deploy")
+    ask(checkout, cloud, "apply")
     sent = dict(cloud.archives)
 
-    assert ask(checkout, cloud, "deploy")[0] == 0
+    assert ask(checkout, cloud, "apply")[0] == 0
     assert [method for method, _ in cloud.bodies] == ["POST", "PUT"]
     assert {name: cloud.bodies[1][1][name] for name in ("bento", "services")} == {
         name: cloud.bodies[0][1][name] for name in ("bento", "services")
@@ -75,7 +75,7 @@ def test_a_second_time_the_deployment_is_updated_and_nothing_is_uploaded_again(c
 
 def test_destroying_stops_the_deployment_and_removes_it(checkout, cloud):
     """Afterwards there is no deployment; a second time says so."""
-    ask(checkout, cloud, "deploy")
+    ask(checkout, cloud, "apply")
 
     assert ask(checkout, cloud, "destroy") == (
         0, "sentigate is gone from BentoCloud; the Bento and the secrets are still there.",
@@ -89,7 +89,7 @@ def test_destroying_stops_the_deployment_and_removes_it(checkout, cloud):
 @pytest.mark.parametrize("token", ["wrong", ""])
 def test_a_token_that_is_not_taken_stops_before_anything_is_sent(checkout, cloud, token):
     """Without a login nothing is pushed."""
-    code, said = ask(checkout, cloud, "deploy", token=token)
+    code, said = ask(checkout, cloud, "apply", token=token)
 
     assert code == 1
     assert re.search(
@@ -102,7 +102,7 @@ def test_without_a_database_nothing_is_deployed(checkout, cloud):
     """The disk of a replica is no place for the log."""
     cloud.secrets["sentigate"] = ["SENTIMENT_API_KEYS"]
 
-    code, said = ask(checkout, cloud, "deploy")
+    code, said = ask(checkout, cloud, "apply")
 
     assert (code, said) == (
         1,
@@ -116,7 +116,7 @@ def test_a_secret_that_is_not_there_is_named_with_the_command_that_makes_it(chec
     """The way out is a line to copy."""
     cloud.secrets.clear()
 
-    code, said = ask(checkout, cloud, "deploy")
+    code, said = ask(checkout, cloud, "apply")
 
     assert code == 1
     assert "BentoCloud has no secret 'sentigate'; make it with `bentoml secret create sentigate --from-file" in said
@@ -127,21 +127,21 @@ def test_a_service_that_anybody_could_use_is_not_deployed(checkout, cloud, tmp_p
     config = tmp_path / "open.yaml"
     config.write_text(CONFIG.read_text().replace("access_authorization: true", "access_authorization: false"))
 
-    code, said = ask(checkout, cloud, "deploy", "--config", str(config))
+    code, said = ask(checkout, cloud, "apply", "--config", str(config))
     assert code == 1
     assert "access_authorization is off and no secret has SENTIMENT_API_KEYS: anybody could use the service" in said
 
     cloud.secrets["sentigate"].append("SENTIMENT_API_KEYS")
-    assert ask(checkout, cloud, "deploy", "--config", str(config))[0] == 0
+    assert ask(checkout, cloud, "apply", "--config", str(config))[0] == 0
 
 
 def test_what_the_cloud_refuses_and_what_fails_to_start_is_one_sentence(checkout, cloud):
     """The cloud's own words reach the user."""
     cloud.refuses = '{"error":"instance type cpu.4 is not available"}'
-    assert "instance type cpu.4 is not available" in ask(checkout, cloud, "deploy")[1]
+    assert "instance type cpu.4 is not available" in ask(checkout, cloud, "apply")[1]
 
     cloud.refuses, cloud.ends_as = "", "image-build-failed"
-    code, said = ask(checkout, cloud, "deploy")
+    code, said = ask(checkout, cloud, "apply")
     assert (code, said) == (
         1,
         f"Error: sentigate is image-build-failed; its log is on {cloud.url}/deployments/sentigate.",

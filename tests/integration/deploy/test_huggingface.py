@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from huggingface_hub import ModelCard, constants, snapshot_download
 
-from deploy.huggingface.__main__ import main
+from deploy.huggingface.cli import main
 from deploy.huggingface.folders import README, write_model_folder
 from deploy.huggingface.hub import open_hub
 from deploy.production import Production

@@ -28,7 +28,7 @@ def checkout(tmp_path_factory):
 def folder(checkout, tmp_path_factory) -> Path:
     """What would go to the hub."""
     preview = tmp_path_factory.mktemp("preview")
-    done = checkout.run("deploy.huggingface", "space", "ada/demo", "--preview", str(preview))
+    done = checkout.run("sentigate", "deploy", "space", "apply", "ada/demo", "--preview", str(preview))
     assert done.stdout == f"{preview} is what would go to ada/demo; nobody was asked.\n", done.stderr
     return preview
 
@@ -62,7 +62,7 @@ def test_a_space_holds_all_that_it_runs_and_no_more(folder, checkout):
 
 def test_a_preview_does_not_write_over_what_is_there(checkout, folder):
     """A folder with something in it stays as it is."""
-    done = checkout.run("deploy.huggingface", "space", "ada/demo", "--preview", str(folder))
+    done = checkout.run("sentigate", "deploy", "space", "apply", "ada/demo", "--preview", str(folder))
 
     assert done.returncode == 1
     assert done.stderr == f"Error: {folder} is there already and not empty; name another folder.\n"

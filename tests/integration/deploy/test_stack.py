@@ -78,9 +78,9 @@ class Stack:
         return f"http://127.0.0.1:{self.ports['SENTIGATE_PORT']}"
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Return what `python -m deploy.compose.cli` did."""
+        """Return what `sentigate stack` did."""
         files = [part for file in (FILE, OVERRIDE) for part in ("--file", str(file))]
-        command = [sys.executable, "-m", "deploy.compose.cli", "--project", self.project, *files, *arguments]
+        command = [sys.executable, "-m", "sentigate", "stack", "--project", self.project, *files, *arguments]
         return subprocess.run(command, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, check=False)
 
     def up(self, *profiles: str) -> None:

@@ -160,18 +160,18 @@ def test_a_promotion_that_was_cut_off_is_finished(run_id: str, tmp_path: Path, w
         ProductionPointer.to(second.model).write(locate_state().production)
     if done >= 4:
         append_entry(locate_state().ledger, *second.list_entries())
-    locate_state().move.write_text(json.dumps(asdict(second)))
+    locate_state().journal.write_text(json.dumps(asdict(second)))
     recover_journal()
     assert (read_alias("production"), read_alias("previous")) == ("2", "1")
     assert ProductionPointer.read(locate_state().production) == ProductionPointer.to(second.model)
     assert read_events() == [("promotion", "1"), ("promotion", "2")]
-    assert not locate_state().move.exists()
+    assert not locate_state().journal.exists()
 
 
 def test_a_promotion_whose_version_is_gone_is_told(run_id: str, tmp_path: Path) -> None:
     """What cannot be finished is told with the file that asks for it."""
     (change,) = plan_changes(make_tiny_bundle(tmp_path / "bundle"), run_id, versions=1)
-    locate_state().move.write_text(json.dumps(asdict(replace(change, model=ModelName("9", change.model.digest)))))
+    locate_state().journal.write_text(json.dumps(asdict(replace(change, model=ModelName("9", change.model.digest)))))
     with pytest.raises(RegistryError, match=r"move\.json says cannot be done: .* or remove the file to give it up"):
         recover_journal()
 

@@ -295,7 +295,7 @@ def leave_a_move(place: Place) -> str:
     """Register files that never passed, and leave a move to them that looks cut off."""
     number = add_files(place)
     change = describe_promotion(require_version(number), "2", force="because I say so")
-    place.state.move.write_text(json.dumps(asdict(change)))
+    place.state.journal.write_text(json.dumps(asdict(change)))
     return number
 
 
@@ -351,7 +351,7 @@ def test_a_registry_writer_gets_nothing_into_production(place: Place, name: str)
     way, attack, sentence = WAYS[name]
     pointer = place.state.production.read_bytes()
     refuse(place, way, attack(place), sentence)
-    place.state.move.unlink(missing_ok=True)
+    place.state.journal.unlink(missing_ok=True)
     recover_journal()
     assert place.state.production.read_bytes() == pointer
 

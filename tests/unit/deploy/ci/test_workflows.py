@@ -189,6 +189,7 @@ def test_what_is_installed_with_tokens_is_all_that_deployments_import():
         "deploy.aws.cli",
         "deploy.images.registry",
         "deploy.images.attestations",
+        "sentigate.cli",
     )
     program = f"import {', '.join(modules)}, sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, check=True)

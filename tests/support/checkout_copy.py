@@ -59,3 +59,34 @@ def copy_checkout(folder: Path) -> CheckoutCopy:
         else:
             shutil.copy(source, folder / name)
     return CheckoutCopy(folder, StateFolder(folder / DEFAULT_FOLDER))
+
+
+class Snapshot:
+    """The models of a copy at one moment, to go back to: stores, registry, runs, ledger, what is in production."""
+
+    KEPT = ("bentoml", "mlflow", "zenml", "ledger.jsonl", "signing", "production.json")
+
+    def __init__(self, state: StateFolder, folder: Path) -> None:
+        self._state, self._folder = state.folder, folder
+        for name in self.KEPT:
+            _copy(self._state / name, folder / name)
+
+    def restore(self) -> None:
+        for name in self.KEPT:
+            _remove(self._state / name)
+            _copy(self._folder / name, self._state / name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True)
+    elif source.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

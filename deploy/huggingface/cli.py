@@ -1,4 +1,4 @@
-"""`python -m deploy.huggingface`: what is in production goes to the Hugging Face hub, and comes back."""
+"""`sentigate deploy huggingface` and `space`: what is in production goes to the Hugging Face hub, and comes back."""
 
 import shutil
 import tempfile
@@ -100,7 +100,3 @@ def _publish(write: Writer, kind: Kind, repository: str, licence: str, *, public
         published = open_hub().publish(folder, repository, kind, production.version, public=public)
     said = "." if published.is_new else " already, and left as it is."
     click.echo(f"{production.version} is at {published.url}, commit {published.commit[:12]}{said}")
-
-
-if __name__ == "__main__":
-    main()
