@@ -457,7 +457,7 @@ def read_key(path: str) -> str:
     if not KEY.fullmatch(key):
         raise SmokeError(
             f"the key file {path} does not hold one key on one line; wanted the key as"
-            " `python -m service.security.keys` showed it, not the file of digests that the service reads."
+            " `sentigate keys add` showed it, not the file of digests that the service reads."
         )
     return key
 

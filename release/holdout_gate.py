@@ -2,8 +2,6 @@
 
 import logging
 import os
-import tempfile
-from pathlib import Path
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
@@ -19,7 +17,7 @@ from sentiment.errors import BundleError, RegistryError
 from sentiment.evaluation.behaviour import BehaviourReport
 from sentiment.evaluation.predictions import Predictions, predict_rows
 from sentiment.governance.admission import Admitted, sign_admitted
-from sentiment.governance.gate import Decision, MeasuredChallenger, decide_gate, write_decision
+from sentiment.governance.gate import Decision, MeasuredChallenger, decide_gate, format_decision
 from sentiment.governance.ledger import count_decisions, read_entries
 from sentiment.governance.promotion_rules import check_production
 from sentiment.paths import locate_state
@@ -65,10 +63,8 @@ def record_decision(challenger: Bundle, decision: Decision, page: str) -> None:
     mlflow.set_tags({"gate.outcome": decision.outcome, "gate.summary": decision.summary})
     if decision.champion is not None:
         mlflow.log_metric("champion_holdout_macro_f1", decision.champion.macro_f1)
-    with tempfile.TemporaryDirectory() as scratch:
-        write_decision(decision, Path(scratch) / "decision.json")
-        (Path(scratch) / "comparison_report.html").write_text(page, encoding="utf-8")
-        mlflow.log_artifacts(scratch)
+    mlflow.log_text(format_decision(decision), "decision.json")
+    mlflow.log_text(page, "comparison_report.html")
     details = {
         "outcome": decision.outcome,
         "run": name_active_run(),

@@ -146,6 +146,7 @@ SECTIONS: dict[str, dict[str, click.Command]] = {
     "Service": {
         "serve": LazyCommand("service.serve:main", "Serve the model in production."),
         "smoke": smoke,
+        "keys": LazyCommand("service.security.key_commands:keys", "Add, list and remove API keys."),
         "forget": LazyCommand("service.prediction_log.privacy:forget", "Remove one person's rows from the log."),
         "export": LazyCommand("service.prediction_log.privacy:export", "Write one person's rows of the log."),
         "migrate": LazyCommand("sentiment.database.__main__:main", "Bring the database to the newest schema."),

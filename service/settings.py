@@ -30,7 +30,7 @@ class ServiceSettings(BaseSettings):
     access_log: bool = Field(False, description="Write a line for each request.")
     tracing: bool = Field(False, description="Let BentoML trace requests; where to is in BentoML's own configuration.")
     api_keys: SecretStr | None = Field(None, description="Lines of a key file, separated by semicolons.")
-    api_key_file: Path | None = Field(None, description="File of API keys, made by `python -m service.security.keys`.")
+    api_key_file: Path | None = Field(None, description="File of API keys, made by `sentigate keys add`.")
     rate_limit: str = Field("", description="Texts per key, for example 600/minute;100000/day; empty for no limit.")
     trusted_proxies: str = Field("", description="Addresses or networks whose X-Forwarded-For counts, by commas.")
     max_connections: int = Field(1000, ge=1, description="Connections that one worker keeps open.")

@@ -1,7 +1,5 @@
 """Steps from a dataset's name to its three splits."""
 
-import tempfile
-from pathlib import Path
 from typing import Annotated
 
 import mlflow
@@ -31,10 +29,7 @@ def validate(
     page = render_validation(report)
     mlflow.log_params({"dataset": report.dataset, "dataset_digest": report.digest[:16]})
     mlflow.log_metrics({"rows_read": report.rows_read, "rows_kept": report.rows_kept})
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "validation_report.html"
-        file.write_text(page, encoding="utf-8")
-        mlflow.log_artifact(str(file))
+    mlflow.log_text(page, "validation_report.html")
     return clean, HTMLString(page)
 
 

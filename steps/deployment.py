@@ -20,11 +20,7 @@ from sentiment.reports.html import render_comparison, score_model
 from steps.materializers import RecordMaterializer
 
 
-@step(
-    experiment_tracker=True,
-    enable_cache=False,
-    output_materializers={"decision": RecordMaterializer},
-)
+@step(experiment_tracker=True, enable_cache=False, output_materializers={"decision": RecordMaterializer})
 def model_deployer(
     challenger: Bundle,
     holdout: Dataset,
@@ -43,22 +39,14 @@ def model_deployer(
     A blocked challenger is a normal end, unless `gate.strict`: then GateBlockedError ends the run.
     """
     recover_journal()
-    behaviour = next(
-        found for bundle, found in zip(bundles, behaviours, strict=True) if bundle.card.digest == challenger.card.digest
-    )
-    trial = try_on_holdout(challenger, behaviour, holdout, gate, seed)
     entries = [
         score_model(
-            bundle.card.candidate,
-            bundle,
-            scored,
-            found,
-            resamples=gate.resamples,
-            confidence=gate.confidence,
-            seed=seed,
+            one.card.candidate, one, said, behaviour, resamples=gate.resamples, confidence=gate.confidence, seed=seed
         )
-        for bundle, scored, found in zip(bundles, answers, behaviours, strict=True)
+        for one, said, behaviour in zip(bundles, answers, behaviours, strict=True)
     ]
+    behaviour = next(entry.behaviour for entry in entries if entry.card.digest == challenger.card.digest)
+    trial = try_on_holdout(challenger, behaviour, holdout, gate, seed)
     page = render_comparison(entries, validation, trial, holdout)
     decision = trial.decision
     record_decision(challenger, decision, page)

@@ -18,6 +18,8 @@ from sentiment.paths import make_scratch_folder
 from sentiment.reports.plots import plot_confusion, plot_reliability
 from steps.materializers import BundleMaterializer, PredictionsMaterializer, RecordMaterializer
 
+CARD_PARAMETERS = ("candidate", "encoder", "precision", "max_tokens", "dataset", "train_rows")
+
 logger = logging.getLogger(__name__)
 
 
@@ -47,36 +49,16 @@ def evaluate_candidate(
     metrics = {**bundle.card.metrics, **scores, **rates}
     with mlflow.start_run(run_name=bundle.card.candidate, nested=True) as run:
         card = replace(bundle.card, latency_ms=latency, metrics=metrics, mlflow_run=run.info.run_id)
-        mlflow.log_params(
-            {
-                "candidate": card.candidate,
-                "encoder": card.encoder,
-                "precision": card.precision,
-                "max_tokens": card.max_tokens,
-                "dataset": card.dataset,
-                "train_rows": card.train_rows,
-            }
-        )
-        mlflow.log_metrics(
-            {
-                **card.metrics,
-                "uncertain_below": card.uncertain_below,
-                "size_bytes": card.size_bytes,
-                "latency_p50_ms": latency["p50"],
-                "latency_p95_ms": latency["p95"],
-            }
-        )
+        mlflow.log_params({name: getattr(card, name) for name in CARD_PARAMETERS})
+        sizes = {"uncertain_below": card.uncertain_below, "size_bytes": card.size_bytes}
+        times = {f"latency_{name}_ms": latency[name] for name in ("p50", "p95")}
+        mlflow.log_metrics({**card.metrics, **sizes, **times})
         mlflow.log_figure(plot_confusion(evaluation, f"{card.candidate}, validation"), "confusion_validation.png")
         mlflow.log_figure(plot_reliability([(card.candidate, answers)]), "reliability_validation.png")
     logger.info(
         "%s: macro F1 %.3f, accuracy %.3f, calibration error %.3f on %d validation rows; %.1f ms a text, %.0f MB",
-        card.candidate,
-        evaluation.macro_f1,
-        evaluation.accuracy,
-        evaluation.calibration_error,
-        evaluation.rows,
-        latency["p50"],
-        card.size_bytes / 1e6,
+        *(card.candidate, evaluation.macro_f1, evaluation.accuracy, evaluation.calibration_error),
+        *(evaluation.rows, latency["p50"], card.size_bytes / 1e6),
     )
     folder = make_scratch_folder()
     copy_bundle(bundle, folder)

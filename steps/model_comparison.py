@@ -2,9 +2,8 @@
 
 import logging
 import os
-import tempfile
+from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import mlflow
@@ -54,9 +53,7 @@ def load_rows(
     return chosen, HTMLString(render_validation(report))
 
 
-@step(
-    output_materializers={"answers": PredictionsMaterializer, "behaviour": RecordMaterializer},
-)
+@step(output_materializers={"answers": PredictionsMaterializer, "behaviour": RecordMaterializer})
 def answer_dataset(
     bundle: Bundle, rows: Dataset
 ) -> tuple[Annotated[Predictions, "answers"], Annotated[BehaviourReport, "behaviour"]]:
@@ -92,9 +89,7 @@ def report_models(
     append_evaluations(locate_database(), records)
     comparisons = compare_with_first(scored, seed)
     page = render_evaluation(scored, rows, comparisons)
-    with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / f"evaluation_{rows.name}.html").write_text(page, encoding="utf-8")
-        mlflow.log_artifacts(scratch)
+    mlflow.log_text(page, f"evaluation_{rows.name}.html")
     return HTMLString(page)
 
 
@@ -116,12 +111,7 @@ def compare_with_first(scored: list[Scored], seed: int) -> list[tuple[str, Model
         difference = comparison.difference
         logger.info(
             "%s against %s: macro F1 %+.3f (%+.3f to %+.3f), exact McNemar p %.2g",
-            item.name,
-            first.name,
-            difference.value,
-            difference.low,
-            difference.high,
-            comparison.mcnemar_p,
+            *(item.name, first.name, difference.value, difference.low, difference.high, comparison.mcnemar_p),
         )
         found.append((item.name, comparison))
     return found
@@ -131,29 +121,10 @@ def record_model(item: Scored, version: str, rows: Dataset) -> EvaluationRecord:
     """Return the record for the table, after MLflow has the same in a run of its own."""
     evaluation = item.evaluation
     with mlflow.start_run(run_name=f"{item.name} on {rows.name}", nested=True) as run:
-        mlflow.log_params(
-            {
-                "model": item.name,
-                "candidate": item.card.candidate,
-                "bundle_digest": item.card.digest[:16],
-                "dataset": rows.name,
-                "dataset_digest": rows.digest[:16],
-            }
-        )
+        digests = {"bundle_digest": item.card.digest[:16], "dataset_digest": rows.digest[:16]}
+        mlflow.log_params({"model": item.name, "candidate": item.card.candidate, "dataset": rows.name, **digests})
         mlflow.log_metrics({**evaluation.flatten(), "rows": evaluation.rows})
-    logger.info(
-        "%s on %s: macro F1 %.3f (%.3f to %.3f), macro recall %.3f, accuracy %.3f, calibration error %.3f on %d rows",
-        item.name,
-        rows.name,
-        evaluation.macro_f1,
-        item.interval.low,
-        item.interval.high,
-        evaluation.macro_recall,
-        evaluation.accuracy,
-        evaluation.calibration_error,
-        evaluation.rows,
-    )
-    return EvaluationRecord(
+    record = EvaluationRecord(
         at=stamp_time(datetime.now(UTC)),
         model=item.name,
         version=version or None,
@@ -171,3 +142,9 @@ def record_model(item: Scored, version: str, rows: Dataset) -> EvaluationRecord:
         calibration_error=evaluation.calibration_error,
         run=run.info.run_id,
     )
+    logger.info(
+        "%(model)s on %(dataset)s: macro F1 %(macro_f1).3f (%(macro_f1_low).3f to %(macro_f1_high).3f), macro recall"
+        " %(macro_recall).3f, accuracy %(accuracy).3f, calibration error %(calibration_error).3f on %(rows)d rows",
+        asdict(record),
+    )
+    return record

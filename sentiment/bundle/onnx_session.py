@@ -12,16 +12,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as engine
 from tokenizers import Encoding, Tokenizer
 
 MAX_PADDED_SHARE = 0.25
-GRAPH_ERRORS = (
-    engine.EPFail,
-    engine.Fail,
-    engine.InvalidArgument,
-    engine.InvalidGraph,
-    engine.InvalidProtobuf,
-    engine.NoSuchFile,
-    engine.NotImplemented,
-    engine.RuntimeException,
-)
+# The package exports no base class of its errors, of which there is one per status code:
+# https://github.com/microsoft/onnxruntime/blob/v1.31.1/onnxruntime/python/onnxruntime_pybind_exceptions.cc
+GRAPH_ERRORS = tuple(kind for kind in vars(engine).values() if isinstance(kind, type) and issubclass(kind, Exception))
 
 Floats = NDArray[np.float32]
 

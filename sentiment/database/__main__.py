@@ -1,4 +1,7 @@
-"""`python -m sentiment.database`: bring the database to the newest schema, as the role that owns its tables."""
+"""`sentigate migrate`: bring the database to the newest schema, as the role that owns its tables.
+
+In an image, which has no `sentigate`: `python -m sentiment.database`.
+"""
 
 import click
 import sqlalchemy as sa

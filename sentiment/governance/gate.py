@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -157,9 +156,9 @@ def decide_gate(
     )
 
 
-def write_decision(decision: Decision, path: Path) -> None:
-    """Write the decision as JSON."""
-    path.write_text(json.dumps({**asdict(decision), "summary": decision.summary}, indent=2) + "\n", encoding="utf-8")
+def format_decision(decision: Decision) -> str:
+    """Return the decision as JSON."""
+    return json.dumps({**asdict(decision), "summary": decision.summary}, indent=2) + "\n"
 
 
 def _find_obstacles(scores: Evaluation, rule: GateRule, champion_version: str | None, unmeasured: str) -> list[str]:

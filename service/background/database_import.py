@@ -1,4 +1,4 @@
-"""Loading what speaks to the database, when it is first needed and by one thread at a time."""
+"""The import of SQLAlchemy, when it is first needed and by one thread at a time."""
 
 import threading
 
@@ -6,9 +6,9 @@ LOADING = threading.Lock()
 
 
 def load_database() -> None:
-    """Return when SQLAlchemy can be imported safely.
+    """Import SQLAlchemy and the modules that use it.
 
-    Its modules import each other in circles: two threads that start at once leave each other with half of them.
+    Its modules import each other in circles: two threads that import them at once get half of them.
     """
     with LOADING:
         import sentiment.database.connection

@@ -1,0 +1,1 @@
+"""The models that answer: where bundles come from, how all workers switch to one, the canary and the shadow model."""

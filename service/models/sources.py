@@ -1,4 +1,4 @@
-"""Which model this service answers from, and where its bundle lies."""
+"""The model of this service: which one it is, and the folder of its bundle."""
 
 import math
 import os
@@ -31,17 +31,17 @@ PROJECT = Path(__file__).resolve().parents[2]
 def find_model_tag() -> str:
     """Return the exact tag of the model in BentoML's store.
 
-    A built Bento names the one it was built with; a checkout serves what is in production there;
-    `SENTIMENT_MODEL_TAG` goes before both. Raises ConfigError when nothing is in production.
+    `SENTIMENT_MODEL_TAG` goes first. A built Bento names the model it was built with, and a checkout serves the model
+    in production. Raises ConfigError when nothing is in production.
     """
     return _find_named() or read_production_tag()
 
 
 def find_admitted_tag(*, signed: bool = False) -> str:
-    """Return the tag of the model to serve; of what is in production in a checkout, once its files were admitted.
+    """Return the tag of the model to serve, after a check that the ledger admits its files.
 
-    Where it is to be `signed`, a trusted key signed it. Raises ConfigError when nothing is in production, or its
-    files may not be served.
+    With `signed` a trusted key has signed it. Raises ConfigError when nothing is in production, or its files may not be
+    served.
     """
     tag = find_model_tag()
     if not _find_named():
@@ -52,7 +52,7 @@ def find_admitted_tag(*, signed: bool = False) -> str:
 
 
 def check_signed(bundle: Bundle) -> None:
-    """Raise SignatureError when no trusted key signed that these files passed the gate, or were forced."""
+    """Raise SignatureError unless a trusted key signed that these files passed the gate, or were forced."""
     verify_signature(bundle.folder, bundle.card.digest, load_public_keys())
 
 
@@ -66,6 +66,8 @@ def _check_stored(tag: str, check: Callable[[Path], object]) -> None:
 def _find_named() -> str:
     if named := os.environ.get(MODEL_TAG_VARIABLE):
         return named
+    # `SentimentService.bento` is set after the import, and this names a model during it.
+    # https://github.com/bentoml/BentoML/blob/v1.4.39/src/bentoml/_internal/bento/bento.py#L722
     bento = PROJECT.parent / "bento.yaml"
     if bento.is_file():
         (service,) = yaml.safe_load(bento.read_text(encoding="utf-8"))["services"]
@@ -85,9 +87,9 @@ def read_production_tag() -> str:
 
 
 def fetch_bundle(wanted: ReloadRequest, folder: Path, patience: Patience, sources: Sources) -> tuple[Path, str]:
-    """Return the folder of the bundle to serve, copied into `folder` unless BentoML's store keeps it, and its version.
+    """Return the folder and the version of a bundle; it is copied into `folder` unless BentoML's store has it.
 
-    A folder that is in none of the sources wants a signature of ours. Raises BundleError when there is none.
+    A bundle from a folder outside the sources needs our signature. Raises BundleError if it cannot be served.
     """
     if wanted.folder is None and wanted.uri is None:
         try:
@@ -132,7 +134,7 @@ def _copy_bundle(location: Location, folder: Path, patience: Patience, sources: 
 
 
 def find_version_tag(version: str) -> str:
-    """Return the tag in BentoML's store of a version: 3, or with its digest, 3-7dfa72db3c90."""
+    """Return the tag in BentoML's store of a version such as 3 or, with its digest, 3-7dfa72db3c90."""
     stored = [str(model.tag) for model in bentoml.models.list(REGISTERED)]
     found = [tag for tag in stored if tag.split(":")[1] == version or tag.split(":")[1].startswith(f"{version}-")]
     if len(found) != 1:

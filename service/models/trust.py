@@ -1,4 +1,4 @@
-"""Which models a service may open: those that a trusted key signed, where the settings say so."""
+"""Trust: with `SENTIMENT_REQUIRE_SIGNATURE`, the service opens only models that a trusted key signed."""
 
 from pathlib import Path
 
@@ -12,21 +12,21 @@ from service.settings import ServiceSettings
 
 
 def choose_opener(settings: ServiceSettings) -> OpenModel:
-    """Return what opens a bundle, whichever way it came: at the start, by a reload, as a canary or in the shadow."""
+    """Return the function that opens every bundle: at the start, by a reload, as a canary or as the shadow model."""
     return open_signed_model if settings.require_signature else open_sound_model
 
 
 def open_signed_model(folder: Path) -> Predictor:
-    """Return a predictor that is warm and has answered. Raises SignatureError when nobody who is trusted signed it."""
+    """Return a predictor that is warm and has answered. Raises SignatureError if no trusted key signed it."""
     return open_sound_model(folder, check_signed)
 
 
 def choose_trial(settings: ServiceSettings) -> TryBundle:
-    """Return what tries a bundle before any worker opens it; one that is not signed is not even tried."""
+    """Return the function that tries a bundle before any worker opens it; it does not try one without a signature."""
     return try_signed_bundle if settings.require_signature else try_bundle
 
 
 def try_signed_bundle(folder: Path, patience: Patience, *, copies: int) -> tuple[str, str]:
-    """Return what `try_bundle` does. Raises SignatureError when nobody who is trusted signed the bundle."""
+    """Return what `try_bundle` returns. Raises SignatureError if no trusted key signed the bundle."""
     check_signed(open_bundle(folder))
     return try_bundle(folder, patience, copies=copies)

@@ -1,12 +1,14 @@
-"""What was last measured of the model that answers, from the table of evaluations, for Prometheus."""
+"""The newest evaluation scores of the model that answers, from the table of evaluations, for Prometheus."""
 
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 from sentiment.database.url import locate_database
+from service.background.daemon_call import call_in_daemon
 from service.background.database_import import load_database
 
 KEPT_SECONDS = 60.0
@@ -15,7 +17,7 @@ PATIENCE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class EvaluationScores:
-    """What the newest evaluation on a dataset measured."""
+    """The scores of the newest evaluation on a dataset."""
 
     dataset: str
     macro_f1: float
@@ -24,7 +26,7 @@ class EvaluationScores:
 
 
 class LatestScores:
-    """Asks the database in a thread of its own, once a minute at most; where it is away there are no scores."""
+    """Reads the database in a daemon thread, at most once a minute; without the database there are no scores."""
 
     def __init__(
         self,
@@ -42,32 +44,19 @@ class LatestScores:
         self._found: Future[list[EvaluationScores]] | None = None
 
     def find(self, digest: str) -> Sequence[EvaluationScores]:
-        """Return the scores of a bundle by its digest; none where the database does not answer within 2 s."""
+        """Return the scores of a bundle by its digest; none if the database does not answer in time."""
         with self._lock:
             old = self._digest != digest or self._clock() - self._asked >= KEPT_SECONDS
             if self._found is None or (old and self._found.done()):
-                self._found = self._start(digest)
+                self._found = call_in_daemon("scores", partial(self._read, digest))
                 self._digest, self._asked = digest, self._clock()
             if self._digest != digest:
                 return ()
             found = self._found
         try:
             return found.result(self._patience_seconds)
-        except Exception:  # noqa: BLE001 - whatever keeps the scores away, the counters are there
+        except Exception:  # noqa: BLE001 - the counters are shown in any case
             return ()
-
-    def _start(self, digest: str) -> Future[list[EvaluationScores]]:
-        future: Future[list[EvaluationScores]] = Future()
-
-        def run() -> None:
-            try:
-                future.set_result(self._read(digest))
-            except Exception as error:  # noqa: BLE001 - it is raised where the result is waited for
-                future.set_exception(error)
-
-        # A daemon: the service ends even while a database hangs.
-        threading.Thread(target=run, name="scores", daemon=True).start()
-        return future
 
 
 def read_scores(digest: str) -> list[EvaluationScores]:

@@ -1,23 +1,25 @@
-"""What frameworks write down of a request: a line each, and nothing in it that its caller made up but the path."""
+"""Filters for the logs of frameworks: one line per request, with nothing from its caller but the path."""
 
 import logging
 
+# BentoML has no setting for what a line says; the path is in its arguments.
+# https://github.com/bentoml/BentoML/blob/v1.4.39/src/bentoml/_internal/server/http/access.py#L133
 ACCESS_LOGGER = "bentoml.access"
-TELEMETRY_LOGGER = "opentelemetry"  # warns of headers that it cannot read, in the words of the caller
+TELEMETRY_LOGGER = "opentelemetry"  # its warnings repeat headers that it cannot read
 
 
 class EscapePaths(logging.Filter):
-    """Keeps a path from beginning a line of its own, or from colouring a terminal."""
+    """Keeps a path from starting another line or colouring a terminal."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Escape what is not printable ASCII."""
+        """Escape all but printable ASCII."""
         if isinstance(record.args, tuple):
             record.args = tuple(_escape(word) if isinstance(word, str) else word for word in record.args)
         return True
 
 
 def keep_callers_out() -> None:
-    """Escape paths in BentoML's access log, and keep headers out of the log of OpenTelemetry."""
+    """Escape paths in BentoML's access log, and silence warnings of OpenTelemetry."""
     logging.getLogger(ACCESS_LOGGER).addFilter(EscapePaths())
     logging.getLogger(TELEMETRY_LOGGER).setLevel(logging.ERROR)
 

@@ -54,7 +54,10 @@ class Metrics:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        os.environ[DIRECTORY_VARIABLE] = str(folder)  # read when the library is imported, and for each new metric
+        # The library reads it at its import and for each new metric. BentoML's own folder does not do: a second server
+        # of the same BENTOML_HOME empties it.
+        # https://github.com/prometheus/client_python/blob/v0.26.0/prometheus_client/values.py#L152
+        os.environ[DIRECTORY_VARIABLE] = str(folder)
         import prometheus_client
 
         self._folder = folder

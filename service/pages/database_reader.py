@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from sentiment.errors import SentimentError
 from service.api.errors import ApiError
 from service.api.schemas import Problem
+from service.background.daemon_call import call_in_daemon
 from service.background.database_import import load_database
 
 if TYPE_CHECKING:
@@ -64,22 +65,19 @@ class DatabaseReader:
 
     def _start(self, query: "Callable[[sa.Engine], Result]") -> Future[Result]:
         loop = asyncio.get_running_loop()
-        future: Future[Result] = Future()
-        future.set_running_or_notify_cancel()
 
         def release(_: Future[Result]) -> None:
             with suppress(RuntimeError):  # the service has ended meanwhile
                 loop.call_soon_threadsafe(self._places.release)
 
-        def run() -> None:
+        def run() -> Result:
             try:
-                future.set_result(query(self._open()))
+                return query(self._open())
             except Exception as error:  # noqa: BLE001 - it is raised where the result is waited for
-                future.set_exception(_explain(error))
+                raise _explain(error) from None
 
+        future = call_in_daemon("dashboard", run)
         future.add_done_callback(release)
-        # A daemon: the service ends even while a database hangs.
-        threading.Thread(target=run, name="dashboard", daemon=True).start()
         return future
 
     def _open(self) -> "sa.Engine":

@@ -1,4 +1,4 @@
-"""Finding and removing what the log holds of one person, wherever it lies, while the service runs."""
+"""Finds and removes the rows and entries of one person, in all stores of the log, while the service runs."""
 
 import json
 import os
@@ -33,7 +33,7 @@ SEPARATORS = ((",", ":"), (", ", ": "))
 
 @dataclass(frozen=True)
 class Found:
-    """A row or an entry of a person, its kind, and where it lies: `database`, `spool` or `rejected`."""
+    """A row or an entry of a person, its kind, and its store: `database`, `spool` or `rejected`."""
 
     store: str
     kind: str
@@ -41,7 +41,7 @@ class Found:
 
 
 def trace_text(text: str, key: bytes) -> Trace:
-    """Return what rows of a text are known by: itself, as it is redacted today, its digests by the key and without."""
+    """Return what identifies rows of a text: the text, as it is and redacted, and its digests with and without key."""
     forms = dict.fromkeys([keep_text(text, "full", key)[0], keep_text(text, "redacted", key)[0]])
     plain = sha256(normalise_text(text).encode("utf-8", "replace")).hexdigest()
     return Trace([form for form in forms if form], len(text), [digest_text(text, key), plain])
@@ -50,7 +50,7 @@ def trace_text(text: str, key: bytes) -> Trace:
 def find_person(
     engine: sa.Engine, folder: Path, trace: Trace, *, remove: bool = False, wait_seconds: float = WAIT_SECONDS
 ) -> list[Found]:
-    """Return what there is of a person that was acknowledged before the call, and remove it where that is wanted.
+    """Return all that was acknowledged of a person before the call, and with `remove` remove it.
 
     Nothing is shipped meanwhile, so that nothing is missed on its way. Raises BusyError, before anything was changed,
     where a worker or the shipper does not let go of the spool.
@@ -71,7 +71,7 @@ def find_person(
 
 @contextmanager
 def _hold_spool(folder: Path, wait_seconds: float) -> Iterator[None]:
-    """Keep the shipper still for the block, once the segments that workers write to now are sealed."""
+    """Wait until the segments that workers write to now are sealed, and hold up the shipper for the block."""
     deadline = time.monotonic() + wait_seconds
     list(list_segments(folder))  # seals those of dead workers
     written = list(folder.glob(f"*{OPEN}"))
@@ -101,7 +101,7 @@ def _list_files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _search(folder: Path, trace: Trace, ids: AbstractSet[str]) -> Iterator[Found]:
-    """Yield the entries of a person in files, and those that are about predictions of these ids."""
+    """Yield the entries of a person in files, and the entries about predictions with these ids."""
     for store, file in _list_files(folder):
         for line in file.read_bytes().splitlines(keepends=True):
             entry = _read_entry(line)
@@ -110,7 +110,7 @@ def _search(folder: Path, trace: Trace, ids: AbstractSet[str]) -> Iterator[Found
 
 
 def _remove_lines(file: Path, trace: Trace, ids: AbstractSet[str]) -> None:
-    """Put in the place of a file one without the lines of a person, of the same age; none where none is left."""
+    """Replace a file by one of the same age without the lines of a person; remove it if no line is left."""
     lines = file.read_bytes().splitlines(keepends=True)
     kept = [line for line in lines if not _is_of(line, _read_entry(line), trace, ids)]
     if len(kept) == len(lines):
@@ -129,7 +129,7 @@ def _remove_lines(file: Path, trace: Trace, ids: AbstractSet[str]) -> None:
 
 
 def _read_entry(line: bytes) -> dict[str, Any]:
-    """Return what a line says; nothing where it is damaged."""
+    """Return the entry of a line; an empty one if the line is damaged."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
@@ -138,7 +138,7 @@ def _read_entry(line: bytes) -> dict[str, Any]:
 
 
 def _is_of(line: bytes, entry: Mapping[str, Any], trace: Trace, ids: AbstractSet[str]) -> bool:
-    """Return whether a line is a person's; of one that is damaged, whether it says what a whole one would."""
+    """Return whether a line belongs to a person; a damaged line does if it has one of the fields of a whole one."""
     named = {"request_id": [trace.request_id], "subject": [trace.subject], "text_digest": trace.digests}
     if not entry:
         pairs = [(name, value) for name, values in {**named, "text": trace.texts}.items() for value in values if value]
@@ -154,6 +154,6 @@ def _is_of(line: bytes, entry: Mapping[str, Any], trace: Trace, ids: AbstractSet
 
 
 def _give_to_owner(file: Path, like: Path) -> None:
-    """Leave to the service what root makes in its folder."""
+    """Give a file that root makes to the owner of the service."""
     with suppress(PermissionError):
         os.chown(file, like.stat().st_uid, like.stat().st_gid)

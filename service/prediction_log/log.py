@@ -61,7 +61,7 @@ class PredictionLog:
         self._shipper.start()
 
     def record(self, answered: Sequence[Answered], request: RequestContext) -> list[str]:
-        """Return an id for each prediction, all of them safe. Raises SpoolError as the class says."""
+        """Add predictions and return their ids. Raises SpoolError as the class says."""
         now, latency_ms = time.time(), 1000 * request.elapsed_seconds
         subject = self._digest_subject(request)
         ids, lines = [], []
@@ -86,7 +86,7 @@ class PredictionLog:
         return ids
 
     def record_feedback(self, prediction_id: str, label: str, request: RequestContext) -> str:
-        """Return the id of the feedback, which is safe. Raises SpoolError as the class says."""
+        """Add feedback and return its id. Raises SpoolError as the class says."""
         entry = FeedbackEntry(make_id(), time.time(), prediction_id, label, request.id, self._digest_subject(request))
         self._append([write_line(entry)])
         return entry.id
@@ -96,7 +96,7 @@ class PredictionLog:
         self._append([write_line(entry)])
 
     def read_status(self) -> LogStatus:
-        """Return how the log is doing, whichever worker ships."""
+        """Return the status of the log, whichever worker ships."""
         return read_status(self._folder, time.time())
 
     @property

@@ -1,4 +1,7 @@
-"""`python -m service.prediction_log.privacy`: find one person's rows, give them to him, or forget them."""
+"""`sentigate forget` and `export`: find one person's rows, remove them or write them.
+
+In the image of the service, which has no `sentigate`: `python -m service.prediction_log.privacy`.
+"""
 
 import csv
 import json
@@ -36,7 +39,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def _name_person(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say whose rows are meant."""
+    """Add the options that name a person."""
     for option in (
         click.option("--subject", help="The id that came as X-Subject."),
         click.option("--request-id", help="The id of a request, as its answer says it."),
@@ -77,16 +80,16 @@ def forget(dry_run: bool, yes: bool, as_json: bool, reason: str, **named: Any) -
         found = find_person(log.engine, log.folder, trace)
         if not dry_run:
             if found and not yes:
-                click.confirm(f"Remove {_say_counts(found)} for ever?", abort=True, err=True)
+                click.confirm(f"Remove {_format_counts(found)} for ever?", abort=True, err=True)
             found = find_person(log.engine, log.folder, trace, remove=True)
             undone = _finish(log, found, reason)
-        reach = _say_reach(log, trace)
+        reach = _describe_reach(log, trace)
     done, where = "counted" if dry_run else "removed", f"{log.engine.url.render_as_string()} and {log.folder}"
     if as_json:
         told = {"done": done, "in": where, "counts": _count(found), "reach": reach}
         click.echo(json.dumps({**told, "not_reached": UNREACHED, "undone": undone}))
     else:
-        click.echo(f"{done} {_say_counts(found)} in {where}.\n{reach}\nNot reached, for you to see to:")
+        click.echo(f"{done} {_format_counts(found)} in {where}.\n{reach}\nNot reached, for you to see to:")
         click.echo("\n".join(f"- {copy}" for copy in UNREACHED))
     for sentence in undone:
         click.echo(f"Error: {sentence}", err=True)
@@ -111,12 +114,12 @@ def export(kind: str, out: Path | None, **named: Any) -> None:
         raise click.ClickException(f"{out} cannot be made ({error.strerror}); name a new file.") from error
     with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
         write(found, file)
-    click.echo(f"{_say_counts(found)} written to {out}.", err=True)
+    click.echo(f"{_format_counts(found)} written to {out}.", err=True)
 
 
 @contextmanager
 def _open_log() -> Iterator[_Log]:
-    """Yield the log of the settings; whatever fails in the block is one sentence, without a word of a text."""
+    """Yield the log of the settings; an error in the block becomes one sentence without any text of a user."""
     try:
         settings = check_settings()
         state = locate_state()
@@ -129,11 +132,11 @@ def _open_log() -> Iterator[_Log]:
     except (click.ClickException, click.Abort):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, its own words may repeat what a user wrote
-        raise click.ClickException(_say_error(error)) from None
+        raise click.ClickException(_describe_error(error)) from None
 
 
 def _trace(log: _Log, named: Mapping[str, Any]) -> Trace:
-    """Return what the rows are known by."""
+    """Return what identifies the rows."""
     if sum(value is not None for value in named.values()) != 1:
         raise click.UsageError("name the person by one of --text, --text-file, --request-id and --subject.")
     if named["request_id"]:
@@ -147,24 +150,24 @@ def _trace(log: _Log, named: Mapping[str, Any]) -> Trace:
 
 
 def _finish(log: _Log, found: Sequence[Found], reason: str) -> list[str]:
-    """Vacuum, and write the counts into the ledger; return a sentence on each that did not go well."""
+    """Vacuum, and add the counts to the ledger; return one sentence per failure."""
     undone = []
     try:
         vacuum(log.engine)
     except Exception as error:  # noqa: BLE001 - whatever it is, the rows are gone and the rest goes on
-        undone.append(f"the rows are removed, but the database is not vacuumed: {_say_error(error)}")
-    summary = f"{_say_counts(found)} of one person were removed from the prediction log."
+        undone.append(f"the rows are removed, but the database is not vacuumed: {_describe_error(error)}")
+    summary = f"{_format_counts(found)} of one person were removed from the prediction log."
     now = stamp_time(datetime.now(UTC))
     try:
         entry = LedgerEntry(now, "erasure", "", None, summary, _count(found), name_actor(), reason)
         append_entry(locate_state().ledger, entry)
     except (OSError, SentimentError) as error:
-        undone.append(f"the rows are removed, but the ledger does not say so: {_say_error(error)}")
+        undone.append(f"the rows are removed, but the ledger does not say so: {_describe_error(error)}")
     return undone
 
 
-def _say_reach(log: _Log, trace: Trace) -> str:
-    """Return which rows this way of naming a person finds, and which it does not."""
+def _describe_reach(log: _Log, trace: Trace) -> str:
+    """Return which rows this way to name a person finds, and which it does not."""
     if trace.request_id:
         return "Found by the request: what was asked or said in it, and what is about its answers."
     if trace.subject:
@@ -186,13 +189,13 @@ def _count(found: Sequence[Found]) -> dict[str, dict[str, int]]:
     return {store: dict(kinds) for store, kinds in counts.items()}
 
 
-def _say_counts(found: Sequence[Found]) -> str:
+def _format_counts(found: Sequence[Found]) -> str:
     stores = Counter(one.store for one in found)
     return f"{stores['database']:,} rows, {stores['spool']:,} waiting and {stores['rejected']:,} rejected entries"
 
 
-def _say_error(error: Exception) -> str:
-    """Return a sentence on an error: its own where it is one of ours, for another may repeat what a user wrote."""
+def _describe_error(error: Exception) -> str:
+    """Return a sentence on an error: its own only for errors of ours, because others may repeat the text of a user."""
     if isinstance(error, SentimentError):
         return str(error)
     if isinstance(error, UnicodeError):
@@ -212,7 +215,7 @@ def _write_lines(found: Sequence[Found], to: IO[str]) -> None:
 
 
 def _write_csv(found: Sequence[Found], to: IO[str]) -> None:
-    """Write a table; a cell that a spreadsheet would take for a formula is quoted as text."""
+    """Write a table; a cell that a spreadsheet could read as a formula is quoted as text."""
     rows = _list_rows(found)
     table = csv.DictWriter(to, list(dict.fromkeys(name for row in rows for name in row)))
     table.writeheader()

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LogTimings:
-    """How often the log seals and ships, how seldom after failures, and how often it repeats a warning."""
+    """Seconds between two ticks of the log, at most after failures, and between two warnings."""
 
     tick_seconds: float = 0.5
     longest_pause_seconds: float = 5.0
@@ -66,7 +66,7 @@ class LogStatus:
 
     @property
     def is_sound(self) -> bool:
-        """Whether entries reach the database, and soon."""
+        """Whether entries reach the database soon."""
         return self.database != "unreachable" and self.lag_seconds <= MAX_LAG_SECONDS
 
 

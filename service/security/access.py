@@ -1,4 +1,4 @@
-"""Who may pass: a key with the scope of the path, not too often."""
+"""Access: which caller may send a request, by key, scope and rate."""
 
 import hmac
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,8 @@ from service.api.context import STRANGER, Caller
 from service.api.errors import ApiError
 from service.api.routes import SCOPES, Route
 from service.api.schemas import Problem
-from service.security.keys import KeyRing, find_key
+from service.security.key_ring import KeyRing
+from service.security.keys import find_key
 from service.security.rate_limit import RateLimiter
 from service.settings import ServiceSettings
 
@@ -24,10 +25,10 @@ OPERATOR = Caller("operator", frozenset(SCOPES))
 
 
 class Access:
-    """Says who asks and whether that may pass.
+    """Recognises callers, and refuses those without the scope or over their rate.
 
-    Without keys everybody may, but for guarded routes: those want the token of the installation, which nobody holds
-    where it is empty. Rates are kept per key or, without keys, per address of the caller.
+    Without keys every caller is let in, except on guarded routes: they need the token of the installation, and are
+    closed if that is empty. Rates count per key or, without keys, per address of the caller.
     """
 
     def __init__(
@@ -45,22 +46,22 @@ class Access:
 
     @property
     def is_open(self) -> bool:
-        """Whether everybody may ask, because no keys were set up."""
+        """Whether every caller is let in, because no keys were set up."""
         return self._keys.is_open
 
     def find_dashboard(self, address: str) -> str:
-        """Return where the dashboard of a service is, with the token where that opens it; the page keeps it."""
+        """Return the address of the dashboard, with the token if it needs one; the page keeps the token."""
         return f"{address}/dashboard" + (f"#token={self._token.decode()}" if self._token else "")
 
     def recognise(self, route: Route, headers: Sequence[tuple[bytes, bytes]]) -> Caller:
-        """Return who asks for a route. Raises ApiError where that is nobody whom the route is for."""
+        """Return the caller of a route. Raises ApiError if the key is missing, unknown or expired."""
         if route.is_open:
             return STRANGER
         presented = read_presented(dict(headers))
         return self._recognise_anybody(route, presented) if self._keys.is_open else self._recognise_key(presented)
 
     def require_scope(self, route: Route, caller: Caller) -> None:
-        """Raise ApiError where the key of a caller is not good for a route."""
+        """Raise ApiError if the key of a caller lacks the scope of a route."""
         if not route.is_open and route.scope is not None and route.scope not in caller.scopes:
             said = f"this key may not do that; {route.method} {route.path} wants the scope {route.scope}."
             raise ApiError(HTTPStatus.FORBIDDEN, Problem(code="scope", message=said))
@@ -81,7 +82,7 @@ class Access:
         return Caller(key.name, key.granted)
 
     def limit(self, caller: Caller, client: str, units: int) -> None:
-        """Count work that a caller asks for. Raises ApiError where that is more than the rates allow."""
+        """Count the work of a request. Raises ApiError if it is more than the rates allow."""
         if self._limiter is None or caller is STRANGER or not units:
             return
         if excess := self._limiter.find_excess(_name_payer(caller, client), units):
@@ -90,13 +91,13 @@ class Access:
             raise ApiError(HTTPStatus.TOO_MANY_REQUESTS, problem, {"retry-after": str(excess.wait_seconds)})
 
     def charge(self, caller: Caller, client: str, units: int) -> None:
-        """Count work that was done for a caller, which could not be known before."""
+        """Count work that was known only after it was done."""
         if self._limiter is not None and units:
             self._limiter.charge(_name_payer(caller, client), units)
 
 
 def _name_payer(caller: Caller, client: str) -> str:
-    """Return whose rate work counts for: a key's or, where nobody has one, that of an address or a network of IPv6."""
+    """Return the name that work counts for: a key or, without keys, an address or a network of IPv6."""
     if caller is not ANYBODY:
         return f"key {caller.name}"
     try:
@@ -109,7 +110,7 @@ def _name_payer(caller: Caller, client: str) -> str:
 
 
 def open_access(settings: ServiceSettings, rates: Path | None = None) -> Access:
-    """Return the access that the settings describe, which counts in a folder where one is named. Raises ConfigError."""
+    """Return the access that the settings describe; with a folder for rates it limits them. Raises ConfigError."""
     given = settings.api_keys
     ring = KeyRing(settings.api_key_file, None if given is None else given.get_secret_value())
     limiter = RateLimiter(rates, settings.rate_limit) if rates and settings.rate_limit else None
@@ -117,16 +118,16 @@ def open_access(settings: ServiceSettings, rates: Path | None = None) -> Access:
 
 
 def describe_exposure(host: str) -> str:
-    """Return the warning about a service that others can reach and that asks for no key."""
+    """Return the warning about a service that other machines reach without a key."""
     return (
         f"this service answers on {host}, beyond this machine, and asks for no key: whoever reaches it may use it;"
-        " make a key with `python -m service.security.keys NAME --file keys.txt` and set"
+        " make a key with `sentigate keys add NAME --file keys.txt` and set"
         " SENTIMENT_API_KEY_FILE=keys.txt."
     )
 
 
 def read_presented(headers: Mapping[bytes, bytes]) -> str:
-    """Return the key that a request presents, as `X-API-Key: KEY` or `Authorization: Bearer KEY`; empty without one.
+    """Return the key of a request, from `X-API-Key: KEY` or `Authorization: Bearer KEY`; empty without one.
 
     The header of our own goes first: the standard one may carry what a gateway before us asks for.
     """

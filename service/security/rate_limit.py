@@ -1,6 +1,7 @@
-"""How much work one caller may ask for within any stretch of a time, counted by all workers of a server together.
+"""Rate limits: how much work one caller may request within a time, counted by all workers of a server together.
 
-Time is that which passes on a clock that all processes share: one that is set locks nobody out and lets nobody in.
+It reads the monotonic clock, which all processes share: setting the wall clock neither locks a caller out nor lets
+one in.
 """
 
 import fcntl
@@ -15,20 +16,24 @@ from pathlib import Path
 
 from limits import RateLimitItem, parse_many
 
-SLICES = 64  # of a rate's time: what was counted is forgotten up to a slice late, never early
+SLICES = 64  # of a rate's time: work is forgotten up to a slice late, never early
 NAMES_BETWEEN_LOOKS = 256
 
 
 @dataclass(frozen=True)
 class Excess:
-    """The rate that a caller is over, and after how many seconds it no longer is."""
+    """The rate that a caller has used up, and the seconds until there is room again."""
 
     rate: RateLimitItem
     wait_seconds: int
 
 
 class RateLimiter:
-    """Counts units of work per name, in a folder that workers share: a file per name with the units of each slice."""
+    """Counts units of work per name, in a folder that the workers share: a file per name with the units of each slice.
+
+    It is not `limits.strategies.MovingWindowRateLimiter`, whose memory storage reads the wall clock and belongs to one
+    process; the library only parses the rates. Each file is its own lock, by flock.
+    """
 
     def __init__(self, folder: Path, rates: str, clock: Callable[[], float] = time.monotonic) -> None:
         """`rates` are as `600/minute;100000/day`; `clock` is in seconds."""
@@ -46,7 +51,7 @@ class RateLimiter:
         return self._count(name, units, is_limited=True)
 
     def charge(self, name: str, units: int) -> None:
-        """Count units of work that is done, whether there is room for them or not."""
+        """Count units of work that is done, even without room for them."""
         self._count(name, units, is_limited=False)
 
     def _count(self, name: str, units: int, *, is_limited: bool) -> Excess | None:
@@ -69,7 +74,7 @@ class RateLimiter:
         return None
 
     def _read(self, content: str) -> list[dict[str, int]]:
-        """Return the units of each slice that still counts, by its number, for each rate."""
+        """Return, for each rate, the units of the slices that still count, by the number of the slice."""
         try:
             counted = json.loads(content)
         except ValueError:  # a new file, or a worker that was killed while it wrote
@@ -81,7 +86,7 @@ class RateLimiter:
         ]
 
     def _find_wait(self, rate: RateLimitItem, slices: dict[str, int], units: int) -> int:
-        """Return after how many whole seconds there is room for so many units; 0 where there is."""
+        """Return the whole seconds until there is room for so many units; 0 if there is."""
         wanted = sum(slices.values()) + min(units, rate.amount) - rate.amount
         for number, freed in sorted((int(number), freed) for number, freed in slices.items()):
             if wanted <= 0:
@@ -92,7 +97,7 @@ class RateLimiter:
         return 0
 
     def _forget_idle(self) -> None:
-        """Remove files in which nothing counts any more, once in a while."""
+        """Remove the files of idle callers, once in a while."""
         self._names += 1
         if self._names % NAMES_BETWEEN_LOOKS == 0:
             for path in self._folder.iterdir():

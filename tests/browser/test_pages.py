@@ -219,7 +219,7 @@ def test_a_chart_is_also_a_table(visitor):
 def test_a_service_with_keys_asks_for_one(browser, store, tmp_path):
     """The page asks for a key where the service wants one, keeps it in its tab, and goes on with the question."""
     keys = tmp_path / "keys.txt"
-    command = [sys.executable, "-m", "service.security.keys", "me", "--file", str(keys)]
+    command = [sys.executable, "-m", "sentigate", "keys", "add", "me", "--file", str(keys)]
     key = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.strip()
     with (
         run_service(store, tmp_path, SENTIMENT_API_KEY_FILE=str(keys), SENTIMENT_LOG_PREDICTIONS="false") as service,

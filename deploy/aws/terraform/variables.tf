@@ -29,17 +29,17 @@ variable "image" {
 }
 
 variable "api_key_file" {
-  description = "Key file made by `python -m service.security.keys`, seen from deploy/aws/terraform: digests of the keys that may ask."
+  description = "Key file made by `sentigate keys add`, seen from deploy/aws/terraform: digests of the keys that may ask."
   type        = string
 
   validation {
     condition     = fileexists(var.api_key_file)
-    error_message = "api_key_file ${jsonencode(var.api_key_file)} does not exist; make it: .venv/bin/python -m service.security.keys NAME --file deploy/aws/terraform/${var.environment}.keys"
+    error_message = "api_key_file ${jsonencode(var.api_key_file)} does not exist; make it: .venv/bin/sentigate keys add NAME --file deploy/aws/terraform/${var.environment}.keys"
   }
 
   validation {
     condition     = try(length(regexall("(?m)^[^#\\s]\\S* \\S+ [0-9a-f]{64}", file(var.api_key_file))) > 0 && length(file(var.api_key_file)) <= 4096, false)
-    error_message = "api_key_file ${jsonencode(var.api_key_file)} holds no key, or more than the 4096 characters of a parameter; make it with `python -m service.security.keys`."
+    error_message = "api_key_file ${jsonencode(var.api_key_file)} holds no key, or more than the 4096 characters of a parameter; make it with `sentigate keys add`."
   }
 }
 

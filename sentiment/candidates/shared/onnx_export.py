@@ -16,6 +16,7 @@ from sentiment.bundle.bundle import WEIGHTS_FILE
 from sentiment.evaluation.calibration import Calibrator
 
 OPSET = 17
+NOISY = ("onnxruntime", "torch.onnx")
 
 
 def export_module(module: Any, destination: Path, *, output: str) -> None:
@@ -79,12 +80,21 @@ def add_calibration(graph: onnx.ModelProto, calibrator: Calibrator) -> onnx.Mode
 
 @contextmanager
 def quieten_libraries() -> Iterator[None]:
-    """Silence what torch and onnxruntime say about every node of a trusted export."""
-    before = logging.root.manager.disable
+    """Silence what torch and onnxruntime say about every node of a trusted export; their errors are heard."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, NOISY)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
+        for logger in levels:
+            logger.setLevel(logging.ERROR)
+        logging.root.addFilter(_is_wanted)
         try:
             yield
         finally:
-            logging.disable(before)
+            logging.root.removeFilter(_is_wanted)
+            for logger, level in levels.items():
+                logger.setLevel(level)
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    """Return whether a record is an error or not onnxruntime's, whose quantisation writes to the root logger."""
+    return record.levelno >= logging.ERROR or "onnxruntime" not in Path(record.pathname).parts

@@ -86,10 +86,19 @@ def fit_svm(
     rows, classes = scaler.transform(_widen(embeddings)), targets
     if smote:
         rows, classes = _fill_up(rows, classes, labels, settings)
-    machine = read_machine(load_svc()(C=settings.c, gamma=settings.gamma, cache_size=1000).fit(rows, classes))
+    gamma = measure_gamma(rows, settings.gamma)
+    machine = read_machine(load_svc()(C=settings.c, gamma=gamma, cache_size=1000).fit(rows, classes))
     held_out, held_out_targets = calibration
     calibrator = fit_calibrator(machine.decide(scaler.transform(_widen(held_out))), held_out_targets)
     return SvmModel(tuple(labels), scaler, machine, calibrator)
+
+
+def measure_gamma(rows: NDArray[Any], gamma: str | float) -> float:
+    """Return the number that scikit-learn's SVC takes for `scale` and `auto` on these rows; a number is itself."""
+    if isinstance(gamma, str):
+        variance = float(rows.var()) if gamma == "scale" else 1.0
+        return 1 / (rows.shape[1] * variance) if variance else 1.0
+    return gamma
 
 
 def load_svc() -> Any:
@@ -102,12 +111,12 @@ def load_svc() -> Any:
 
 
 def read_machine(svc: Any) -> Machine:
-    """Return what an SVC has learnt, scikit-learn's or Intel's.
+    """Return what an SVC has learnt, scikit-learn's or Intel's, that was made with a number for gamma.
 
     libsvm keeps the dual coefficients by class block: a vector of class i has one row per other class.
     """
     support, dual = np.asarray(svc.support_vectors_), np.asarray(svc.dual_coef_)
-    intercepts, gamma = np.atleast_1d(np.asarray(svc.intercept_)), float(svc._gamma)
+    intercepts, gamma = np.atleast_1d(np.asarray(svc.intercept_)), float(svc.gamma)
     if len(dual) == 1:
         return Machine(support, dual.T, intercepts, gamma)
     counts = np.asarray(svc.n_support_)

@@ -1,12 +1,12 @@
 """What a fine-tuning leaves in its folder: checkpoints, the best weights, and the note that it ended.
 
-Every file is written beside its name and moved there whole, so that a kill leaves the one before.
+Every file of ours is written beside its name and moved there whole, so that a kill leaves the one before. The last
+file of a checkpoint lists the digests of all the others: the names and formats of the Trainer do not matter.
 """
 
 import json
 import logging
 import shutil
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,17 +15,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_model
 
 from sentiment.atomic_files import write_atomically
+from sentiment.bundle.bundle import digest_file
 from sentiment.candidates.transformer.classifier import TextClassifier
 from sentiment.errors import TrainingError
 
 BEST_FILE, AVERAGED_FILE, DONE_FILE = "best.safetensors", "averaged.safetensors", "done.json"
+SEAL_FILE = "seal.json"
+CHECKPOINT = "checkpoint-"
+"""How the Trainer names its checkpoints, before the step."""
 
 logger = logging.getLogger(__name__)
 
 
 def find_checkpoint(folder: Path) -> Path | None:
     """Return the newest checkpoint whose files are whole; those that a crash cut short are removed and said."""
-    named = {path.name.removeprefix("checkpoint-"): path for path in folder.glob("checkpoint-*")}
+    named = {path.name.removeprefix(CHECKPOINT): path for path in folder.glob(f"{CHECKPOINT}*")}
     numbered = {int(number): path for number, path in named.items() if number.isdigit()}
     if numbered and not holds_weights(folder / BEST_FILE):
         logger.warning("the best weights in %s are damaged; the fine-tuning starts anew", folder)
@@ -67,10 +71,20 @@ def save_whole(model: torch.nn.Module, path: Path) -> None:
     scratch.replace(path)
 
 
+def name_checkpoint(step: int) -> str:
+    """Return the name of the folder in which the Trainer puts its checkpoint of a step."""
+    return f"{CHECKPOINT}{step}"
+
+
+def seal_checkpoint(checkpoint: Path) -> None:
+    """Note the digests of all files of a checkpoint; without them it counts as cut short."""
+    write_atomically(checkpoint / SEAL_FILE, json.dumps(_digest_files(checkpoint)))
+
+
 def note_end(folder: Path, validation_f1: float | None, seconds: float) -> None:
     """Note that a fine-tuning ended, and drop the checkpoints that it no longer needs."""
     write_atomically(folder / DONE_FILE, json.dumps({"validation_f1": validation_f1, "seconds": seconds}))
-    for left in folder.glob("checkpoint-*"):
+    for left in folder.glob(f"{CHECKPOINT}*"):
         shutil.rmtree(left)
 
 
@@ -95,13 +109,11 @@ def load_state(model: TextClassifier, weights: dict[str, torch.Tensor]) -> None:
 
 def _is_whole(checkpoint: Path) -> bool:
     try:
-        if not all(holds_weights(checkpoint / name) for name in ("model.safetensors", AVERAGED_FILE)):
-            return False
-        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
-            with zipfile.ZipFile(checkpoint / name) as archive:
-                if archive.testzip():
-                    return False
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, zipfile.BadZipFile):
+        sealed = json.loads((checkpoint / SEAL_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return False
-    return True
+    return bool(sealed == _digest_files(checkpoint))
+
+
+def _digest_files(checkpoint: Path) -> dict[str, str]:
+    return {path.name: digest_file(path) for path in checkpoint.iterdir() if path.name != SEAL_FILE}

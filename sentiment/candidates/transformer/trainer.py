@@ -12,12 +12,18 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_model
 from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from sentiment.candidates.contract import Report
 from sentiment.candidates.shared.progress import Progress
-from sentiment.candidates.transformer.checkpoints import AVERAGED_FILE, BEST_FILE, save_whole
+from sentiment.candidates.transformer.checkpoints import (
+    AVERAGED_FILE,
+    BEST_FILE,
+    name_checkpoint,
+    save_whole,
+    seal_checkpoint,
+)
 from sentiment.candidates.transformer.classifier import LoraSettings
 from sentiment.errors import TrainingError
 from sentiment.evaluation.predictions import measure_macro_f1
@@ -27,6 +33,8 @@ SEED_STRIDE = 1000
 KEPT_CHECKPOINTS = 2
 TEXTS_PER_EVALUATION_CALL = 64
 LOGGING_STEPS = 10
+MAX_BATCHES_PER_BLOCK = 50
+MIN_BLOCKS = 4
 
 Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
@@ -104,7 +112,24 @@ class EpochSampler(torch.utils.data.Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self._seed * SEED_STRIDE + self._epoch)
-        yield from get_length_grouped_indices(self._lengths, self._batch_size, generator=generator)
+        yield from group_by_length(self._lengths, self._batch_size, generator)
+
+
+def group_by_length(lengths: Sequence[int], batch_size: int, generator: torch.Generator) -> list[int]:
+    """Return all rows in an order of chance in which a batch holds texts of like length.
+
+    Each block of batches is sorted on its own. The longest text comes first: if the memory does not suffice, the
+    first step shows it.
+    """
+    rows = torch.randperm(len(lengths), generator=generator).tolist()
+    size = batch_size * max(1, min(len(rows) // (batch_size * MIN_BLOCKS), MAX_BATCHES_PER_BLOCK))
+    blocks = [
+        sorted(rows[start : start + size], key=lambda row: lengths[row], reverse=True)
+        for start in range(0, len(rows), size)
+    ]
+    longest = max(blocks, key=lambda block: lengths[block[0]])
+    blocks[0][0], longest[0] = longest[0], blocks[0][0]
+    return [row for block in blocks for row in block]
 
 
 class AveragingTrainer(Trainer):
@@ -132,8 +157,24 @@ class AveragingTrainer(Trainer):
             )
         return (loss, {"logits": logits}) if return_outputs else loss
 
-    def _get_train_sampler(self, *_: Any) -> "EpochSampler":
-        return EpochSampler(self.train_dataset.lengths, self.args.train_batch_size, self.args.seed)
+    def get_train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Return the batches of an epoch."""
+        rows, size = self.train_dataset, self.args.train_batch_size
+        loader = DataLoader(
+            rows,
+            size,
+            sampler=EpochSampler(rows.lengths, size, self.args.seed),
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        prepared: DataLoader[dict[str, Any]] = self.accelerator.prepare(loader)
+        return prepared
+
+    def train(self, resume_from_checkpoint: str | None = None, **options: Any) -> Any:
+        """Train, from a checkpoint with its average where there is one."""
+        if resume_from_checkpoint is not None:
+            load_model(self._averaged, Path(resume_from_checkpoint) / AVERAGED_FILE)
+        return super().train(resume_from_checkpoint, **options)
 
     def _measure_loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         if not self._settings.focal:
@@ -156,16 +197,6 @@ class AveragingTrainer(Trainer):
             save_whole(self._averaged.module, Path(self.args.output_dir) / BEST_FILE)
         return metrics
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        folder.mkdir(exist_ok=True)
-        save_whole(self._averaged, folder / AVERAGED_FILE)
-        super()._save_checkpoint(model, trial)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        load_model(self._averaged, Path(resume_from_checkpoint) / AVERAGED_FILE)
-
 
 class AveragingCallback(TrainerCallback):
     """Moves the average after each step; it follows faster in the first steps, when the weights still leap."""
@@ -179,6 +210,12 @@ class AveragingCallback(TrainerCallback):
         step = state.global_step
         self._averaged.multi_avg_fn = _follow(min(self._decay, (1 + step) / (10 + step)))
         self._averaged.update_parameters(names["model"])
+
+    def on_save(self, args: Any, state: Any, control: Any, **names: Any) -> None:  # noqa: ARG002
+        """Put the average into the checkpoint, which is whole then."""
+        checkpoint = Path(args.output_dir) / name_checkpoint(state.global_step)
+        save_whole(self._averaged, checkpoint / AVERAGED_FILE)
+        seal_checkpoint(checkpoint)
 
 
 class Watcher(TrainerCallback):
@@ -211,7 +248,7 @@ def make_training_arguments(settings: FineTuneSettings, rows: int, folder: Path)
     """Return the arguments of transformers' Trainer for so many rows; short floats where the machine has them."""
     steps_per_epoch = math.ceil(rows / settings.batch_size)
     cuda = torch.cuda.is_available()
-    short = torch.cuda.is_bf16_supported() if cuda else torch.cpu._is_avx512_bf16_supported()
+    short = torch.cuda.is_bf16_supported() if cuda else torch.cpu.get_capabilities().get("avx512_bf16", False)
     evaluation_steps = max(1, math.ceil(steps_per_epoch / EVALUATIONS_PER_EPOCH))
     return TrainingArguments(
         output_dir=str(folder),

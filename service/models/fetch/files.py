@@ -1,4 +1,4 @@
-"""Fetching the files of a bundle, all of them within one bound.
+"""The copy of a bundle's files, with one limit for all of them.
 
 `python -m service.models.fetch.files URI FOLDER SECONDS` does so from a URI, in a process that may be killed.
 """
@@ -18,7 +18,7 @@ from service.models.fetch.sources import Location, parse_location
 
 MAX_BUNDLE_BYTES = 2_000_000_000
 FREE_BYTES = 500_000_000
-"""Bytes of the disk that a bundle leaves to the log and to all others."""
+"""Bytes of the disk that a bundle must leave free."""
 CHUNK_BYTES = 1_000_000
 WEB_SECONDS = 10.0
 
@@ -47,7 +47,7 @@ def fetch_files(read: Read, folder: Path, check: Callable[[Card], object] = lamb
 
 
 def read_local(origin: Path, root: Path, keeps_on: Callable[[], bool]) -> Read:
-    """Return what reads the files of a folder, none of which may lie outside of `root`."""
+    """Return a reader of the files of a folder, none of which may lie outside `root`."""
 
     @contextmanager
     def read(name: str) -> Iterator[Iterable[bytes]]:
@@ -76,7 +76,7 @@ def read_local(origin: Path, root: Path, keeps_on: Callable[[], bool]) -> Read:
 
 
 def read_remote(location: Location) -> Read:
-    """Return what reads the files behind a URI."""
+    """Return a reader of the files behind a URI."""
     open_file = _open_web if location.scheme in {"https", "http"} else _open_remote
 
     @contextmanager
@@ -97,7 +97,7 @@ def read_remote(location: Location) -> Read:
 
 @contextmanager
 def _open_web(address: str) -> Iterator[Iterable[bytes]]:
-    """Yield what a web server sends; a redirect leads who knows where, and is not followed."""
+    """Yield the bytes of a web server; a redirect is not followed, since it may lead out of the sources."""
     import httpx
 
     headers = {"accept-encoding": "identity"}
@@ -123,7 +123,7 @@ def _read_chunks(read: Callable[[], bytes]) -> Iterator[bytes]:
 
 
 def _write_bounded(chunks: Iterable[bytes], name: str, destination: Path, limit: int) -> int:
-    """Return the size of a file that nobody promised. Raises BundleError once it is over the limit, or the disk is."""
+    """Write a file of unknown size and return its size. Raises BundleError over the limit, or if the disk is full."""
     written = 0
     with destination.open("wb") as target:
         for chunk in chunks:
@@ -143,7 +143,7 @@ def _raise_late(name: str) -> bytes:
 
 
 def main(uri: str, folder: str, seconds: str) -> None:
-    """Fetch a bundle; write one sentence and exit 1 where it cannot be."""
+    """Fetch a bundle, or write one sentence and exit with 1."""
     signal.alarm(int(seconds))
     try:
         fetch_files(read_remote(parse_location(uri)), Path(folder))

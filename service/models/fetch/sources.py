@@ -1,4 +1,4 @@
-"""Where a model may be loaded from beside BentoML's store: `SENTIMENT_RELOAD_SOURCES`, compared part by part."""
+"""The places outside BentoML's store that models may come from: `SENTIMENT_RELOAD_SOURCES`."""
 
 import re
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ WANTED = "wanted an absolute folder, or file://, https://, s3:// or hf://, http:
 
 @dataclass(frozen=True)
 class Location:
-    """A folder of this machine, whose host is empty, or one behind a URI, in its normal form."""
+    """A folder of this machine, with an empty host, or a folder behind a URI, in its normal form."""
 
     scheme: str
     host: str
@@ -48,7 +48,7 @@ class Location:
 
 
 def parse_location(text: str) -> Location:
-    """Return the location that an absolute folder or a URI names. Raises ValueError with a clause on what is amiss."""
+    """Return the location of an absolute folder or a URI. Raises ValueError with a clause on what is wrong."""
     if text.startswith("/"):
         if "\0" in text:
             raise ValueError("it has a NUL in it")
@@ -85,7 +85,7 @@ def _parse_folder(text: str) -> Location:
 
 
 def _name_host(scheme: str, netloc: str) -> str:
-    """Return host and port. Raises ValueError for what is more or less than that, and for http to another machine."""
+    """Return host and port. Raises ValueError for anything else, and for http to another machine."""
     host, _, port = netloc.partition(":")
     if not NAME.fullmatch(host) or (port and not re.fullmatch(r"[1-9][0-9]{0,4}", port)):
         raise ValueError("its host is not a plain name, with a port perhaps")
@@ -96,16 +96,16 @@ def _name_host(scheme: str, netloc: str) -> str:
 
 @dataclass(frozen=True)
 class Sources:
-    """The places that an operator has named."""
+    """The places that an operator allows."""
 
     places: tuple[Location, ...] = ()
 
     def find_place(self, location: Location) -> Location | None:
-        """Return the place that has this location in it; None where there is none."""
+        """Return the place that contains a location; None if there is none."""
         return next((place for place in self.places if place.contains(location)), None)
 
     def locate(self, wanted: ReloadRequest) -> Location:
-        """Return where a bundle is wanted from: a folder, or a URI in a place that was named.
+        """Return the location that a request names: a folder, or a URI in one of the places.
 
         Raises BundleError for any other, without a word of the URI, which may hold a password.
         """
@@ -123,7 +123,7 @@ class Sources:
 
 
 def read_sources(setting: str) -> Sources:
-    """Return the places of the setting, separated by commas. Raises ValueError for what is none."""
+    """Return the places of the setting, which are separated by commas. Raises ValueError for one that is none."""
     places = []
     for number, text in enumerate(filter(None, (part.strip() for part in setting.split(","))), 1):
         try:

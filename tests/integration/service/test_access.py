@@ -54,7 +54,7 @@ class Guarded(Service):
 
 def make_key(file: Path, name: str, *options: str) -> str:
     """Return a key that the operator's command has made."""
-    command = [sys.executable, "-m", "service.security.keys", name, "--file", str(file), *options]
+    command = [sys.executable, "-m", "sentigate", "keys", "add", name, "--file", str(file), *options]
     return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.strip()
 
 

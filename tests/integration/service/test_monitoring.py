@@ -48,7 +48,7 @@ def list_queries(dashboard: Path) -> list[str]:
 def make_keys(folder: Path) -> tuple[Path, Path]:
     """Return a key file and a file with its key, as Prometheus reads it."""
     keys, key = folder / "keys.txt", folder / "metrics_key"
-    command = [sys.executable, "-m", "service.security.keys", "prometheus", "--file", str(keys)]
+    command = [sys.executable, "-m", "sentigate", "keys", "add", "prometheus", "--file", str(keys)]
     command += ["--scope", "predict", "--scope", "admin"]
     key.write_text(subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.strip())
     return keys, key

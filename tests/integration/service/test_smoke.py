@@ -60,7 +60,7 @@ def service(store, tmp_path_factory) -> Iterator[Service]:
     """A service with one key."""
     folder = tmp_path_factory.mktemp("service")
     scopes = ("--scope", "predict", "--scope", "read")
-    command = [sys.executable, "-m", "service.security.keys", "ci", "--file", str(folder / "keys.txt"), *scopes]
+    command = [sys.executable, "-m", "sentigate", "keys", "add", "ci", "--file", str(folder / "keys.txt"), *scopes]
     made = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
     (folder / "key").write_text(made.stdout)
     with run_service(store, folder, SENTIMENT_API_KEY_FILE=str(folder / "keys.txt")) as service:

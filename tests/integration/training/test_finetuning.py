@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import f1_score
 from transformers import TrainingArguments
 
-from sentiment.candidates.transformer.checkpoints import BEST_FILE, DONE_FILE, find_checkpoint
+from sentiment.candidates.transformer.checkpoints import BEST_FILE, DONE_FILE, SEAL_FILE, find_checkpoint
 from sentiment.candidates.transformer.classifier import LoraSettings, TextClassifier, load_tokenizer
 from sentiment.candidates.transformer.finetuning import FineTuned, fine_tune
 from sentiment.candidates.transformer.trainer import AveragingTrainer, FineTuneSettings, LabelledTexts
@@ -33,6 +33,7 @@ FILES = (
     "scheduler.pt",
     "rng_state.pth",
     "trainer_state.json",
+    SEAL_FILE,
     "averaged.safetensors",
 )
 SETTINGS = FineTuneSettings(
@@ -326,7 +327,7 @@ def test_a_run_killed_by_the_system_ends_as_one_that_was_not(
     """SIGKILL after the first checkpoint, then the rest: the same weights as in one go."""
     process = start_child(base, tmp_path / "killed")
     try:
-        wait_for(tmp_path / "killed", "*/checkpoint-*/trainer_state.json", process)
+        wait_for(tmp_path / "killed", f"*/checkpoint-*/{SEAL_FILE}", process)
     finally:
         process.send_signal(signal.SIGKILL)
         assert process.wait(30) == -signal.SIGKILL

@@ -13,7 +13,7 @@ HOST = "127.0.0.1"
 LINE = f"dashboard predict {'0' * 64}"
 EXPOSED = (
     "warning: this service answers on {}, beyond this machine, and asks for no key: whoever reaches it may use it;"
-    " make a key with `python -m service.security.keys NAME --file keys.txt` and set SENTIMENT_API_KEY_FILE=keys.txt.\n"
+    " make a key with `sentigate keys add NAME --file keys.txt` and set SENTIMENT_API_KEY_FILE=keys.txt.\n"
 )
 
 
@@ -165,7 +165,7 @@ def test_a_key_file_that_is_missing_is_said_in_a_sentence(served, free_port, tmp
     assert (result.exit_code, served) == (1, [])
     assert result.output == (
         f"Error: the key file {tmp_path}/keys.txt cannot be read (FileNotFoundError); make one with"
-        " `python -m service.security.keys NAME --file FILE`, or unset the variable to ask for no keys.\n"
+        " `sentigate keys add NAME --file FILE`, or unset the variable to ask for no keys.\n"
     )
 
 
@@ -177,7 +177,7 @@ def test_a_damaged_key_is_said_in_a_sentence(served, free_port, monkeypatch):
     assert (result.exit_code, served) == (1, [])
     assert result.output == (
         "Error: line 2 of SENTIMENT_API_KEYS is not an API key; wanted name, scopes (predict, feedback, read, admin),"
-        " SHA-256 and, if it ends, its last day, as `python -m service.security.keys` writes them.\n"
+        " SHA-256 and, if it ends, its last day, as `sentigate keys add` writes them.\n"
     )
 
 

@@ -3,14 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sentiment.evaluation.behaviour import KINDS, BehaviourReport, BehaviourScore
 from sentiment.evaluation.predictions import Predictions, score_predictions
-from sentiment.governance.gate import Check, Decision, GateRule, MeasuredChallenger, decide_gate, write_decision
+from sentiment.governance.gate import Check, Decision, GateRule, MeasuredChallenger, decide_gate, format_decision
 
 # Exact binary fractions, so that an edge is an edge.
 STEP = 2**-20
@@ -539,11 +538,10 @@ def test_a_decision_carries_what_it_rests_on():
     assert decision.comparison.challenger.value == decision.challenger.macro_f1
 
 
-def test_a_written_decision_reads_back_whole(tmp_path: Path):
+def test_a_written_decision_reads_back_whole():
     """decision.json holds the outcome, the words, the checks, the rule and both measurements."""
     decision = decide_against(spread(28), spread(26))
-    write_decision(decision, tmp_path / "decision.json")
-    found = json.loads((tmp_path / "decision.json").read_text(encoding="utf-8"))
+    found = json.loads(format_decision(decision))
     assert (found["outcome"], found["champion_version"], found["summary"]) == ("block", "3", decision.summary)
     assert GateRule(**found["rule"]) == RULE
     assert tuple(Check(**check) for check in found["checks"]) == decision.checks
@@ -557,8 +555,7 @@ def test_a_written_decision_reads_back_whole(tmp_path: Path):
     assert found["comparison"]["difference"]["low"] == decision.comparison.difference.low
 
 
-def test_a_decision_without_a_champion_writes_none(tmp_path: Path):
+def test_a_decision_without_a_champion_writes_none():
     """No champion is null in the file, not an empty measurement."""
-    write_decision(decide(measure(PERFECT)), tmp_path / "decision.json")
-    found = json.loads((tmp_path / "decision.json").read_text(encoding="utf-8"))
+    found = json.loads(format_decision(decide(measure(PERFECT))))
     assert (found["champion"], found["champion_version"], found["comparison"]) == (None, None, None)

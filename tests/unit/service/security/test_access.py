@@ -11,7 +11,8 @@ from sentiment.hosts import is_loopback
 from service.api.errors import ApiError
 from service.api.routes import SCOPES, RouteTable, Scope
 from service.security.access import Access, describe_exposure, open_access, read_presented
-from service.security.keys import KeyRing, make_key, write_key
+from service.security.key_ring import KeyRing
+from service.security.keys import make_key, write_key
 from service.security.rate_limit import RateLimiter
 from service.settings import ServiceSettings
 
@@ -450,6 +451,6 @@ def test_an_exposed_service_is_warned_of_in_a_sentence():
     """The warning says what is open, to whom, and how to close it."""
     assert describe_exposure("0.0.0.0") == (
         "this service answers on 0.0.0.0, beyond this machine, and asks for no key: whoever reaches it may use it;"
-        " make a key with `python -m service.security.keys NAME --file keys.txt` and set"
+        " make a key with `sentigate keys add NAME --file keys.txt` and set"
         " SENTIMENT_API_KEY_FILE=keys.txt."
     )

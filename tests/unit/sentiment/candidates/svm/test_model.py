@@ -8,7 +8,15 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 from sklearn.svm import SVC
 
-from sentiment.candidates.svm.model import ROWS_PER_CHUNK, SvmModel, SvmSettings, fit_svm, load_svc, read_machine
+from sentiment.candidates.svm.model import (
+    ROWS_PER_CHUNK,
+    SvmModel,
+    SvmSettings,
+    fit_svm,
+    load_svc,
+    measure_gamma,
+    read_machine,
+)
 from sentiment.errors import DatasetError
 
 SETTINGS = SvmSettings(c=1.0, gamma="scale", smote_neighbours=5, seed=0)
@@ -131,7 +139,7 @@ def test_a_machine_decides_as_scikit_learn_does(counts: Sequence[int]):
     """The machine that is read from scikit-learn's SVC says what libsvm says, also of more rows than fit a chunk."""
     rows, targets = make_rows(counts)
     unseen = make_rows([ROWS_PER_CHUNK] * len(counts), seed=10)[0].astype(float)
-    svc = SVC(C=1.0, gamma="scale", decision_function_shape="ovo").fit(rows, targets)
+    svc = SVC(C=1.0, gamma=0.05, decision_function_shape="ovo").fit(rows, targets)
     said = svc.decision_function(unseen).reshape(len(unseen), -1)
     assert np.abs(read_machine(svc).decide(unseen) - said).max() < 1e-9
 
@@ -148,7 +156,7 @@ def test_both_makers_of_the_machine_decide_alike(sizes: Sequence[int], seed: int
     pytest.importorskip("sklearnex", reason="scikit-learn-intelex is not installed; there is one maker to compare")
     rows, targets = make_rows(sizes, seed=seed)
     unseen, _ = make_rows([20] * len(sizes), seed=seed + 10)
-    quick, plain = (maker(C=1.0, gamma="scale").fit(rows.astype(float), targets) for maker in (load_svc(), SVC))
+    quick, plain = (maker(C=1.0, gamma=0.05).fit(rows.astype(float), targets) for maker in (load_svc(), SVC))
     assert type(quick) is not type(plain)
     assert np.abs(read_machine(quick).decide(unseen) - read_machine(plain).decide(unseen)).max() < 5e-3
 
@@ -162,6 +170,17 @@ def test_what_intel_decides_wrongly_is_decided_right():
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     rows = (rows - rows.mean(axis=0)) / rows.std(axis=0)
     unseen = rng.normal(size=(60, 384))
-    plain = SVC(decision_function_shape="ovo").fit(rows, targets)
-    gap = read_machine(load_svc()().fit(rows, targets)).decide(unseen) - plain.decision_function(unseen)
+    gamma = measure_gamma(rows, "scale")
+    plain = SVC(gamma=gamma, decision_function_shape="ovo").fit(rows, targets)
+    gap = read_machine(load_svc()(gamma=gamma).fit(rows, targets)).decide(unseen) - plain.decision_function(unseen)
     assert np.abs(gap).max() < 5e-3
+
+
+@pytest.mark.parametrize("gamma", ["scale", "auto", 0.05])
+@pytest.mark.parametrize("spread", [1.0, 0.0], ids=["rows", "one row again and again"])
+def test_gamma_is_the_number_that_scikit_learn_takes(gamma: str | float, spread: float):
+    """A machine by name and a machine by number decide alike, to the last bit."""
+    rows, targets = make_rows((20, 20))
+    rows = rows.astype(float) * spread
+    named, numbered = (SVC(gamma=one).fit(rows, targets) for one in (gamma, measure_gamma(rows, gamma)))
+    assert (named.decision_function(rows) == numbered.decision_function(rows)).all()

@@ -53,7 +53,7 @@ def test_the_head_of_scikit_learns_machine_answers_as_its_own_decisions_do(count
     model = fit(counts)
     rows, targets = make_rows(counts)
     unseen = model.scaler.transform(make_rows([50] * len(counts), seed=2)[0])
-    svc = SVC(gamma="scale", decision_function_shape="ovo").fit(model.scaler.transform(rows), targets)
+    svc = SVC(gamma=model.machine.gamma, decision_function_shape="ovo").fit(model.scaler.transform(rows), targets)
     said = model.calibrator.calibrate(svc.decision_function(unseen).reshape(len(unseen), -1))
     head = replace(model, machine=read_machine(svc))
     assert np.abs(run_head(head, make_rows([50] * len(counts), seed=2)[0]) - said).max() < 1e-4
