@@ -502,6 +502,8 @@ def prepare(options: argparse.Namespace) -> Smoke:
         )
     if not (options.timeout > 0 and options.wait >= 0):
         raise SmokeError("--timeout wants more than 0 seconds, --wait 0 or more.")
+    if options.ca_file and url.startswith("http:"):
+        raise SmokeError(f"--ca-file is for https, and {url} is asked by http; leave one of them out.")
     tls = open_tls(options.ca_file) if url.startswith("https:") else None
     caller = Caller(url, key, options.timeout, tls, local)
     wanted = Wanted(options.version, digest, options.require_keys, options.metrics_hidden)

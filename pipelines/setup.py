@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 
 from sentiment.environment import list_environment
-from sentiment.paths import CHECKOUT, DEFAULT_FOLDER, STATE_VARIABLE, StateFolder, protect_state
+from sentiment.paths import CHECKOUT, DEFAULT_FOLDER, STATE_VARIABLE, StateFolder, make_private_folder, protect_state
 
 STACK, TRACKER = "sentigate", "sentigate_mlflow"
 HOOK = "sentigate_state.pth"
+READY = CHECKOUT / DEFAULT_FOLDER / ".ready"  # make looks at its age
 # sh starts Python, for which its line is a text: a path with spaces, or a long one, cannot stand after #!.
 SCRIPT = """\
 #!/bin/sh
@@ -91,3 +92,5 @@ def main() -> None:
         write_command(Path(sys.prefix) / "bin")
     link_repository(state)
     register_stack(state)
+    make_private_folder(READY.parent)
+    READY.touch()

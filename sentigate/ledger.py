@@ -35,10 +35,10 @@ def show(version: str, limit: int, as_json: bool) -> None:
 @click.option("--reason", default="", help="Why, for the ledger.")
 def seal_command(reason: str) -> None:
     """Sign the ledger as it stands, after you have looked through it; what is there now is kept beside it."""
-    from pipelines.base import hold_run_lock, say_errors
+    from pipelines.base import hold_run_lock
     from release.journal import seal
 
-    with say_errors(), hold_run_lock():
+    with hold_run_lock():
         kept = seal(reason)
     click.echo(f"the ledger is signed as it stood; as it was it lies in {kept}.")
 

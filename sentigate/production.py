@@ -51,10 +51,9 @@ def approve(version: str, reason: str, services: tuple[str, ...], key_file: str,
 @json_option
 def reject(version: str, reason: str, as_json: bool) -> None:
     """Say no to the version that waits."""
-    from pipelines.base import say_errors
     from release.promotion import reject_version
 
-    with write_added(list_entries, as_json=as_json), say_errors():
+    with write_added(list_entries, as_json=as_json):
         number = reject_version(version, reason)
         click.echo(f"version {number} is rejected; production stays as it is.")
 

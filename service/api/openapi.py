@@ -8,9 +8,9 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from sentiment.bundle.bundle import Card
+from service.api.checks import Limits
 from service.api.routes import JSON, ROUTES, Route
 from service.api.schemas import BatchPredictRequest, PredictRequest, Problem
-from service.settings import ServiceSettings
 
 REFERENCE = "#/components/schemas/{model}"
 TITLE, VERSION = "Sentigate", "1"
@@ -56,8 +56,8 @@ OWN_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
 """Schemas of answers that are no models of the wire, by the names of their routes."""
 
 
-def describe_api(settings: ServiceSettings) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 description, with the limits of the settings."""
+def describe_api(limits: Limits) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 description, with the limits of texts and batches."""
     described = [route for route in ROUTES if route.summary]
     models = {model for route in described for model in (route.request, route.answer) if model} | {Problem}
     ordered = sorted(models, key=lambda model: model.__name__)
@@ -71,7 +71,7 @@ def describe_api(settings: ServiceSettings) -> dict[str, Any]:
         "info": {"title": TITLE, "version": VERSION, "description": DESCRIPTION},
         "paths": paths,
         "components": {
-            "schemas": {**_bound_requests(schemas["$defs"], settings), MODEL: _describe_card()},
+            "schemas": {**_bound_requests(schemas["$defs"], limits), MODEL: _describe_card()},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -81,13 +81,13 @@ def describe_api(settings: ServiceSettings) -> dict[str, Any]:
     }
 
 
-def _bound_requests(schemas: Mapping[str, Any], settings: ServiceSettings) -> Mapping[str, Any]:
+def _bound_requests(schemas: Mapping[str, Any], limits: Limits) -> Mapping[str, Any]:
     """Add what the edge asks of texts, beyond their types."""
-    text = {"minLength": 1, "maxLength": settings.max_text_chars, "pattern": A_WORD}
+    text = {"minLength": 1, "maxLength": limits.max_text_chars, "pattern": A_WORD}
     schemas[PredictRequest.__name__]["properties"]["text"] |= text
     schemas[BatchPredictRequest.__name__]["properties"]["texts"] |= {
         "minItems": 1,
-        "maxItems": settings.max_batch_texts,
+        "maxItems": limits.max_batch_texts,
     }
     return schemas
 

@@ -22,11 +22,11 @@ from service.api.schemas import (
     ReloadAnswer,
     ReloadRequest,
 )
+from service.edge import dashboard
 from service.models.loaded import LoadedModel
 from service.models.operations import reload_model, start_canary, stop_canary
 from service.models.workers import list_workers
 from service.observability.metrics import NamedModel, ServiceState
-from service.pages import dashboard
 from service.pages.files import Files
 from service.worker import Handler, Worker
 

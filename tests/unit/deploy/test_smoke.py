@@ -412,11 +412,12 @@ def test_bad_options_are_told(tmp_path, capsys):
     assert run(url, "--digest", "sha256:0a1b") == 1
     assert run("https://127.0.0.1:9", "--ca-file", SCRIPT) == 1
     assert run("https://127.0.0.1:9", "--ca-file", tmp_path / "none") == 1
+    assert run(url, "--ca-file", tmp_path / "none") == 1
     assert run(url, "--timeout", "0") == 1
     said = capsys.readouterr().err.splitlines()
     assert [line.partition("failed: ")[2][:30] for line in said] == [
         f"the key file {tmp_path}"[:30], "'sha256:0a1b' is not the diges", f"the CA file {SCRIPT}"[:30],
-        f"the CA file {tmp_path}"[:30], "--timeout wants more than 0 se",
+        f"the CA file {tmp_path}"[:30], "--ca-file is for https, and ht", "--timeout wants more than 0 se",
     ]  # fmt: skip
 
 
