@@ -146,8 +146,9 @@ migrate: .venv/.ready ## Bring the database of DATABASE_URL to the newest schema
 image: .sentigate/.ready ## Build the container image; VERSION=3 BACKEND=podman BASE=python:3.11-slim-bookworm NAME=sentigate, each optional
 	@$(SENTIGATE) image --backend '$(BACKEND)' --name '$(NAME)' $(if $(VERSION),--version '$(VERSION)') $(if $(BASE),--base '$(BASE)')
 
-sbom: .sentigate/.ready ## List what is in an image as a CycloneDX file; IMAGE=sentigate:latest
-	@$(PY) -m deploy.images.sbom --backend '$(BACKEND)' '$(IMAGE)'
+sbom: .sentigate/.ready ## List what is in an image as a CycloneDX file, by syft; IMAGE=sentigate:latest BACKEND=podman
+	@command -v syft >/dev/null || { echo "make sbom needs syft on PATH; https://github.com/anchore/syft#installation" >&2; exit 1; }
+	@syft scan '$(IMAGE)' $(if $(filter docker podman,$(BACKEND)),--from '$(BACKEND)') --output cyclonedx-json=.sentigate/sbom.cdx.json
 
 audit: .sentigate/.ready ## Look the packages of the image up among known vulnerabilities
 	@$(SENTIGATE) audit

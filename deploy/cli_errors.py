@@ -1,24 +1,21 @@
-"""How deployment commands say what went wrong."""
+"""How deployment commands say what went wrong: a sentence, without a stack trace, by `sentigate` and by `python -m`."""
 
-import functools
-from collections.abc import Callable
-from typing import ParamSpec
+from typing import Any
 
 import click
 
 from sentiment.errors import SentimentError
 
-P = ParamSpec("P")
 
+class SentenceCommand(click.Command):
+    """A command that shows what a user can mend as a sentence."""
 
-def say_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
-    """Show what a user can mend as a sentence, without a stack trace."""
-
-    @functools.wraps(command)
-    def wrapped(*arguments: P.args, **options: P.kwargs) -> None:
+    def invoke(self, ctx: click.Context) -> Any:
         try:
-            command(*arguments, **options)
+            return super().invoke(ctx)
         except SentimentError as error:
             raise click.ClickException(str(error)) from error
 
-    return wrapped
+
+class SentenceGroup(SentenceCommand, click.Group):
+    """A group whose commands show what a user can mend as a sentence."""

@@ -18,12 +18,11 @@ AGAIN = "train again with `make train`, or roll back"
 
 @dataclass(frozen=True)
 class Production:
-    """The model in production: the exact tags of its model and its Bento, their folders, and its bundle."""
+    """The model in production: the exact tags of its model and its Bento, the folder of the Bento, and the bundle."""
 
     model: str
     bento: str
     bento_folder: Path
-    model_folder: Path
     bundle: Bundle
 
     @property
@@ -59,4 +58,4 @@ def find_production() -> Production:
             f"{model} has the digest {bundle.card.digest[:12]}, production was promoted with {digest[:12]}; {AGAIN}."
         )
     carry_keys(bento)
-    return Production(model, bento, Path(built.path), Path(stored.path), bundle)
+    return Production(model, bento, Path(built.path), bundle)

@@ -15,7 +15,9 @@ def list_environment(state: StateFolder) -> dict[str, str]:
         "BENTOML_DO_NOT_TRACK": "True",
         "MLFLOW_TRACKING_URI": state.tracking_uri,
         "MLFLOW_BACKEND_STORE_URI": state.tracking_uri,  # what `mlflow ui` reads
-        # Without it MLflow puts the files of a new experiment into ./mlruns of the current folder.
+        # Without it MLflow puts the files of a new experiment into ./mlruns of the current folder. No public variable
+        # does this, and an experiment that is made beforehand helps only those that our own pipelines name:
+        # https://github.com/mlflow/mlflow/blob/v3.17.2/mlflow/tracking/_tracking_service/utils.py
         "_MLFLOW_SERVER_ARTIFACT_ROOT": str(state.mlflow_artifacts),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",

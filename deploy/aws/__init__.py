@@ -1,0 +1,1 @@
+"""AWS: Terraform's files, what its machine runs, and the command that checks before Terraform does."""

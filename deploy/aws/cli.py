@@ -19,7 +19,7 @@ import click
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from deploy.cli_errors import say_in_one_sentence
+from deploy.cli_errors import SentenceGroup
 from deploy.images.registry import DIGEST, ECR, find_version, push_image
 from sentiment.errors import DeployError, describe_unknown, find_last_words
 from sentiment.paths import CHECKOUT
@@ -121,7 +121,7 @@ def require_pushed(target: Target, image: str) -> None:
 
 
 @contextmanager
-def asking(service: str, target: Target) -> Iterator[None]:
+def translate_errors(service: str, target: Target) -> Iterator[None]:
     """Say in a DeployError which service of AWS does not answer, and why."""
     try:
         yield
@@ -132,7 +132,7 @@ def asking(service: str, target: Target) -> Iterator[None]:
 def find_registry(target: Target) -> str | None:
     """Return the repository for images in the region, or None where there is none yet."""
     client = target.call("ecr")
-    with asking("ECR", target), suppress(client.exceptions.RepositoryNotFoundException):
+    with translate_errors("ECR", target), suppress(client.exceptions.RepositoryNotFoundException):
         found = client.describe_repositories(repositoryNames=[REPOSITORY])
         return str(found["repositories"][0]["repositoryUri"])
     return None
@@ -141,7 +141,7 @@ def find_registry(target: Target) -> str | None:
 def find_pushed(target: Target, version: str) -> str | None:
     """Return the digest of a version in the registry, whose tags never move, or None."""
     client = target.call("ecr")
-    with asking("ECR", target), suppress(client.exceptions.ImageNotFoundException):
+    with translate_errors("ECR", target), suppress(client.exceptions.ImageNotFoundException):
         found = client.describe_images(repositoryName=REPOSITORY, imageIds=[{"imageTag": version}])
         return str(found["imageDetails"][0]["imageDigest"])
     return None
@@ -150,7 +150,7 @@ def find_pushed(target: Target, version: str) -> str | None:
 def find_running(target: Target) -> str | None:
     """Return the image that a deployment was told to run last, or None."""
     client = target.call("ssm")
-    with asking("Parameter Store", target), suppress(client.exceptions.ParameterNotFound):
+    with translate_errors("Parameter Store", target), suppress(client.exceptions.ParameterNotFound):
         return str(client.get_parameter(Name=f"/{target.name}/image")["Parameter"]["Value"])
     return None
 
@@ -158,7 +158,7 @@ def find_running(target: Target) -> str | None:
 def require_unprotected(target: Target) -> None:
     """Raise DeployError when the database refuses to be destroyed, before anything else is."""
     client = target.call("rds")
-    with asking("RDS", target), suppress(client.exceptions.DBInstanceNotFoundFault):
+    with translate_errors("RDS", target), suppress(client.exceptions.DBInstanceNotFoundFault):
         found = client.describe_db_instances(DBInstanceIdentifier=target.name)["DBInstances"]
         if found[0]["DeletionProtection"]:
             raise DeployError(
@@ -167,7 +167,7 @@ def require_unprotected(target: Target) -> None:
             )
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 @click.option("--environment", default="production", show_default=True, help="Which deployment.")
 @click.option("--yes", is_flag=True, help="Do not ask before anything is changed.")
 @click.option(
@@ -187,7 +187,6 @@ def main(context: click.Context, environment: str, yes: bool, folder: Path) -> N
 @main.command("apply")
 @click.option("--image", help="Image in ECR by digest; by default the one of the model in production, pushed first.")
 @click.pass_context
-@say_in_one_sentence
 def deploy(context: click.Context, image: str | None) -> None:
     """Make what is missing, change what differs, and run the image."""
     answers = context.meta["answers"]
@@ -207,7 +206,6 @@ def deploy(context: click.Context, image: str | None) -> None:
 @main.command()
 @click.option("--with-images", is_flag=True, help="The registry of the region and all images in it, too.")
 @click.pass_context
-@say_in_one_sentence
 def destroy(context: click.Context, with_images: bool) -> None:
     """Take everything of a deployment away, its rows included."""
     answers = context.meta["answers"]

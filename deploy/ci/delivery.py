@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from deploy.cli_errors import say_in_one_sentence
+from deploy.cli_errors import SentenceGroup
 from deploy.images.attestations import MAKERS_OF_IMAGES, require_attestation
 from deploy.images.registry import add_tag, find_digest
 from sentiment.errors import DeployError, describe_unknown
@@ -25,11 +25,11 @@ BEFORE = "-before"
 
 @dataclass(frozen=True)
 class Delivery:
-    """Where an image goes: the script of the target, the environment, how it is asked, and whose release it is."""
+    """Where an image goes: a target's script, an environment, the options of its smoke test, whose release it is."""
 
     script: Path
     environment: str
-    asking: Sequence[str]
+    smoke_options: Sequence[str]
     attested_by: str = ""
 
     def deliver(self, image: str, model: Sequence[str] = ()) -> None:
@@ -42,7 +42,7 @@ class Delivery:
         before = find_digest(f"{repository}:{self.environment}")
         try:
             self._apply(image)
-            self._ask(model)
+            self._test(model)
         except DeployError as error:
             raise DeployError(f"{error} {self._take_back(repository, before)}") from error
         replaced = add_tag(image, self.environment)
@@ -57,8 +57,8 @@ class Delivery:
         if subprocess.run([self.script, self.environment, image], cwd=CHECKOUT, check=False).returncode:
             raise DeployError(f"{image} could not be brought to {self.environment}.")
 
-    def _ask(self, model: Sequence[str] = ()) -> None:
-        command = [sys.executable, str(SMOKE), *self.asking, *model]
+    def _test(self, model: Sequence[str] = ()) -> None:
+        command = [sys.executable, str(SMOKE), *self.smoke_options, *model]
         if subprocess.run(command, cwd=CHECKOUT, check=False).returncode:
             raise DeployError(f"what answers in {self.environment} did not pass its smoke test.")
 
@@ -69,7 +69,7 @@ class Delivery:
         try:
             self._require_release(f"{repository}@{before}")
             self._apply(f"{repository}@{before}")
-            self._ask()
+            self._test()
         except DeployError as error:
             return f"What ran before, {before}, did not come back: {str(error).rstrip('.')}. Look there at once."
         return f"What ran before, {before}, runs again and passed its smoke test."
@@ -91,7 +91,7 @@ def find_before(repository: str, environment: str) -> str:
     return f"{repository}@{digest}"
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def main() -> None:
     """Bring an image into an environment."""
 
@@ -106,7 +106,6 @@ def main() -> None:
 @click.option("--version", default="", help="Model version that must answer.")
 @click.option("--digest", default="", help="Digest of the model that must answer.")
 @click.argument("smoke", nargs=-1, type=click.UNPROCESSED)
-@say_in_one_sentence
 def deliver(
     image: str,
     target: str,
@@ -119,8 +118,8 @@ def deliver(
     smoke: tuple[str, ...],
 ) -> None:
     """Bring IMAGE, a name by digest, into an environment and ask it; after -- more options of the smoke test."""
-    asking = [url, "--key-file", key_file, *smoke]
-    delivery = Delivery(find_script(target), environment, asking, attested_by)
+    smoke_options = [url, "--key-file", key_file, *smoke]
+    delivery = Delivery(find_script(target), environment, smoke_options, attested_by)
     delivery.deliver(image, ["--version", version, "--digest", digest])
     click.echo(f"{image} runs in {environment}")
 
@@ -128,7 +127,6 @@ def deliver(
 @main.command()
 @click.argument("repository")
 @click.option("--environment", required=True, help="Such as production.")
-@say_in_one_sentence
 def before(repository: str, environment: str) -> None:
     """Print the image that ran in an environment before the one that does."""
     click.echo(find_before(repository, environment))

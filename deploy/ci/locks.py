@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from deploy.cli_errors import say_in_one_sentence
+from deploy.cli_errors import SentenceCommand
 from sentiment.errors import DeployError, find_last_words
 from sentiment.paths import CHECKOUT
 
@@ -70,9 +70,8 @@ def split_lock(text: str) -> tuple[str, str, str]:
     return "".join(ours), "".join(cpu), "".join(cuda)
 
 
-@click.command()
+@click.command(cls=SentenceCommand)
 @click.option("--upgrade", is_flag=True, help="Take the newest versions that pyproject.toml allows.")
-@say_in_one_sentence
 def main(upgrade: bool) -> None:
     """Write the locks anew, with the versions that they have."""
     described = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))

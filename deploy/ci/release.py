@@ -10,7 +10,7 @@ from typing import Literal
 import bentoml
 import click
 
-from deploy.cli_errors import say_in_one_sentence
+from deploy.cli_errors import SentenceGroup
 from release.bento_store import build_bento, has_bento, smoke_test
 from release.mlflow_registry import PRODUCTION, STAGING, find_version, name_version, read_alias, require_version
 from release.promotion import check_version, ensure_stored, promote_version
@@ -66,13 +66,12 @@ def _read_name(alias: str) -> str | None:
     return str(name_version(version)) if version else None
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def main() -> None:
     """What CI releases."""
 
 
 @main.command()
-@say_in_one_sentence
 def prepare() -> None:
     """Build and ask the Bento of the model to release; print its version and digest as KEY=VALUE lines."""
     name = prepare_release()
@@ -82,7 +81,6 @@ def prepare() -> None:
 @main.command()
 @click.argument("version")
 @click.option("--reason", required=True, help="Why, for the ledger.")
-@say_in_one_sentence
 def record(version: str, reason: str) -> None:
     """Make the registry and the ledger say that VERSION, such as 5-81d4da08a3a1, is in production."""
     number = ModelName.parse(version).number

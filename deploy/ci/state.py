@@ -21,7 +21,7 @@ from typing import Any
 import click
 from filelock import FileLock, Timeout
 
-from deploy.cli_errors import say_in_one_sentence
+from deploy.cli_errors import SentenceGroup
 from deploy.images.attestations import MAKERS_OF_STATES, require_attestation
 from deploy.images.registry import copy, find_digest
 from sentiment.errors import BusyError, DeployError
@@ -197,7 +197,7 @@ def _digest(file: Path) -> str:
     return digest.hexdigest()
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def main() -> None:
     """Keep the registry and the ledger in a container registry."""
 
@@ -205,7 +205,6 @@ def main() -> None:
 @main.command()
 @click.argument("name")
 @click.option("--expected", default="", help="Digest that was restored; nothing where there was none.")
-@say_in_one_sentence
 def save(name: str, expected: str) -> None:
     """Save the state of this checkout as NAME, such as ghcr.io/owner/sentigate/state:main; print its digest."""
     click.echo(save_state(locate_state(), name, expected))
@@ -215,7 +214,6 @@ def save(name: str, expected: str) -> None:
 @click.argument("name")
 @click.option("--first", is_flag=True, help="There is none yet.")
 @click.option("--attested-by", default="", help="OWNER/NAME on GitHub, whose workflows must have saved it.")
-@say_in_one_sentence
 def restore(name: str, first: bool, attested_by: str) -> None:
     """Restore NAME into the empty state folder of this checkout; print its digest."""
     click.echo(restore_state(locate_state(), name, first=first, attested_by=attested_by))

@@ -1,0 +1,1 @@
+"""The stack of one machine: its compose file, its secrets, its backups."""

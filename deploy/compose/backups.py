@@ -38,7 +38,7 @@ def prepare(compose: Compose) -> None:
 
     Raises DeployError when that cannot be done.
     """
-    _ask(compose, "sh", SCRIPT)
+    _run_in_container(compose, "sh", SCRIPT)
     done = compose.run("run", "--rm", "--no-deps", MIGRATION, profiles=[MIGRATION], capture_output=True, text=True)
     if done.returncode:
         own = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]  # engines say more after it
@@ -58,9 +58,9 @@ def back_up(compose: Compose, folder: Path) -> list[Path]:
             file = folder / f"{name}.dump"
             file.touch(mode=0o600)
             with file.open("wb") as dump:
-                _ask_postgres(compose, "pg_dump", "--format=custom", f"--dbname={name}", stdout=dump)
+                _run_on_databases(compose, "pg_dump", "--format=custom", f"--dbname={name}", stdout=dump)
             with file.open("rb") as dump:
-                _ask_postgres(compose, "pg_restore", "--list", stdin=dump)
+                _run_on_databases(compose, "pg_restore", "--list", stdin=dump)
             files.append(file)
     except DeployError:
         for file in folder.iterdir():
@@ -83,7 +83,7 @@ def restore(compose: Compose, folder: Path) -> list[str]:
             _query(compose, PREPARE.format(name=name, owner=OWNERS[name]))
             with file.open("rb") as dump:
                 target = (f"--dbname={name}_restored", f"--role={OWNERS[name]}")
-                _ask_postgres(compose, "pg_restore", "--single-transaction", "--no-owner", *target, stdin=dump)
+                _run_on_databases(compose, "pg_restore", "--single-transaction", "--no-owner", *target, stdin=dump)
     except DeployError:
         _query(compose, "".join(DISCARD.format(name=name) for name in files))
         raise
@@ -98,14 +98,14 @@ def restore(compose: Compose, folder: Path) -> list[str]:
 
 def _query(compose: Compose, statements: str) -> None:
     options = ["--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--dbname=postgres"]
-    _ask_postgres(compose, "psql", *options, input=statements.encode(), stdout=subprocess.DEVNULL)
+    _run_on_databases(compose, "psql", *options, input=statements.encode(), stdout=subprocess.DEVNULL)
 
 
-def _ask_postgres(compose: Compose, program: str, *arguments: str, **options: Any) -> None:
-    _ask(compose, program, "--username=postgres", *arguments, **options)
+def _run_on_databases(compose: Compose, program: str, *arguments: str, **options: Any) -> None:
+    _run_in_container(compose, program, "--username=postgres", *arguments, **options)
 
 
-def _ask(
+def _run_in_container(
     compose: Compose, program: str, *arguments: str, stdout: int | IO[bytes] = subprocess.PIPE, **options: Any
 ) -> None:
     """Run a program in PostgreSQL's container. Raises DeployError with its last words when it fails."""

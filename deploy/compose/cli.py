@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from deploy.cli_errors import say_in_one_sentence
+from deploy.cli_errors import SentenceGroup
 from deploy.compose.backups import back_up, prepare, restore
 from deploy.compose.project import FILE, HEALTHY, MIGRATION, PROFILES, Compose, Service, find_compose
 from deploy.compose.secrets import FOLDER, OPERATOR_KEY, check_readable, make_missing
@@ -135,8 +135,8 @@ def wait_until_healthy(compose: Compose, services: Sequence[Service]) -> None:
         time.sleep(0.5)
 
 
-def say_addresses(services: Sequence[Service]) -> None:
-    """Say where what runs can be reached."""
+def show_addresses(services: Sequence[Service]) -> None:
+    """Show where what runs can be reached."""
     for service in services:
         if service.name in PAGES:
             scheme, what = PAGES[service.name]
@@ -145,7 +145,7 @@ def say_addresses(services: Sequence[Service]) -> None:
     click.echo(f"the key of the operator is in {find_secrets() / OPERATOR_KEY}")
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 @click.option("--project", envvar="COMPOSE_PROJECT_NAME", default="sentigate", show_default=True, help="Its name.")
 @click.option("--file", "files", type=click.Path(exists=True, path_type=Path), multiple=True, help="Compose files.")
 @click.pass_context
@@ -162,7 +162,6 @@ profiles_option = click.option(
 @main.command("secrets")
 @profiles_option
 @click.pass_obj
-@say_in_one_sentence
 def make_secrets_command(find: Find, profiles: tuple[str, ...]) -> None:
     """Make the secrets that are missing."""
     make_secrets(find(), profiles)
@@ -171,7 +170,6 @@ def make_secrets_command(find: Find, profiles: tuple[str, ...]) -> None:
 @main.command()
 @profiles_option
 @click.pass_obj
-@say_in_one_sentence
 def up(find: Find, profiles: tuple[str, ...]) -> None:
     """Check, start and wait until all is healthy."""
     compose = find()
@@ -183,12 +181,11 @@ def up(find: Find, profiles: tuple[str, ...]) -> None:
     start(compose, [service for service in services if service.name == "postgres"], profiles, "postgres")
     prepare(compose)
     start(compose, services, profiles)
-    say_addresses(services)
+    show_addresses(services)
 
 
 @main.command()
 @click.pass_obj
-@say_in_one_sentence
 def down(find: Find) -> None:
     """Stop and remove the containers; what they stored stays."""
     if find().run("down").returncode:
@@ -199,7 +196,6 @@ def down(find: Find) -> None:
 @main.command("backup")
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
 @click.pass_obj
-@say_in_one_sentence
 def back_up_command(find: Find, folder: Path | None) -> None:
     """Dump the databases into FOLDER, while they are used; by default one named after the time."""
     folder = folder or BACKUPS / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -211,7 +207,6 @@ def back_up_command(find: Find, folder: Path | None) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-@say_in_one_sentence
 def restore_command(find: Find, folder: Path, yes: bool) -> None:
     """Put the databases back as they were in the backup FOLDER."""
     compose = find()

@@ -29,7 +29,7 @@ SCORES = (
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredScore:
     """The macro F1 that the card claims, and how it was measured; `split` is holdout or validation."""
 
     macro_f1: float
@@ -37,13 +37,13 @@ class Measured:
     summary: str
 
 
-def find_measured(card: Card, entries: list[LedgerEntry]) -> Measured:
+def find_measured_score(card: Card, entries: list[LedgerEntry]) -> MeasuredScore:
     """Return what the gate measured on the holdout; where the ledger has no decision on it, what training measured."""
     for entry in reversed(entries):
         macro_f1 = entry.details.get("macro_f1")
         if entry.event == "decision" and entry.details.get("digest") == card.digest and isinstance(macro_f1, float):
-            return Measured(macro_f1, "holdout", entry.summary)
-    return Measured(card.metrics.get("validation_macro_f1", 0.0), "validation", "")
+            return MeasuredScore(macro_f1, "holdout", entry.summary)
+    return MeasuredScore(card.metrics.get("validation_macro_f1", 0.0), "validation", "")
 
 
 def find_base(encoder: str) -> str | None:
@@ -55,7 +55,7 @@ def find_base(encoder: str) -> str | None:
     return encoder if is_name and " " not in encoder else None
 
 
-def render_model_card(production: Production, measured: Measured, repository: str, licence: str) -> str:
+def render_model_card(production: Production, measured: MeasuredScore, repository: str, licence: str) -> str:
     """Return the README.md of the repository of a model: front matter that the hub reads, and text."""
     card = production.bundle.card
     hub = NAMED[card.dataset].hub if card.dataset in NAMED else None

@@ -9,17 +9,17 @@ import click
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from deploy.cli_errors import say_in_one_sentence
+from deploy.cli_errors import SentenceGroup
 from deploy.huggingface.card import UNSTATED
 from deploy.huggingface.folders import write_model_folder, write_space_folder
-from deploy.huggingface.hub import Kind, open_hub
+from deploy.huggingface.hub import RepositoryKind, open_hub
 from deploy.production import Production, find_production
 from sentiment.errors import DeployError
 
 Writer = Callable[[Production, Path, str, str], None]
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def main() -> None:
     """Publish what is in production on the Hugging Face hub, or take it back."""
 
@@ -52,7 +52,6 @@ preview_option = click.option(
 @licence_option
 @public_option
 @preview_option
-@say_in_one_sentence
 def model(repository: str, licence: str, public: bool, preview: Path | None) -> None:
     """Push the bundle with a model card, tagged with its version."""
     _publish(write_model_folder, "model", repository, licence, public=public, preview=preview)
@@ -63,7 +62,6 @@ def model(repository: str, licence: str, public: bool, preview: Path | None) -> 
 @licence_option
 @public_option
 @preview_option
-@say_in_one_sentence
 def space(repository: str, licence: str, public: bool, preview: Path | None) -> None:
     """Push a Docker Space that runs the Bento in production."""
     _publish(write_space_folder, "space", repository, licence, public=public, preview=preview)
@@ -71,7 +69,6 @@ def space(repository: str, licence: str, public: bool, preview: Path | None) -> 
 
 @main.command()
 @repository_argument
-@say_in_one_sentence
 def withdraw_model(repository: str) -> None:
     """Take the newest version of a model back; the only one takes the repository with it."""
     click.echo(open_hub().withdraw_model(repository))
@@ -79,14 +76,15 @@ def withdraw_model(repository: str) -> None:
 
 @main.command()
 @repository_argument
-@say_in_one_sentence
 def remove_space(repository: str) -> None:
     """Delete a Space."""
     open_hub().remove_space(repository)
     click.echo(f"the Space {repository} is gone.")
 
 
-def _publish(write: Writer, kind: Kind, repository: str, licence: str, *, public: bool, preview: Path | None) -> None:
+def _publish(
+    write: Writer, kind: RepositoryKind, repository: str, licence: str, *, public: bool, preview: Path | None
+) -> None:
     production = find_production()
     if preview is not None and preview.exists() and (not preview.is_dir() or any(preview.iterdir())):
         raise DeployError(f"{preview} is there already and not empty; name another folder.")

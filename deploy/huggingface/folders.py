@@ -3,7 +3,9 @@
 import shutil
 from pathlib import Path
 
-from deploy.huggingface.card import TEMPLATES, find_measured, render_model_card, render_space_card
+import bentoml
+
+from deploy.huggingface.card import TEMPLATES, find_measured_score, render_model_card, render_space_card
 from deploy.production import Production
 from sentiment.bundle.bundle import copy_bundle
 from sentiment.errors import DeployError
@@ -16,7 +18,7 @@ LOCK = "requirements.lock"
 
 def write_model_folder(production: Production, folder: Path, repository: str, licence: str) -> None:
     """Fill an empty folder with the bundle and its model card."""
-    measured = find_measured(production.bundle.card, read_entries(locate_state().ledger))
+    measured = find_measured_score(production.bundle.card, read_entries(locate_state().ledger))
     copy_bundle(production.bundle, folder)
     text = render_model_card(production, measured, repository, licence)
     (folder / README).write_text(text, encoding="utf-8")
@@ -26,10 +28,9 @@ def write_space_folder(production: Production, folder: Path, repository: str, li
     """Fill an empty folder with a Docker Space: the Bento, its model inside, what it needs by digest, a Dockerfile."""
     lock = find_lock(production)
     bento = folder / "bento"
-    shutil.copytree(production.bento_folder, bento, ignore=shutil.ignore_patterns("__pycache__", "docker"))
-    model = bento / "models" / production.model.replace(":", "/")
-    model.parent.mkdir(parents=True)
-    shutil.copytree(production.model_folder, model)
+    bentoml.export_bento(production.bento, str(bento), output_format="folder")  # its model inside
+    for unused in (bento / "env" / "docker", *bento.rglob("__pycache__")):
+        shutil.rmtree(unused)
     shutil.copyfile(lock, folder / LOCK)
     shutil.copyfile(TEMPLATES / "Dockerfile", folder / "Dockerfile")
     (folder / README).write_text(render_space_card(production, repository, licence), encoding="utf-8")

@@ -20,7 +20,7 @@ HOME = "https://huggingface.co"
 KEPT = {".gitattributes"}
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 
-Kind = Literal["model", "space"]
+RepositoryKind = Literal["model", "space"]
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Hub:
     def __init__(self, api: HfApi) -> None:
         self._api = api
 
-    def publish(self, folder: Path, repository: str, kind: Kind, tag: str, *, public: bool) -> Published:
+    def publish(self, folder: Path, repository: str, kind: RepositoryKind, tag: str, *, public: bool) -> Published:
         """Make the repository where there is none, and put the folder into it by one commit with a tag.
 
         A tag that is there already stays as it is. What a failed attempt made is removed again.
         """
-        with say_refusals(self._api.endpoint, repository):
+        with translate_errors(self._api.endpoint, repository):
             made = self._make(repository, kind, public=public)
             try:
                 tags = {ref.name: ref.target_commit for ref in self._list_tags(repository, kind)}
@@ -62,7 +62,7 @@ class Hub:
 
         The only version takes the repository with it. Returns one sentence on what was done.
         """
-        with say_refusals(self._api.endpoint, repository):
+        with translate_errors(self._api.endpoint, repository):
             versions = {ref.target_commit: ref.name for ref in self._list_tags(repository, "model")}
             order = [item.commit_id for item in self._api.list_repo_commits(repository) if item.commit_id in versions]
             if not order:
@@ -77,10 +77,10 @@ class Hub:
 
     def remove_space(self, repository: str) -> None:
         """Delete a Space, which stops it."""
-        with say_refusals(self._api.endpoint, repository):
+        with translate_errors(self._api.endpoint, repository):
             self._api.delete_repo(repository, repo_type="space")
 
-    def _make(self, repository: str, kind: Kind, *, public: bool) -> bool:
+    def _make(self, repository: str, kind: RepositoryKind, *, public: bool) -> bool:
         """Return whether the repository had to be made."""
         if self._api.repo_exists(repository, repo_type=kind):
             return False
@@ -89,7 +89,7 @@ class Hub:
         )
         return True
 
-    def _commit(self, folder: Path, repository: str, kind: Kind, tag: str) -> str:
+    def _commit(self, folder: Path, repository: str, kind: RepositoryKind, tag: str) -> str:
         # `upload_folder` may take several commits for one folder, of which a reader could see the first.
         files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
         additions = [CommitOperationAdd(name, path) for name, path in files.items()]
@@ -108,10 +108,10 @@ class Hub:
         message = f"Back to version {before}"
         self._api.create_commit(repository, [*deletions, *copies], commit_message=message)
 
-    def _list_tags(self, repository: str, kind: Kind) -> list[GitRefInfo]:
+    def _list_tags(self, repository: str, kind: RepositoryKind) -> list[GitRefInfo]:
         return list(self._api.list_repo_refs(repository, repo_type=kind).tags)
 
-    def _address(self, repository: str, kind: Kind, tag: str) -> str:
+    def _address(self, repository: str, kind: RepositoryKind, tag: str) -> str:
         folder = "spaces/" if kind == "space" else ""
         return f"{self._api.endpoint}/{folder}{repository}/tree/{tag}"
 
@@ -123,13 +123,13 @@ def open_hub() -> Hub:
     if not token:
         raise DeployError(f"there is no token for the Hugging Face hub here; {LOGIN}.")
     api = HfApi(endpoint=endpoint, token=token)
-    with say_refusals(endpoint, ""):
+    with translate_errors(endpoint, ""):
         api.whoami()
     return Hub(api)
 
 
 @contextmanager
-def say_refusals(endpoint: str, repository: str) -> Iterator[None]:
+def translate_errors(endpoint: str, repository: str) -> Iterator[None]:
     """Turn what the client of the hub raises into a DeployError of one sentence."""
     try:
         yield
@@ -138,17 +138,17 @@ def say_refusals(endpoint: str, repository: str) -> Iterator[None]:
             f"{endpoint} has no {repository}, or this token may not see it (404); check the name."
         ) from error
     except HfHubHTTPError as error:
-        raise DeployError(_say_status(error, endpoint, repository)) from error
+        raise DeployError(_describe_status(error, endpoint, repository)) from error
     except (httpx2.HTTPError, OSError) as error:
         raise DeployError(f"{endpoint} cannot be reached ({type(error).__name__}); try again when it can.") from error
     except (RuntimeError, ValueError) as error:
         if isinstance(error.__cause__, HfHubHTTPError):
-            raise DeployError(_say_status(error.__cause__, endpoint, repository)) from error
+            raise DeployError(_describe_status(error.__cause__, endpoint, repository)) from error
         said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise DeployError(f"{endpoint} did not take {repository}: {said[:300]}.") from error
 
 
-def _say_status(error: HfHubHTTPError, endpoint: str, repository: str) -> str:
+def _describe_status(error: HfHubHTTPError, endpoint: str, repository: str) -> str:
     status = error.response.status_code if error.response is not None else 0
     said = (error.server_message or "").strip().splitlines()
     because = f": {said[0][:200].rstrip('.')}" if said else ""

@@ -1,0 +1,1 @@
+"""Container images: building them, their registries, who made them, their vulnerabilities."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from deploy.cli_errors import say_in_one_sentence
+from deploy.cli_errors import SentenceCommand
 from sentiment.errors import DeployError, find_last_words
 
 MAIN = "refs/heads/main"
@@ -40,10 +40,9 @@ def require_attestation(image: str, repository: str, workflows: Sequence[str]) -
     )
 
 
-@click.command()
+@click.command(cls=SentenceCommand)
 @click.argument("image")
 @click.option("--repository", required=True, help="OWNER/NAME on GitHub.")
-@say_in_one_sentence
 def main(image: str, repository: str) -> None:
     """Fail unless the release workflow of REPOSITORY, on main, made IMAGE, a name by digest."""
     require_attestation(image, repository, MAKERS_OF_IMAGES)

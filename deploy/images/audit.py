@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from deploy.cli_errors import say_in_one_sentence
+from deploy.cli_errors import SentenceCommand
 from sentiment.errors import DeployError, find_last_words
 from sentiment.paths import CHECKOUT
 
@@ -54,9 +54,8 @@ def audit_locks(service: str) -> Audit:
         raise DeployError(f"pip-audit could not ask the database: {find_last_words(done.stderr)}.") from error
 
 
-@click.command()
+@click.command(cls=SentenceCommand)
 @click.option("--service", type=click.Choice(SERVICES), default="pypi", show_default=True, help="Database to ask.")
-@say_in_one_sentence
 def main(service: str) -> None:
     """Look the packages of the images up among known vulnerabilities; end with 1 when there is one, or no answer."""
     audit = audit_locks(service)

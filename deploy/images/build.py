@@ -13,7 +13,7 @@ import bentoml
 import click
 from bentoml.exceptions import BentoMLException
 
-from deploy.cli_errors import say_in_one_sentence
+from deploy.cli_errors import SentenceCommand
 from deploy.images.engines import ENGINES, Engine, find_engine
 from release.bento_store import ask_git, carry_keys
 from sentiment.errors import DeployError, find_last_words
@@ -24,11 +24,13 @@ from sentiment.production_pointer import ProductionPointer
 
 BASE_TAG = "python:3.11-slim-bookworm"
 BASE_IMAGE = f"{BASE_TAG}@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
+# https://github.com/bentoml/BentoML/blob/v1.4.39/src/bentoml/_internal/container/__init__.py#L204
 TEMPLATE = "env/docker/Dockerfile.template"
 MEGABYTE = 1e6
 SCP_LIKE = re.compile(r"git@([^:/]+):(.+?)(?:\.git)?$")
 WEB = re.compile(r"https://(?:[^@/]+@)?(.+?)(?:\.git)?$")
 MISTAKE = re.compile(r"\b(?:ERROR|Error|error): (?!subprocess-exited)(.+)")
+# https://github.com/bentoml/BentoML/blob/v1.4.39/src/bentoml/_internal/container/__init__.py#L309
 OWN_WORDS = "Encountered exception while"
 
 
@@ -146,12 +148,11 @@ def find_mistake(output: str) -> str:
     return mistakes[0] if mistakes else find_last_words(output)
 
 
-@click.command()
+@click.command(cls=SentenceCommand)
 @click.option("--version", help="Version of the Bento, such as 3; by default the one in production.")
 @click.option("--backend", type=click.Choice(["auto", *ENGINES]), default="auto", show_default=True, help="Engine.")
 @click.option("--base", envvar="BASE_IMAGE", default=BASE_IMAGE, show_default=True, help="Base image, best by digest.")
 @click.option("--name", default=BENTO, show_default=True, help="Name of the image, with its registry if it has one.")
-@say_in_one_sentence
 def main(version: str | None, backend: str, base: str, name: str) -> None:
     """Build the container image of a Bento; that of the model in production is `latest`, too."""
     bento = find_bento(version)

@@ -1,4 +1,4 @@
-"""`python -m deploy.images.registry`: push an image to a registry, tag it, copy it, resolve a tag to a digest.
+"""Images in registries: push, tag, copy, resolve a tag to a digest; for CI `python -m deploy.images.registry`.
 
 skopeo speaks to the registries, with the credentials of `skopeo login`, `docker login` or `podman login`; ECR's it gets
 from AWS. A registry on this machine may speak plain http, any other must not.
@@ -17,7 +17,7 @@ import boto3
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from deploy.cli_errors import say_in_one_sentence
+from deploy.cli_errors import SentenceGroup
 from deploy.images.engines import Engine
 from sentiment.errors import DeployError, find_last_words
 
@@ -220,7 +220,7 @@ def _check(name: str, *wanted: str) -> None:
         raise DeployError(f"{name!r} names nothing in a registry; wanted for example {shown}.")
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def main() -> None:
     """Images in a registry, by digest."""
 
@@ -229,26 +229,15 @@ def main() -> None:
 @click.argument("repository")
 @click.option("--image", default="sentigate:latest", show_default=True, help="Image of this machine's engine.")
 @click.option("--tag", default="", help="A tag that is not taken; by default the version of the image.")
-@say_in_one_sentence
 def push(repository: str, image: str, tag: str) -> None:
     """Push an image of this machine to REPOSITORY, as HOST/NAME; print its name by digest."""
     click.echo(push_image(image, repository, tag))
-
-
-@main.command("tag")
-@click.argument("image")
-@click.argument("tag")
-@say_in_one_sentence
-def add(image: str, tag: str) -> None:
-    """Point TAG at IMAGE, a name by digest; print the digest that it stood for before, if any."""
-    click.echo(add_tag(image, tag))
 
 
 @main.command()
 @click.argument("image")
 @click.argument("repository")
 @click.argument("tag")
-@say_in_one_sentence
 def mirror(image: str, repository: str, tag: str) -> None:
     """Copy IMAGE, a name by digest, to REPOSITORY:TAG; print its name there."""
     click.echo(mirror_image(image, repository, tag))
@@ -256,18 +245,9 @@ def mirror(image: str, repository: str, tag: str) -> None:
 
 @main.command()
 @click.argument("image")
-@say_in_one_sentence
 def model(image: str) -> None:
     """Print the version of the model in IMAGE."""
     click.echo(read_model(image))
-
-
-@main.command()
-@click.argument("name")
-@say_in_one_sentence
-def find(name: str) -> None:
-    """Print the digest that NAME stands for; nothing where the registry has no such image."""
-    click.echo(find_digest(name) or "")
 
 
 if __name__ == "__main__":

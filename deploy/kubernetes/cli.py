@@ -12,7 +12,7 @@ from typing import Any
 import click
 import yaml
 
-from deploy.cli_errors import say_in_one_sentence
+from deploy.cli_errors import SentenceGroup
 from sentiment.errors import DeployError, describe_unknown
 from sentiment.paths import CHECKOUT
 
@@ -21,6 +21,8 @@ PRODUCTION = "production"
 IMAGE = re.compile(r"(?P<name>[a-z0-9][^\s@]*?)(:(?P<tag>[\w][\w.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?")
 UNSET = "registry.invalid/"
 EXAMPLE = "registry.example.org/sentigate@sha256:<64 hexadecimal digits>"
+# kubectl ends with 1 whatever the matter is; these are its words, and klog's before them:
+# https://github.com/kubernetes/kubectl/blob/v0.32.4/pkg/cmd/util/helpers.go
 KLOG = re.compile(r"[EWI]\d{4} ")
 UNREACHABLE = re.compile(
     r"was refused|connection refused|no such host|i/o timeout|Unable to connect|no configuration"
@@ -128,11 +130,11 @@ def run_kubectl(*arguments: str, given: str | None = None) -> str:
         raise DeployError("there is no kubectl on PATH; install it: https://kubernetes.io/docs/tasks/tools/.")
     done = subprocess.run([kubectl, *arguments], input=given, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DeployError(say_failure(arguments, done.stderr))
+        raise DeployError(describe_failure(arguments, done.stderr))
     return done.stdout
 
 
-def say_failure(arguments: tuple[str, ...], said: str) -> str:
+def describe_failure(arguments: tuple[str, ...], said: str) -> str:
     """Return a sentence on what kubectl complains of."""
     if unknown := re.search(r'no matches for kind "(\w+)"', said):
         return (
@@ -216,7 +218,7 @@ def _take_back(before: Mapping[Workload, int]) -> str:
     return " ".join(said)
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def main() -> None:
     """Run the service on Kubernetes."""
 
@@ -225,7 +227,6 @@ def main() -> None:
 @click.option("--overlay", required=True, help="A folder of deploy/kubernetes/overlays.")
 @click.option("--image", default="", help="The image, by digest.")
 @click.option("--canary", default="", help="The image of a canary, by digest.")
-@say_in_one_sentence
 def show(overlay: str, image: str, canary: str) -> None:
     """Print the manifests."""
     click.echo(render_overlay(overlay, image, canary), nl=False)
@@ -235,7 +236,6 @@ def show(overlay: str, image: str, canary: str) -> None:
 @click.option("--overlay", required=True, help="A folder of deploy/kubernetes/overlays.")
 @click.option("--image", default="", help="The image, by digest.")
 @click.option("--canary", default="", help="The image of a canary, by digest; without one, a canary ends.")
-@say_in_one_sentence
 def apply(overlay: str, image: str, canary: str) -> None:
     """Bring the cluster to what the manifests say, and wait until it is."""
     manifests = render_overlay(overlay, image, canary)
@@ -249,7 +249,6 @@ def apply(overlay: str, image: str, canary: str) -> None:
 
 @main.command()
 @click.option("--overlay", required=True, help="A folder of deploy/kubernetes/overlays.")
-@say_in_one_sentence
 def undo(overlay: str) -> None:
     """Bring back what ran before the last change, and wait until it does."""
     workloads = list_workloads(render_overlay(overlay))

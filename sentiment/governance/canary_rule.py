@@ -146,13 +146,13 @@ UNCERTAIN, CONFIDENCE, SLOW, ACCURACY = "uncertain share", "mean confidence", "s
 def compare_figures(champion: Figures, canary: Figures, rule: CanaryRule) -> list[FigureComparison]:
     """Return a comparison for each figure; accuracy where there is feedback enough for both."""
     n, m = champion.independent, canary.independent
-    reach = find_reach(n * m / (n + m) / rule.min_answers, rule.confidence)
+    half_width = find_half_width(n * m / (n + m) / rule.min_answers, rule.confidence)
 
     def compare_shares(
         name: str, before: tuple[float, float], after: tuple[float, float], limit: float, *, falls: bool = False
     ) -> FigureComparison:
         value, error = find_difference(before, after)
-        low, high = value - reach * error, value + reach * error
+        low, high = value - half_width * error, value + half_width * error
         if falls:
             low, high = -high, -low
         return FigureComparison(name, before[0], after[0], low, high, limit)
@@ -164,7 +164,7 @@ def compare_figures(champion: Figures, canary: Figures, rule: CanaryRule) -> lis
             (canary.share_of(canary.uncertain), m),
             rule.max_uncertain_rise,
         ),
-        _compare_confidence(champion, canary, reach, rule.max_confidence_drop),
+        _compare_confidence(champion, canary, half_width, rule.max_confidence_drop),
         compare_shares(
             SLOW,
             (champion.slow / champion.requests, champion.requests),
@@ -186,7 +186,7 @@ def compare_figures(champion: Figures, canary: Figures, rule: CanaryRule) -> lis
     return found
 
 
-def find_reach(progress: float, confidence: float) -> float:
+def find_half_width(progress: float, confidence: float) -> float:
     """Return how many standard errors an interval reaches, so that it holds at all looks at once.
 
     `progress` is how much of the planned information there is by now: the interval is narrowest at 1. It is Robbins'
@@ -208,11 +208,11 @@ def find_difference(before: tuple[float, float], after: tuple[float, float]) -> 
     return q - p, sqrt(p * (1 - p) / (n + 2) + q * (1 - q) / (m + 2))
 
 
-def _compare_confidence(champion: Figures, canary: Figures, reach: float, limit: float) -> FigureComparison:
+def _compare_confidence(champion: Figures, canary: Figures, half_width: float, limit: float) -> FigureComparison:
     before, after = champion.mean_confidence, canary.mean_confidence
     error = sqrt(sum(_find_variance(one) / one.independent for one in (champion, canary)))
     fall = before - after
-    return FigureComparison(CONFIDENCE, before, after, fall - reach * error, fall + reach * error, limit)
+    return FigureComparison(CONFIDENCE, before, after, fall - half_width * error, fall + half_width * error, limit)
 
 
 def _find_variance(figures: Figures) -> float:

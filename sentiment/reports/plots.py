@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from sklearn.metrics import ConfusionMatrixDisplay
 
 from sentiment.data.validation import ValidationReport
 from sentiment.evaluation.calibration import bin_confidences, measure_calibration_error
@@ -131,16 +132,13 @@ def plot_dataset(report: ValidationReport) -> Figure:
 def _draw_confusion(axes: Axes, evaluation: Evaluation) -> AxesImage:
     counts = np.asarray(evaluation.confusion)
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    ticks = range(len(evaluation.labels))
     names = [_escape(label) for label in evaluation.labels]
-    axes.set_xticks(ticks, names)
-    axes.set_yticks(ticks, names)
-    axes.set_xlabel("answered")
-    axes.set_ylabel("true")
-    for (row, column), count in np.ndenumerate(counts):
-        colour = "white" if shares[row, column] > DARK_SHARE else "black"
-        axes.text(column, row, f"{count:,}\n{shares[row, column]:.0%}", ha="center", va="center", color=colour)
+    drawn = ConfusionMatrixDisplay(shares, display_labels=names)
+    drawn.plot(ax=axes, cmap="Blues", im_kw={"vmin": 0, "vmax": 1}, colorbar=False)
+    for text, count, share in zip(drawn.text_.flat, counts.flat, shares.flat, strict=True):
+        text.set(text=f"{count:,}\n{share:.0%}", color="white" if share > DARK_SHARE else "black")
+    axes.set(xlabel="answered", ylabel="true")
+    image: AxesImage = drawn.im_
     return image
 
 

@@ -28,6 +28,7 @@ PROBLEMS: Mapping[int, str] = {
     504: "The answer took too long.",
 }
 RETRIED = (429, 503)
+OF_READS = (401, 403, 429)
 A_WORD = r"[^\s\x1c-\x1f\x85\u200b\u200c\u2060\ufeff]"
 KEYS: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
 REQUEST_ID = {"X-Request-ID": {"description": "The id of the request.", "schema": {"type": "string"}}}
@@ -64,8 +65,7 @@ def describe_api(limits: Limits) -> dict[str, Any]:
     _, schemas = models_json_schema([(model, "validation") for model in ordered], ref_template=REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for route in described:
-        describe = _describe_read if route.method == "GET" else _describe_change
-        paths.setdefault(route.path, {})[route.method.lower()] = describe(route)
+        paths.setdefault(route.path, {})[route.method.lower()] = _describe_route(route)
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": VERSION, "description": DESCRIPTION},
@@ -99,53 +99,44 @@ def _describe_card() -> dict[str, Any]:
     return {**card, "title": MODEL, "properties": properties, "required": list(properties)}
 
 
-def _describe_change(route: Route) -> dict[str, Any]:
-    problems = {**PROBLEMS, **route.problems}
-    return {
-        "summary": route.summary,
-        "operationId": route.name,
-        **({"security": KEYS} if route.is_guarded else {}),
-        "parameters": [NAME, *([SUBJECT] if route.scope in OF_PERSONS else [])],
-        **(_describe_body(route, route.request) if route.request else {}),
-        "responses": {
-            "200": {
-                "description": HTTPStatus.OK.phrase,
-                "headers": REQUEST_ID,
-                "content": _describe_content(route.answer, route.example_answer),
-            },
-            **{
-                str(status): {
-                    "description": said,
-                    "headers": {**REQUEST_ID, **(RETRY_AFTER if status in RETRIED else {})},
-                    "content": _describe_content(Problem, None),
-                }
-                for status, said in sorted(problems.items())
-            },
-        },
-    }
+def _describe_route(route: Route) -> dict[str, Any]:
+    described: dict[str, Any] = {"summary": route.summary, "operationId": route.name}
+    if route.is_open or route.is_guarded:
+        described["security"] = [] if route.is_open else KEYS
+    if route.method != "GET":
+        described["parameters"] = [NAME, *([SUBJECT] if route.scope in OF_PERSONS else [])]
+    elif route.query:
+        described["parameters"] = _describe_query(route.query)
+    if route.request:
+        content = _describe_content(route.request, route.example)
+        described["requestBody"] = {"required": route.needs_body, "content": content}
+    success = {"description": HTTPStatus.OK.phrase, "headers": REQUEST_ID, "content": _describe_answer(route)}
+    return {**described, "responses": {"200": success, **_describe_problems(route)}}
 
 
-def _describe_body(route: Route, request: type[BaseModel]) -> dict[str, Any]:
-    return {"requestBody": {"required": route.needs_body, "content": _describe_content(request, route.example)}}
-
-
-def _describe_read(route: Route) -> dict[str, Any]:
+def _describe_answer(route: Route) -> dict[str, Any]:
+    if route.method != "GET":
+        return _describe_content(route.answer, route.example_answer)
     schema = OWN_SCHEMAS.get(route.name, _refer_to(route.answer) if route.media_type == JSON else {"type": "string"})
-    responses: dict[str, Any] = {
-        "200": {
-            "description": HTTPStatus.OK.phrase,
-            "headers": REQUEST_ID,
-            "content": {route.media_type: {"schema": schema}},
-        }
-    }
-    described: dict[str, Any] = {"summary": route.summary, "operationId": route.name, "responses": responses}
+    return {route.media_type: {"schema": schema}}
+
+
+def _describe_problems(route: Route) -> dict[str, Any]:
+    """Return the errors of a route by their statuses. An open one has none: it asks for no key and reads nothing."""
     if route.is_open:
-        return {**described, "security": []}
-    if route.is_guarded:
-        described["security"] = KEYS
-    for status, said in {**{known: PROBLEMS[known] for known in (401, 403, 429)}, **route.problems}.items():
-        responses[str(status)] = {"description": said, "content": _describe_content(Problem, None)}
-    return {**described, "parameters": _describe_query(route.query)} if route.query else described
+        return {}
+    content = _describe_content(Problem, None)
+    if route.method == "GET":
+        problems = {**{status: PROBLEMS[status] for status in OF_READS}, **route.problems}
+        return {str(status): {"description": said, "content": content} for status, said in problems.items()}
+    return {
+        str(status): {
+            "description": said,
+            "headers": {**REQUEST_ID, **(RETRY_AFTER if status in RETRIED else {})},
+            "content": content,
+        }
+        for status, said in sorted({**PROBLEMS, **route.problems}.items())
+    }
 
 
 def _describe_query(query: type[BaseModel]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""The table of routes: what the service answers, to whom, and within which limits. What is not in it is not found.
+"""The table of routes: each method and path, who may call it, and its bodies. A path that is not in it is not found.
 
-Edge, access, metrics, dispatch and the description of the API follow it; tests hold nginx, Ingress, the load balancer
-and the docs to it.
+The edge, access control, metrics, handlers and the description of the API follow it. Tests hold nginx, Ingress, the
+load balancer and the docs to it.
 """
 
 from collections.abc import Iterable, Mapping

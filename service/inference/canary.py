@@ -1,4 +1,4 @@
-"""The canary: which requests it answers, and what happens when it does not."""
+"""The canary: its share of the requests, and the fallback to the champion if it fails."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ class CanaryEndedError(SentimentError):
 
 
 class CanaryCaller:
-    """Asks the canary of a switch, in threads of its own, so that a slow one holds up no text of the champion's.
+    """Calls the canary of a switch in threads of its own, so that a slow canary delays no text of the champion.
 
     After a few requests that it fails or is late with, and that the champion answers, the canary is given up.
     """

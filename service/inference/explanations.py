@@ -1,4 +1,4 @@
-"""Explaining an answer through the batcher: the same path that predicts, a few texts at a time."""
+"""The weight of each word in a prediction, measured through the batcher a few texts at a time."""
 
 from collections.abc import Awaitable, Callable, Sequence
 

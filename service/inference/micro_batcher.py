@@ -1,4 +1,4 @@
-"""Work-conserving micro-batching: an idle model answers at once, texts that arrive meanwhile share the next call."""
+"""Work-conserving micro-batching: an idle model answers at once; texts that arrive in the meantime share a call."""
 
 import asyncio
 import math
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 class QueueFullError(SentimentError):
-    """More texts wait than the service promised to hold."""
+    """More texts wait for the model than the settings allow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from service.settings import ServiceSettings
 
 
 class PredictionService:
-    """Answers from the model that a switch holds, to requests that the edge has checked.
+    """Predictions of the model that a switch holds, for requests that the edge has checked.
 
-    Everything here raises ApiError where the model has too much to do, or where an answer cannot be kept.
+    Every method raises ApiError if too many texts wait for the model, or if the prediction log cannot keep an answer.
     """
 
     def __init__(

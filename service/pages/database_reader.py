@@ -1,4 +1,4 @@
-"""Reading the database for the dashboard, so that predictions go on whatever the database does."""
+"""Queries of the dashboard in threads of their own, so that a database that hangs delays no prediction."""
 
 import asyncio
 import logging

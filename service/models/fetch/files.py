@@ -26,16 +26,23 @@ Read = Callable[[str], AbstractContextManager[Iterable[bytes]]]
 """Opens a file of a bundle by its name."""
 
 
-def fetch_files(read: Read, folder: Path, check: Callable[[Card], object] = lambda _: None) -> None:
+def fetch_files(
+    read: Read,
+    folder: Path,
+    check: Callable[[Card], object] = lambda _: None,
+    *,
+    max_bytes: int = MAX_BUNDLE_BYTES,
+    free_bytes: int = FREE_BYTES,
+) -> None:
     """Write the files of a bundle into a folder; `check` sees the card before the rest comes, and the signature.
 
     Raises BundleError for what cannot be read or is too much.
     """
-    left = MAX_BUNDLE_BYTES
+    left = max_bytes
 
     def fetch(name: str, limit: int) -> int:
         with read(name) as chunks:
-            return _write_bounded(chunks, name, folder / name, limit)
+            return _write_bounded(chunks, name, folder / name, limit, free_bytes)
 
     left -= fetch(CARD_FILE, MAX_CARD_BYTES)
     with suppress(BundleError):  # where one is wanted, one that cannot be read is none
@@ -122,7 +129,7 @@ def _read_chunks(read: Callable[[], bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _write_bounded(chunks: Iterable[bytes], name: str, destination: Path, limit: int) -> int:
+def _write_bounded(chunks: Iterable[bytes], name: str, destination: Path, limit: int, free_bytes: int) -> int:
     """Write a file of unknown size and return its size. Raises BundleError over the limit, or if the disk is full."""
     written = 0
     with destination.open("wb") as target:
@@ -130,9 +137,9 @@ def _write_bounded(chunks: Iterable[bytes], name: str, destination: Path, limit:
             written += len(chunk)
             if written > limit:
                 raise BundleError(f"{name} has over {limit:,} bytes, the limit; name another bundle.")
-            if shutil.disk_usage(destination.parent).free < FREE_BYTES + len(chunk):
+            if shutil.disk_usage(destination.parent).free < free_bytes + len(chunk):
                 raise BundleError(
-                    f"the disk has less than {FREE_BYTES:,} bytes left, which are for others; make room for {name}."
+                    f"the disk has less than {free_bytes:,} bytes left, which are for others; make room for {name}."
                 )
             target.write(chunk)
     return written

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,15 @@ class Checkout:
         command = ["terraform", f"-chdir={self.folder / root}", *arguments]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
 
-    def deploy(self, *options: str, **changed: str) -> "subprocess.CompletedProcess[str]":
+    def begin(self, *options: str, **changed: str) -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", "sentigate", "deploy", "aws", "--yes", "--folder", str(self.folder), *options]
-        environment = {**self.environment, **changed}
-        return subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+        said = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, cwd=CHECKOUT, env={**self.environment, **changed}, text=True, **said)
+
+    def deploy(self, *options: str, **changed: str) -> "subprocess.CompletedProcess[str]":
+        begun = self.begin(*options, **changed)
+        stdout, stderr = begun.communicate()
+        return subprocess.CompletedProcess(begun.args, begun.returncode, stdout, stderr)
 
     def plan(self, **variables: object) -> Any:
         """Return what would be made, as Terraform says it in JSON; the state is left alone."""
@@ -82,17 +88,17 @@ class Checkout:
         return {**self.cloud.environment, "TF_CLI_ARGS_init": f"-plugin-dir={PROVIDERS} -lockfile=readonly"}
 
 
+LIFE = "test_a_deployment_comes_changes_its_image_goes_back_and_leaves_nothing"
 IMAGES = [f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/sentigate@sha256:{digit * 64}" for digit in "ab"]
 
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """A copy of deploy/aws, ready for plans, or a skip that says what is missing."""
+@contextmanager
+def open_checkout(folder: Path) -> Iterator[Checkout]:
+    """Yield a copy of deploy/aws that Terraform can work in, or skip with what is missing."""
     if shutil.which("terraform") is None:
         pytest.skip("there is no terraform on PATH")
     if not PROVIDERS.is_dir():
         pytest.skip(f"{PROVIDERS} does not hold Terraform's aws provider; name its folder in TF_PLUGIN_DIR")
-    folder = tmp_path_factory.mktemp("terraform")
     shutil.copytree(
         FOLDER, folder / "aws", ignore=shutil.ignore_patterns(".terraform", "*.tfstate*", "*.tfvars", "*.keys")
     )
@@ -106,6 +112,32 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
         for root in (".", "registry"):
             done = made.terraform("init", "-input=false", "-no-color", root=root)
             assert done.returncode == 0, done.stderr
+        yield made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def begun(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Checkout, "subprocess.Popen[str]", list[str]] | None]:
+    """A deployment that is begun before the other tests, where its own runs: Terraform sleeps most of its time."""
+    if not any(item.name == LIFE for item in request.session.items):
+        yield None
+        return
+    with open_checkout(tmp_path_factory.mktemp("life")) as checkout:
+        images = _push(checkout, "5-0a1b2c3d4e5f", "6-1b2c3d4e5f60")
+        with (checkout.folder / "production.tfvars").open("a") as variables:
+            variables.write("protect_database = false\n")
+        with checkout.begin("apply", "--image", images[0]) as process:
+            try:
+                yield checkout, process, images
+            finally:
+                process.terminate()
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A copy of deploy/aws, ready for plans, in whose account nothing is."""
+    with open_checkout(tmp_path_factory.mktemp("terraform")) as made:
         yield made
 
 
@@ -228,14 +260,12 @@ def test_an_image_that_was_never_pushed_is_not_deployed(checkout):
     assert not _list_instances(checkout.cloud)
 
 
-def test_a_deployment_comes_changes_its_image_goes_back_and_leaves_nothing(checkout):
+def test_a_deployment_comes_changes_its_image_goes_back_and_leaves_nothing(begun):
     """The whole life of a deployment; of a new image the machine learns by a parameter and stays what it is."""
+    checkout, process, (first, second) = begun
     cloud = checkout.cloud
-    with (checkout.folder / "production.tfvars").open("a") as variables:
-        variables.write("protect_database = false\n")
-    first, second = (_push(checkout, name) for name in ("5-0a1b2c3d4e5f", "6-1b2c3d4e5f60"))
-    done = checkout.deploy("apply", "--image", first)
-    assert done.returncode == 0, done.stdout + done.stderr
+    stdout, stderr = process.communicate()
+    assert process.returncode == 0, stdout + stderr
     (machine,) = _list_instances(cloud)
     _check_machine(cloud, machine)
     _check_database(cloud)
@@ -279,8 +309,8 @@ def _one(plan: Any, kind: str) -> Any:
     return found
 
 
-def _push(checkout: Checkout, tag: str) -> str:
-    """Put an image into the registry, which is made where there is none; return its name by digest."""
+def _push(checkout: Checkout, *tags: str) -> list[str]:
+    """Make the registry and put an image into it for each tag; return their names by digest."""
     ecr = checkout.cloud.call("ecr")
     checkout.terraform("workspace", "select", "-or-create", REGION, root="registry")
     done = checkout.terraform("apply", "-auto-approve", "-input=false", f"-var=region={REGION}", root="registry")
@@ -288,15 +318,15 @@ def _push(checkout: Checkout, tag: str) -> str:
     (registry,) = ecr.describe_repositories()["repositories"]
     assert registry["imageTagMutability"] == "IMMUTABLE"
     assert registry["imageScanningConfiguration"]["scanOnPush"]
-    layer = {
-        "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip",
-        "size": 1,
-        "digest": f"sha256:{tag:0<64}",
-    }
-    kind = "application/vnd.docker.distribution.manifest.v2+json"
-    manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "config": layer, "layers": [layer], "tag": tag})
-    pushed = ecr.put_image(repositoryName="sentigate", imageManifest=manifest, imageTag=tag)["image"]
-    return f"{registry['repositoryUri']}@{pushed['imageId']['imageDigest']}"
+    images = []
+    for tag in tags:
+        kind = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+        layer = {"mediaType": kind, "size": 1, "digest": f"sha256:{tag:0<64}"}
+        kind = "application/vnd.docker.distribution.manifest.v2+json"
+        manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "config": layer, "layers": [layer], "tag": tag})
+        pushed = ecr.put_image(repositoryName="sentigate", imageManifest=manifest, imageTag=tag)["image"]
+        images.append(f"{registry['repositoryUri']}@{pushed['imageId']['imageDigest']}")
+    return images
 
 
 def _check_machine(cloud: Cloud, machine: Any) -> None:

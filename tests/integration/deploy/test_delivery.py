@@ -153,7 +153,7 @@ def test_the_command_is_the_one_that_the_workflow_gives(place, tmp_path, monkeyp
     monkeypatch.setattr("deploy.ci.delivery.TARGETS", tmp_path)
     key = tmp_path / "key"
     key.write_text("sg_a-key-that-nobody-wants\n")
-    options = ["--target", "target", "--environment", "production", "--url", place.delivery.asking[0]]
+    options = ["--target", "target", "--environment", "production", "--url", place.delivery.smoke_options[0]]
     model = ["--key-file", str(key), "--version", "5", "--digest", ""]
     given = ["deliver", place.images[0], *options, *model, "--", "--wait", "1"]
     done = CliRunner().invoke(main, given)

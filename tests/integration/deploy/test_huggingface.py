@@ -32,7 +32,7 @@ def server(monkeypatch):
 
 def make_version(folder: Path, number: int) -> Production:
     bundle: Bundle = make_tiny_bundle(folder / str(number), slope=0.1 * number)
-    return Production(f"sentiment:{number}-{bundle.card.digest[:12]}", "sentigate:1", folder, bundle.folder, bundle)
+    return Production(f"sentiment:{number}-{bundle.card.digest[:12]}", "sentigate:1", folder, bundle)
 
 
 def publish(production: Production, folder: Path, name: str = NAME, *, public: bool = False):

@@ -2,17 +2,11 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 
-from sentiment.paths import CHECKOUT
 from tests.integration.conftest import IMAGE, build_image
-from tests.unit.deploy.ci.test_locks import read_pins
 
 pytestmark = pytest.mark.slow
 
@@ -116,34 +110,3 @@ def test_the_bento_in_production_is_the_latest(checkout, engine, image):
     assert done.stdout.startswith(f"{IMAGE}:tiny and {IMAGE}:latest: ")
     assert " MB on top of python:3.11-slim-bookworm" in done.stdout
     assert engine.find_image(f"{IMAGE}:latest") is not None
-
-
-@pytest.mark.container
-def test_the_bill_of_materials_is_cyclonedx_and_has_every_package(checkout, image, engine, tmp_path):
-    """It follows the schema to the letter, and lists the lock and the system below."""
-    command = [
-        sys.executable,
-        "-m",
-        "deploy.images.sbom",
-        image,
-        "--backend",
-        engine.name,
-        "--output",
-        str(tmp_path / "bill"),
-    ]
-    subprocess.run(command, cwd=CHECKOUT, env=checkout, check=True)
-    bill = (tmp_path / "bill").read_text(encoding="utf-8")
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
-    purls = [component["purl"] for component in json.loads(bill)["components"]]
-    assert len([purl for purl in purls if purl.startswith("pkg:pypi/")]) == len(read_pins("service/requirements.lock"))
-    assert any(purl.startswith("pkg:deb/debian/libc6@") for purl in purls)
-
-
-@pytest.mark.container
-def test_an_image_that_is_not_there_has_no_bill(checkout, engine):
-    """The sentence says how to get one."""
-    command = [sys.executable, "-m", "deploy.images.sbom", "sentigate-none:1", "--backend", engine.name]
-    done = subprocess.run(command, cwd=CHECKOUT, env=checkout, capture_output=True, text=True, check=False)
-    assert read_refusal(done) == (
-        f"{engine.name} has no image sentigate-none:1; build it with `make image`, or name one with IMAGE=."
-    )

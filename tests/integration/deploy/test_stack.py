@@ -25,7 +25,7 @@ from tests.support.serving import WORD, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.container, pytest.mark.postgres]
 
-STAND_INS = Path(__file__).with_name("stand_ins")
+STAND_INS = CHECKOUT / "tests" / "support" / "deploy" / "stand_ins"
 OVERRIDE = STAND_INS / "compose.yaml"
 BUILT = {name: STAND_INS / name for name in ("postgres", "nginx", "prometheus", "grafana")}
 REGISTER = """

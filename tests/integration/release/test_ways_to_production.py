@@ -18,9 +18,10 @@ from bentoml._internal.bento import BentoStore
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from bentoml.exceptions import BentoMLException
+from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
-from deploy.ci.release import prepare_release
+from deploy.ci.release import main, prepare_release
 from deploy.images.build import find_bento
 from deploy.production import find_production
 from release.bento_store import build_bento, find_stored, store_model
@@ -58,7 +59,8 @@ from sentiment.model_name import ModelName
 from sentiment.paths import CHECKOUT, STATE_VARIABLE, StateFolder
 from service.api.schemas import ReloadRequest
 from service.models.fetch.sources import Sources
-from service.models.sources import fetch_model, find_admitted_tag
+from service.models.sources import fetch_bundle as fetch_for_reload
+from service.models.sources import find_admitted_tag
 from service.models.trust import choose_opener
 from service.settings import ServiceSettings
 from tests.conftest import enter_decision, make_tiny_bundle
@@ -279,7 +281,7 @@ def start_service(place: Place, number: str) -> None:
 
 
 def reload_production(place: Place, number: str) -> None:
-    fetch_model(ReloadRequest(alias="production"), place.state.folder / "r-1", Patience(0), Sources())
+    fetch_for_reload(ReloadRequest(alias="production"), place.state.folder / "r-1", Patience(0), Sources())
 
 
 def open_in_a_deploy_target(place: Place, number: str) -> None:
@@ -426,6 +428,19 @@ def test_what_is_admitted_is_signed_and_goes_on(place: Place) -> None:
     for number in ("1", "2", "3"):
         open_in_a_deploy_target(place, number)
     assert roll_back("it is rude to users").version == "1"
+
+
+def test_ci_writes_down_what_it_deployed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registry and ledger follow a deployment of an earlier version by a rollback, without `make`."""
+    monkeypatch.setenv("PATH", "")
+    deployed = str(name_version(require_version("1")))
+    done = CliRunner().invoke(main, ["record", deployed, "--reason", "it is rude to users"])
+    assert (done.exit_code, done.output) == (
+        0,
+        f"version {deployed} is in production, by the registry and the ledger.\n",
+    )
+    last = read_entries(place.state.ledger)[-1]
+    assert (read_alias("production"), last.event, last.reason) == ("1", "rollback", "it is rude to users")
 
 
 def test_what_is_forced_is_a_decision_of_its_own(place: Place) -> None:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from release.bento_store import find_free_port
+from sentiment.paths import CHECKOUT
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
@@ -48,9 +49,9 @@ class Cloud:
 def start_cloud(folder: Path) -> Iterator[Cloud]:
     """Yield a stand-in with nothing in it."""
     port = find_free_port()
-    server = Path(sys.executable).with_name("moto_server")
+    command = [sys.executable, "-m", "tests.support.deploy.aws_server", "-H", "127.0.0.1", "-p", str(port)]
     with (folder / "moto.log").open("w") as log:
-        process = subprocess.Popen([server, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=CHECKOUT, stdout=log, stderr=log)
     try:
         url = f"http://127.0.0.1:{port}"
         wait_for(f"{url}/moto-api/")

@@ -5,8 +5,9 @@ import stat
 import threading
 
 import pytest
+from filelock import FileLock
 
-from sentiment.atomic_files import write_atomically
+from sentiment.atomic_files import make_secret_file, write_atomically
 
 
 @pytest.mark.parametrize(("content", "written"), [("né\n", "né\n".encode()), (b"\x00\xff", b"\x00\xff")])
@@ -70,3 +71,27 @@ def test_threads_that_write_one_file_leave_one_content_whole(tmp_path):
 
     assert file.read_text() in contents
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_secret_file_is_made_once_for_its_owner(tmp_path):
+    """The folder is made with it, and a second content does not replace the first."""
+    file = tmp_path / "state" / "hash.key"
+    make_secret_file(file, "first")
+    make_secret_file(file, "second")
+
+    assert file.read_text() == "first"
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (file, file.parent)] == [0o600, 0o700]
+
+
+def test_a_process_that_finds_another_at_work_leaves_its_secret(tmp_path):
+    """Whoever waited for the lock looks again before it writes."""
+    file = tmp_path / "hash.key"
+    with FileLock(f"{file}.lock"):
+        thread = threading.Thread(target=make_secret_file, args=(file, "second"))
+        thread.start()
+        thread.join(0.2)
+        waited = thread.is_alive()
+        file.write_text("first")
+    thread.join(10)
+
+    assert (waited, file.read_text()) == (True, "first")

@@ -34,3 +34,12 @@ def test_two_checkouts_share_no_path(tmp_path):
     """Two state folders have no value of the environment in common but the switches."""
     one, two = (set(list_environment(StateFolder(tmp_path / name)).values()) for name in ("one", "two"))
     assert one & two == {"false", "True", "true"}
+
+
+def test_mlflow_still_reads_the_variable_of_its_server(tmp_path):
+    """The variable is MLflow's own: where it is called something else, files of runs go astray."""
+    from mlflow.server.constants import ARTIFACT_ROOT_ENV_VAR
+
+    assert ARTIFACT_ROOT_ENV_VAR in list_environment(StateFolder(tmp_path)), (
+        f"MLflow now reads {ARTIFACT_ROOT_ENV_VAR}: set it in sentiment/environment.py"
+    )

@@ -1,14 +1,26 @@
 """The file that BentoCloud is asked with, read by BentoML's own classes."""
 
+from inspect import isclass
+
+import attr
 import pytest
 from bentoml._internal.cloud.deployment import DeploymentAPI, DeploymentConfigParameters
-from bentoml._internal.cloud.schemas.modelschemas import DeploymentStrategy
+from bentoml._internal.cloud.schemas.modelschemas import (
+    DeploymentServiceConfig,
+    DeploymentStatus,
+    DeploymentStrategy,
+    DeploymentTargetHPAConf,
+    EnvItemSchema,
+    HPAPolicy,
+)
 from bentoml._internal.cloud.schemas.schemasv2 import CreateDeploymentSchema
 from bentoml._internal.configuration.v2 import _SERVICE_CONFIG
 from bentoml._internal.utils.cattr import bentoml_cattr
 from schema import Schema
 
-from deploy.bentocloud.cli import CONFIG, check_secrets, find_unknown, read_file
+from deploy.bentocloud import config
+from deploy.bentocloud.cli import CONFIG, FAILED, READY, TERMINATED, check_secrets
+from deploy.bentocloud.config import DeploymentFile, Section, check_keys, read_file
 from sentiment.errors import ConfigError
 
 
@@ -38,17 +50,50 @@ def test_what_is_overridden_is_a_configuration_that_bentoml_knows(wanted):
     assert overrides["traffic"] == {"timeout": 35, "concurrency": 32}
 
 
+def test_the_keys_of_the_file_are_those_that_bentoml_knows():
+    """BentoML has no public schema; where it takes another key, deploy/bentocloud/config.py has to follow."""
+    theirs = CreateDeploymentSchema, DeploymentServiceConfig, DeploymentTargetHPAConf, HPAPolicy, EnvItemSchema
+    keys = {key for schema in theirs for key in attr.fields_dict(schema)}
+    sections = (DeploymentFile, *(one for one in vars(config).values() if isclass(one) and one.__base__ is Section))
+    # The cluster goes into the address, the Bento is the one in production.
+    assert {key for section in sections for key in section.model_fields} ^ keys == {"cluster", "bento"}, (
+        "deploy/bentocloud/config.py and BentoML's schema of a deployment have different keys"
+    )
+
+
+def test_the_states_of_a_deployment_are_those_that_bentoml_knows():
+    """A state that BentoML renamed would be waited for until the end."""
+    assert {*READY, *FAILED, *TERMINATED} <= {status.value for status in DeploymentStatus}, "see READY and FAILED"
+
+
 def test_no_key_of_the_file_is_passed_over():
     """BentoML forgives keys that it does not know; we name them."""
-    config = read_file(CONFIG)
-    assert list(find_unknown(config, CreateDeploymentSchema)) == []
+    content = read_file(CONFIG)
+    check_keys(CONFIG, content)
 
-    config["secret"] = ["x"]
-    config["envs"][0]["vaule"] = "y"
-    config["services"]["sentigate"]["scaling"]["maximum"] = 3
-    assert set(find_unknown(config, CreateDeploymentSchema)) == {
-        "secret", "envs[0].vaule", "services.sentigate.scaling.maximum",
-    }  # fmt: skip
+    content["secret"] = ["x"]
+    content["envs"][0]["vaule"] = "y"
+    content["services"]["sentigate"]["scaling"]["maximum"] = 3
+    with pytest.raises(
+        ConfigError, match=r"does not know: envs\.0\.vaule, services\.sentigate\.scaling\.maximum, secret; mend"
+    ):
+        check_keys(CONFIG, content)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"envs": [{"name": "A", "value": 2}]}, r"at envs\.0\.value \(Input should be a valid string\)"),
+        ({"secrets": "sentigate"}, r"at secrets \(Input should be a valid list\)"),
+        ({"services": {"sentigate": {"scaling": {"min_replicas": 3, "max_replicas": 1}}}}, "3 is above max_replicas 1"),
+        ({"services": {"sentigate": {"scaling": {"min_replicas": -1}}}}, "min_replicas"),
+        ({"access_authorization": "yes"}, "valid boolean"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_before_anybody_is_asked(change, said):
+    """BentoML would raise whatever a constructor does, or send it."""
+    with pytest.raises(ConfigError, match=said):
+        check_keys(CONFIG, {"name": "sentigate", **change})
 
 
 @pytest.mark.parametrize(
@@ -66,7 +111,7 @@ def test_a_file_that_says_nothing_is_refused_in_one_sentence(tmp_path, content, 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "SENTIMENT_API_KEYS"])
 def test_a_secret_in_the_file_is_refused_before_anybody_is_asked(name):
     """What must not stand in a file goes into a secret by reference."""
-    config = {"name": "a", "envs": [{"name": name, "value": "x"}]}
+    content = {"name": "a", "envs": [{"name": name, "value": "x"}]}
 
     with pytest.raises(ConfigError, match=f"{name} stands in the file under envs; put it into a secret"):
-        check_secrets(None, config)
+        check_secrets(None, content)

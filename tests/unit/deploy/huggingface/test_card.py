@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard, SpaceCard
 
-from deploy.huggingface.card import UNSTATED, find_base, find_measured, render_model_card, render_space_card
+from deploy.huggingface.card import UNSTATED, find_base, find_measured_score, render_model_card, render_space_card
 from deploy.production import Production
 from sentiment.bundle.bundle import Bundle
 from sentiment.governance.ledger import LedgerEntry
@@ -24,7 +24,7 @@ def production() -> Production:
         digest="a" * 64,
         metrics={"validation_macro_f1": 0.7064, "validation_f1_neutral": 0.7277},
     )
-    return Production("sentiment:5-aaaaaaaaaaaa", "sentigate:5-aaaaaaaaaaaa", Path(), Path(), Bundle(Path(), card))
+    return Production("sentiment:5-aaaaaaaaaaaa", "sentigate:5-aaaaaaaaaaaa", Path(), Bundle(Path(), card))
 
 
 def decide(digest: str, macro_f1: float, said: str = SAID) -> LedgerEntry:
@@ -34,7 +34,7 @@ def decide(digest: str, macro_f1: float, said: str = SAID) -> LedgerEntry:
 
 
 def render(production: Production, entries: list[LedgerEntry], licence: str = "apache-2.0") -> ModelCard:
-    measured = find_measured(production.bundle.card, entries)
+    measured = find_measured_score(production.bundle.card, entries)
     return ModelCard(render_model_card(production, measured, "ada/sentiment", licence))
 
 

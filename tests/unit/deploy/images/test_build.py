@@ -1,10 +1,12 @@
 """What is said of an image, without building one."""
 
+import inspect
 import re
 
+import bentoml._internal.container
 import pytest
 
-from deploy.images.build import BASE_IMAGE, BuiltBento, find_mistake, list_labels, read_source
+from deploy.images.build import BASE_IMAGE, OWN_WORDS, TEMPLATE, BuiltBento, find_mistake, list_labels, read_source
 from sentiment.paths import CHECKOUT
 
 BENTO = BuiltBento("3-7dfa72db3c90", "3-7dfa72db3c90", "7dfa72db3c90" + "0" * 52, "c" * 40)
@@ -75,3 +77,10 @@ def test_every_base_is_the_one_by_its_digest(name):
     bases = re.findall(r"^(?:ARG BASE_IMAGE=|FROM (?!\$)| +BASE_IMAGE: \$\{BASE_IMAGE:-)([^\s}]+)", text, re.MULTILINE)
     assert bases == [BASE_IMAGE]
     assert re.search("@sha256:[0-9a-f]{64}$", BASE_IMAGE)
+
+
+def test_bentoml_builds_an_image_as_we_read_it():
+    """`deploy/images/build.py` looks for its template in a Bento, and passes over its own words in a log."""
+    source = inspect.getsource(bentoml._internal.container)
+    assert f'"{TEMPLATE}"' in source, "BentoML keeps the template elsewhere; follow it with TEMPLATE"
+    assert OWN_WORDS in source, "BentoML ends the log of a build with other words; follow it with OWN_WORDS"

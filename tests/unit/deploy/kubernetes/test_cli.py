@@ -494,4 +494,4 @@ def test_without_a_cluster_one_sentence_says_so(monkeypatch, tmp_path, verb):
     ],
 )
 def test_what_kubectl_says_becomes_a_sentence(said, sentence):
-    assert cluster.say_failure(("get",), said) == sentence
+    assert cluster.describe_failure(("get",), said) == sentence

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sentiment.governance.canary_rule import CanaryRule, Figures, find_difference, find_reach, judge_canary
+from sentiment.governance.canary_rule import CanaryRule, Figures, find_difference, find_half_width, judge_canary
 
 RULE = CanaryRule(
     min_answers=500,
@@ -139,12 +139,12 @@ def test_looking_often_does_not_promote_a_worse_canary(record_property):
     for k in range(trials):
         seen = [(9 * step * (i + 1), step * (i + 1), before[k, i], after[k, i]) for i in range(looks)]
         ends = [
-            (value, error, find_reach(n * m / (n + m) / 500, 0.95))
+            (value, error, find_half_width(n * m / (n + m) / 500, 0.95))
             for n, m, x, y in seen
             if m >= 500
             for value, error in [find_difference((x / n, n), (y / m, m))]
         ]
-        wrong += any(value + reach * error <= 0.05 for value, error, reach in ends)
+        wrong += any(value + half_width * error <= 0.05 for value, error, half_width in ends)
         naive += any(value + 1.96 * error <= 0.05 for value, error, _ in ends)
     record_property("promoted wrongly, and with the usual interval", (wrong / trials, naive / trials))
 

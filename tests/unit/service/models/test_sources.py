@@ -16,14 +16,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 import service.models.fetch.files
 import service.models.sources
-from sentiment.bundle.bundle import MODEL_FILE, WEIGHTS_FILE, Bundle, copy_bundle, seal_bundle
+from sentiment.bundle.bundle import MODEL_FILE, WEIGHTS_FILE, Bundle, copy_bundle, open_bundle, seal_bundle
 from sentiment.bundle.trial import Patience
 from sentiment.bundle.verify import open_sound_model
 from sentiment.errors import BundleError, ConfigError
 from sentiment.governance.signatures import load_signing_key, sign_decision
 from sentiment.production_pointer import ProductionPointer
 from service.api.schemas import ReloadRequest
-from service.models.fetch.files import fetch_files, read_remote
+from service.models.fetch.files import fetch_files, read_local, read_remote
 from service.models.fetch.sources import Sources, parse_location, read_sources
 from service.models.sources import fetch_bundle, find_admitted_tag, find_model_tag, find_version_tag
 from tests.conftest import enter_decision, make_card, make_tiny_bundle
@@ -550,19 +550,19 @@ def test_a_card_that_is_none_is_refused(tiny_bundle, tmp_path):
 
 
 @pytest.mark.parametrize("margin", [-1, 0])
-def test_the_files_are_bounded_together(tiny_bundle, tmp_path, monkeypatch, margin):
+def test_the_files_are_bounded_together(tiny_bundle, tmp_path, margin):
     """A bundle does not fill the disk, however many files it has."""
     size = tiny_bundle.tokenizer.stat().st_size
     others = (tiny_bundle.folder / "card.json").stat().st_size + tiny_bundle.model.stat().st_size
-    monkeypatch.setattr(service.models.fetch.files, "MAX_BUNDLE_BYTES", size + others + margin)
+    read = read_local(tiny_bundle.folder, tiny_bundle.folder, lambda: True)
     if margin == 0:
-        assert fetch(ReloadRequest(uri=tiny_bundle.folder.as_uri()), tmp_path / "r-1")
+        fetch_files(read, tmp_path, max_bytes=size + others)
+        assert open_bundle(tmp_path).card == tiny_bundle.card
         return
 
-    assert refuse(tmp_path / "r-1", uri=tiny_bundle.folder.as_uri()) == (
-        f"tokenizer.json has over {size - 1:,} bytes, the limit; name another bundle."
-    )
-    assert not (tmp_path / "r-1").exists()
+    with pytest.raises(BundleError) as refused:
+        fetch_files(read, tmp_path, max_bytes=size + others + margin)
+    assert str(refused.value) == f"tokenizer.json has over {size - 1:,} bytes, the limit; name another bundle."
 
 
 def test_a_file_of_unknown_size_is_fetched_up_to_the_limit(endless_server, tmp_path, monkeypatch):
@@ -573,11 +573,13 @@ def test_a_file_of_unknown_size_is_fetched_up_to_the_limit(endless_server, tmp_p
     assert not (tmp_path / "r-1").exists()
 
 
-def test_a_bundle_leaves_room_on_the_disk(tiny_bundle, tmp_path, monkeypatch):
+def test_a_bundle_leaves_room_on_the_disk(tiny_bundle, tmp_path):
     """The log of predictions does not lose its disk to a bundle."""
-    monkeypatch.setattr(service.models.fetch.files, "FREE_BYTES", 10**15)
+    read = read_local(tiny_bundle.folder, tiny_bundle.folder, lambda: True)
+    with pytest.raises(BundleError) as refused:
+        fetch_files(read, tmp_path, free_bytes=10**15)
 
-    assert refuse(tmp_path / "r-1", folder=str(tiny_bundle.folder)) == (
+    assert str(refused.value) == (
         "the disk has less than 1,000,000,000,000,000 bytes left, which are for others; make room for card.json."
     )
 

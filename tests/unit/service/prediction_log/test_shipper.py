@@ -676,6 +676,18 @@ def test_a_status_counts_what_was_shipped_and_rejected(bench):
     assert read_status(bench.folder, time.time()) == LogStatus("ok", lag_seconds=0.0, shipped=5, rejected=2)
 
 
+def test_a_status_that_stays_the_same_is_written_every_two_seconds(bench):
+    """An idle service does not keep its disk awake, and its status never looks old."""
+    clock, seen = Clock(), []
+    shipper = bench.make_shipper(clock=clock)
+    for passed in (0.0, 1.9, 0.2, 1.9):
+        clock.seconds += passed
+        shipper.tick()
+        seen.append(json.loads((bench.folder / STATUS_FILE).read_text())["at"])
+
+    assert [at - seen[0] for at in seen] == pytest.approx([0.0, 0.0, 2.1, 2.1])
+
+
 def test_a_database_that_is_away_from_the_start_is_said(bench):
     """A service that has nothing to ship knows all the same that its database is not there."""
     bench.database.mkdir()
