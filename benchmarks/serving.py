@@ -27,8 +27,8 @@ from benchmarks.servers.contenders import HOST, SCRIPTS, Contender, list_contend
 from benchmarks.servers.figures import Figure, Load
 from benchmarks.servers.plot import plot_serving
 from benchmarks.splits import split_named
-from release.bento_store import READY_SECONDS, find_free_port
 from release.mlflow_registry import find_bundle
+from release.smoke_test import READY_SECONDS, find_free_port
 from sentiment.bundle.predictor import Predictor
 from sentiment.errors import SentimentError
 from sentiment.paths import CHECKOUT

@@ -43,7 +43,7 @@ def main(host: str, port: int) -> None:
 @contextmanager
 def serve_production(host: str, port: int) -> Iterator["subprocess.Popen[bytes]"]:
     """Serve the production model in a process of its own that ends with the block."""
-    from release.bento_store import wait_until_ready
+    from release.smoke_test import wait_until_ready
 
     state = locate_state()
     command = [sys.executable, "-m", "bentoml", "serve", str(CHECKOUT), "--host", host, "--port", str(port)]

@@ -6,15 +6,7 @@ from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
 
-from release.bento_store import (
-    build_bento,
-    carry_keys,
-    find_stored,
-    has_bento,
-    remove_stored,
-    smoke_test,
-    store_model,
-)
+from release.bento_store import build_bento, carry_keys, find_stored, has_bento, remove_stored, store_model
 from release.journal import ProductionChange, change_production, enter_event, recover_journal
 from release.mlflow_registry import (
     PRODUCTION,
@@ -28,6 +20,7 @@ from release.mlflow_registry import (
     tag_version,
 )
 from release.running_services import check_services, choose_services, read_key, switch_services
+from release.smoke_test import smoke_test
 from sentiment.bundle.bundle import Bundle, open_bundle
 from sentiment.config.schema import Approval
 from sentiment.errors import BundleError, DeployError, PromotionError, RegistryError, ServiceError

@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Sequence
 
-from release.bento_store import build_bento, has_bento, try_model
+from release.bento_store import build_bento, has_bento
 from release.journal import ProductionChange, change_production, recover_journal
 from release.mlflow_registry import PRODUCTION, name_version, read_alias, require_version
 from release.promotion import ensure_stored
 from release.running_services import check_services, choose_services, read_key, switch_services
+from release.smoke_test import try_model
 from sentiment.errors import BundleError, DeployError, PromotionError, RegistryError
 from sentiment.governance.ledger import read_entries
 from sentiment.governance.promotion_rules import check_promoted, choose_return, find_previous, require_reason

@@ -11,10 +11,11 @@ import bentoml
 import click
 
 from deploy.cli_errors import SentenceGroup
-from release.bento_store import build_bento, has_bento, smoke_test
+from release.bento_store import build_bento, has_bento
 from release.mlflow_registry import PRODUCTION, STAGING, find_version, name_version, read_alias, require_version
 from release.promotion import check_version, ensure_stored, promote_version
 from release.rollback import roll_back
+from release.smoke_test import smoke_test
 from sentiment.errors import DeployError, SentimentError
 from sentiment.governance.ledger import LedgerEntry, read_entries
 from sentiment.governance.promotion_rules import check_production

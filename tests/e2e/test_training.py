@@ -11,7 +11,7 @@ import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 
-from release.bento_store import find_free_port, wait_until_ready
+from release.smoke_test import find_free_port, wait_until_ready
 from sentiment.database.evaluations import read_evaluations
 from sentiment.evaluation.behaviour import KINDS
 from sentiment.governance.ledger import read_entries

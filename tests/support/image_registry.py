@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from deploy.images.engines import Engine
-from release.bento_store import find_free_port
+from release.smoke_test import find_free_port
 from sentiment.paths import CHECKOUT
 from tests.support.serving import wait_until
 

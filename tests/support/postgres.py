@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from sqlalchemy import URL
 
-from release.bento_store import find_free_port
+from release.smoke_test import find_free_port
 
 USER = "postgres"
 PASSWORD = "tangerine@7/%s"  # with the signs that have to be quoted in a URL

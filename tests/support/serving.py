@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
-from release.bento_store import find_free_port, wait_until_ready
+from release.smoke_test import find_free_port, wait_until_ready
 from sentiment.admin_token import read_admin_token
 from sentiment.paths import CHECKOUT
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from deploy.images.engines import Engine
-from release.bento_store import find_free_port
+from release.smoke_test import find_free_port
 from sentiment.paths import CHECKOUT
 from service.security.keys import make_key, write_key
 from tests.support.deploy.clouds import ACCOUNT, REGION, Cloud, start_cloud

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from deploy.images.engines import Engine, find_engine
-from release.bento_store import find_free_port
+from release.smoke_test import find_free_port
 from sentiment.errors import DeployError
 from tests.support.image_registry import ClosedRegistry, require_registry, run_closed_registry
 

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from deploy.ci.state import restore_state, save_state, write_layout
 from deploy.images.registry import add_tag, copy, find_digest, mirror_image, push_image
-from release.bento_store import find_free_port
+from release.smoke_test import find_free_port
 from sentiment.errors import BusyError, DeployError, LedgerError
 from sentiment.governance.ledger import LedgerEntry, append_entry
 from sentiment.paths import CHECKOUT, StateFolder

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from deploy.images.build import BASE_TAG
-from release.bento_store import find_free_port
+from release.smoke_test import find_free_port
 from tests.support.production import make_checkout
 from tests.support.serving import wait_until
 

@@ -18,7 +18,7 @@ from deploy.compose.project import FILE, Compose, find_compose
 from deploy.compose.secrets import OPERATOR_KEY
 from deploy.images.build import BASE_TAG
 from deploy.images.engines import Engine
-from release.bento_store import find_free_port
+from release.smoke_test import find_free_port
 from sentiment.errors import DeployError
 from sentiment.paths import CHECKOUT
 from tests.support.serving import WORD, wait_until

@@ -13,7 +13,7 @@ import bentoml
 import pytest
 from bentoml.exceptions import BentoMLException
 
-from release.bento_store import find_free_port
+from release.smoke_test import find_free_port
 from sentiment.paths import CHECKOUT
 from tests.support.serving import Service, make_store, run_service, wait_until
 

@@ -16,7 +16,7 @@ import pytest
 
 from deploy.compose.project import FILE
 from deploy.compose.secrets import TLS, make_missing
-from release.bento_store import find_free_port
+from release.smoke_test import find_free_port
 from tests.support.serving import WORD, Service, make_store, run_service, wait_until
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from deploy.compose.project import FILE
-from release.bento_store import find_free_port
+from release.smoke_test import find_free_port
 from sentiment.bundle.bundle import seal_bundle
 from sentiment.database.evaluations import append_evaluations
 from sentiment.paths import CHECKOUT

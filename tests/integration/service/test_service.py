@@ -17,7 +17,7 @@ import psutil
 import pytest
 from bentoml.exceptions import UnprocessableEntity
 
-from release.bento_store import find_free_port, wait_until_ready
+from release.smoke_test import find_free_port, wait_until_ready
 from sentiment.bundle.bundle import open_bundle
 from sentiment.bundle.predictor import open_predictor
 from sentiment.paths import CHECKOUT

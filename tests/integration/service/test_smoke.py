@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.smoke import main
-from release.bento_store import find_free_port
+from release.smoke_test import find_free_port
 from sentiment.paths import CHECKOUT
 from tests.support.serving import TAG, Service, run_service
 

@@ -14,7 +14,7 @@ import boto3
 import httpx
 import pytest
 
-from release.bento_store import find_free_port
+from release.smoke_test import find_free_port
 from sentiment.paths import CHECKOUT
 
 REGION = "us-east-1"

@@ -16,7 +16,7 @@ import httpx
 import yaml
 
 from deploy.images.engines import Engine
-from release.bento_store import find_free_port
+from release.smoke_test import find_free_port
 from service.security.keys import make_key, write_key
 from tests.support.serving import wait_until
 

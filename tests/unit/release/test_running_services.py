@@ -13,7 +13,6 @@ from typing import Any
 import psutil
 import pytest
 
-from release.bento_store import find_free_port
 from release.journal import ProductionChange
 from release.running_services import (
     PLAIN_VARIABLE,
@@ -25,6 +24,7 @@ from release.running_services import (
     require_address,
     switch_services,
 )
+from release.smoke_test import find_free_port
 from sentiment.errors import ServiceError
 from sentiment.model_name import ModelName
 
