@@ -20,13 +20,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
+import httpx
 import psutil
 
 from benchmarks.servers.contenders import HOST, SCRIPTS, Contender, list_contenders
 from benchmarks.servers.figures import Figure, Load
 from benchmarks.servers.plot import plot_serving
 from benchmarks.splits import split_named
-from release.bento_store import find_free_port, wait_until_ready
+from release.bento_store import READY_SECONDS, find_free_port
 from release.mlflow_registry import find_bundle
 from sentiment.bundle.predictor import Predictor
 from sentiment.errors import SentimentError
@@ -82,7 +83,7 @@ def run_server(contender: Contender, environment: dict[str, str], folder: Path) 
         )
         address = f"http://{HOST}:{port}"
         try:
-            wait_until_ready(address, process, contender.ready)
+            wait_until_answering(f"{address}{contender.ready}", process)
             yield address, process.pid, time.perf_counter() - started
         except TimeoutError as error:
             raise RuntimeError(f"{contender.name}: {error}: {Path(said.name).read_text()[-2000:]}") from error
@@ -95,6 +96,17 @@ def run_server(contender: Contender, environment: dict[str, str], folder: Path) 
                     one.send_signal(signal.SIGKILL)
             process.wait()
             shutil.rmtree(state, ignore_errors=True)
+
+
+def wait_until_answering(url: str, process: "subprocess.Popen[bytes]") -> None:
+    """Return when a server answers 200 at an address. Raises TimeoutError when it ends before, or takes a minute."""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(httpx.TransportError):
+            if httpx.get(url, timeout=10, trust_env=False).status_code == httpx.codes.OK:
+                return
+        time.sleep(0.1)
+    raise TimeoutError(f"not ready, exit code {process.poll()}")
 
 
 def list_family(process: int) -> list[psutil.Process]:

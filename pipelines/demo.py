@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
-import httpx
 
+from sentigate_client import SentigateClient, SentigateError
 from sentiment.admin_token import read_admin_token
 from sentiment.governance.ledger import read_entries
 from sentiment.paths import CHECKOUT, locate_state
@@ -63,10 +63,13 @@ def serve_production(host: str, port: int) -> Iterator["subprocess.Popen[bytes]"
 
 def ask_questions(url: str) -> None:
     """Ask over HTTP and show the answers."""
-    with httpx.Client(base_url=url, trust_env=False, timeout=10) as client:
-        for text in QUESTIONS:
-            answer = client.post("/predict", json={"text": text}).raise_for_status().json()
-            click.echo(f"  {answer['label']:>8} {answer['confidence']:.0%}  {text}")
+    try:
+        with SentigateClient(url, api_key="") as client:
+            for text in QUESTIONS:
+                answer = client.predict(text)
+                click.echo(f"  {answer.label:>8} {answer.confidence:.0%}  {text}")
+    except SentigateError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def say_what_next(url: str) -> None:

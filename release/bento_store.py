@@ -1,6 +1,5 @@
 """From a bundle to a Bento that has answered: store, build, smoke-test, each in a process of its own."""
 
-import json
 import logging
 import os
 import socket
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
-import httpx
 from bentoml.exceptions import NotFound
 
+from sentigate_client import SentigateClient, SentigateError
 from sentiment.bundle.bundle import Bundle, copy_bundle
 from sentiment.bundle.trial import Patience, try_bundle
 from sentiment.bundle.verify import SMOKE_TEXT
@@ -26,6 +25,7 @@ from sentiment.model_name import BENTO
 from sentiment.paths import CHECKOUT
 
 READY_SECONDS = 60.0
+ANSWER_SECONDS = 10.0
 TRIAL_SECONDS = 120.0
 
 logger = logging.getLogger(__name__)
@@ -126,9 +126,9 @@ def smoke_test(bento_tag: str, digest: str) -> None:
         )
         try:
             wait_until_ready(url, process)
-            answer = httpx.post(f"{url}/predict", json={"text": SMOKE_TEXT}, timeout=10, trust_env=False)
-            answered = answer.raise_for_status().json()
-        except (httpx.HTTPError, json.JSONDecodeError, TimeoutError) as error:
+            with SentigateClient(url, api_key="", timeout_seconds=ANSWER_SECONDS) as client:
+                answered = client.predict(SMOKE_TEXT)
+        except (SentigateError, TimeoutError) as error:
             log.seek(0)
             raise DeployError(
                 f"{bento_tag} did not answer its smoke test: {error}; {find_last_words(log.read())}."
@@ -136,12 +136,12 @@ def smoke_test(bento_tag: str, digest: str) -> None:
         finally:
             process.terminate()
             process.wait(timeout=30)
-    if answered.get("model_digest") != digest:
+    if answered.model_digest != digest:
         raise DeployError(
-            f"{bento_tag} answered from the model {str(answered.get('model_digest'))[:12]}, wanted {digest[:12]};"
+            f"{bento_tag} answered from the model {answered.model_digest[:12]}, wanted {digest[:12]};"
             " remove the Bento with `bentoml delete` and build it again."
         )
-    logger.info("smoke test: %r is %s (%.2f)", SMOKE_TEXT, answered["label"], answered["confidence"])
+    logger.info("smoke test: %r is %s (%.2f)", SMOKE_TEXT, answered.label, answered.confidence)
 
 
 def find_free_port() -> int:
@@ -152,18 +152,18 @@ def find_free_port() -> int:
         return port
 
 
-def wait_until_ready(url: str, process: "subprocess.Popen[Any]", probe: str = "/readyz") -> None:
-    """Return when the server answers its readiness probe.
+def wait_until_ready(url: str, process: "subprocess.Popen[Any]") -> None:
+    """Return when the service answers its readiness probe.
 
     Raises TimeoutError when it ends before, or is not ready within a minute.
     """
     deadline = time.monotonic() + READY_SECONDS
-    with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
+    with SentigateClient(url, api_key="", timeout_seconds=ANSWER_SECONDS) as client:
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise TimeoutError(f"the server ended with exit code {process.returncode}")
-            with suppress(httpx.TransportError):
-                if client.get(probe).status_code == httpx.codes.OK:
+            with suppress(SentigateError):
+                if client.ready():
                     return
             time.sleep(0.1)
     raise TimeoutError(f"not ready after {READY_SECONDS:.0f} s")

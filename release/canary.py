@@ -11,10 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 from mlflow.entities.model_registry import ModelVersion
 
-from release.canary_service import ANSWERS, FAILURES, CanaryService, choose_service
 from release.journal import enter_event
 from release.mlflow_registry import PRODUCTION, STAGING, name_version, read_alias, require_version
 from release.promotion import check_version, ensure_stored, promote_version
+from release.running_services import ANSWERS, FAILURES, CanaryService, choose_canary_service
 from sentiment.config.schema import CanarySection
 from sentiment.database.canary_figures import read_figures
 from sentiment.database.connection import open_database
@@ -72,7 +72,7 @@ def run_canary(
     if production == str(found.version):
         raise CanaryError(f"version {production} is in production already; name another: make canary VERSION=...")
     check_version(found, production, force)
-    asked = choose_service(service, key_file)
+    asked = choose_canary_service(service, key_file)
     return try_version(found, section, asked, force=force, key_file=key_file, interrupts=interrupts)
 
 

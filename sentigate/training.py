@@ -78,8 +78,9 @@ def evaluate(models: str, datasets: str, rows: str, sample: int, config: Path, a
         "sample": sample,
         "seed": read_section(parameters, "training").get("seed", 0),
     }
+    from pipelines.base import say_errors
     from pipelines.evaluation import evaluation_pipeline
     from sentiment.database.evaluations import read_evaluations
 
-    with write_added(lambda: read_evaluations(locate_database()), as_json=as_json):
+    with say_errors(), write_added(lambda: read_evaluations(locate_database()), as_json=as_json):
         run_pipeline(evaluation_pipeline, {"enable_cache": False, "parameters": settings}, config.name)

@@ -1,4 +1,4 @@
-"""`python -m deploy.images.registry`: push an image to a registry, tag it, copy it, resolve a tag to a digest.
+"""Images in registries: push, tag, copy, resolve a tag to a digest; for CI `python -m deploy.images.registry`.
 
 skopeo speaks to the registries, with the credentials of `skopeo login`, `docker login` or `podman login`; ECR's it gets
 from AWS. A registry on this machine may speak plain http, any other must not.
@@ -234,14 +234,6 @@ def push(repository: str, image: str, tag: str) -> None:
     click.echo(push_image(image, repository, tag))
 
 
-@main.command("tag")
-@click.argument("image")
-@click.argument("tag")
-def add(image: str, tag: str) -> None:
-    """Point TAG at IMAGE, a name by digest; print the digest that it stood for before, if any."""
-    click.echo(add_tag(image, tag))
-
-
 @main.command()
 @click.argument("image")
 @click.argument("repository")
@@ -256,13 +248,6 @@ def mirror(image: str, repository: str, tag: str) -> None:
 def model(image: str) -> None:
     """Print the version of the model in IMAGE."""
     click.echo(read_model(image))
-
-
-@main.command()
-@click.argument("name")
-def find(name: str) -> None:
-    """Print the digest that NAME stands for; nothing where the registry has no such image."""
-    click.echo(find_digest(name) or "")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Datasets: where they lie, how they are read, cleaned and split."""

@@ -1,0 +1,1 @@
+"""Our own records in SQLite or PostgreSQL: schema, migrations, and all queries."""

@@ -1,0 +1,1 @@
+"""What may go into production: gate, canary rule, promotion rules, signatures, and the ledger of decisions."""

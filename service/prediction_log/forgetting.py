@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from filelock import Timeout
 
+from sentiment.atomic_files import write_atomically
 from sentiment.data.text_normalization import normalise_text
 from sentiment.database.persons import Trace, find_rows, remove_rows
 from sentiment.errors import BusyError
@@ -119,10 +120,7 @@ def _remove_lines(file: Path, trace: Trace, ids: AbstractSet[str]) -> None:
         file.unlink()
         return
     scratch, stamp = file.with_name(f"{file.name}{SCRATCH}"), file.stat()
-    with os.fdopen(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as whole:
-        whole.writelines(kept)
-        whole.flush()
-        os.fsync(whole.fileno())
+    write_atomically(scratch, b"".join(kept), mode=0o600)
     os.utime(scratch, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     _give_to_owner(scratch, file)
     scratch.replace(file)

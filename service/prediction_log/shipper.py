@@ -134,7 +134,7 @@ class Shipper:
         try:
             self._ship_all()
         except Exception:
-            self._change(database="unreachable")
+            self._status = replace(self._status, database="unreachable")
             self._drop_engine()
             raise
         finally:
@@ -179,32 +179,25 @@ class Shipper:
                 rejected += self._insert(kind, found[start : start + self._rows_per_statement])
         self._reject([*damaged, *rejected])
         segment.unlink()
-        self._change(shipped=self._status.shipped + sum(map(len, rows.values())) - len(rejected))
+        self._status = replace(
+            self._status, shipped=self._status.shipped + sum(map(len, rows.values())) - len(rejected)
+        )
 
     def _insert(self, kind: EntryKind, rows: Sequence[dict[str, Any]]) -> list[bytes]:
         """Add rows to the database; return, as lines, those that it will never accept."""
         import sqlalchemy as sa
 
-        rejected: list[dict[str, Any]] = []
         try:
             self._execute(kind, rows)
         except (sa.exc.StatementError, ValueError, TypeError) as error:
             if not _blames_row(error):
                 raise
-            rejected = [row for row in rows if not self._try_to_execute(kind, row)]
+            self._note_answer()
+            if len(rows) > 1:
+                return [line for row in rows for line in self._insert(kind, [row])]
+            return [json.dumps({"kind": kind, **rows[0]}, default=str).encode() + b"\n"]
         self._note_answer()
-        return [json.dumps({"kind": kind, **row}, default=str).encode() + b"\n" for row in rejected]
-
-    def _try_to_execute(self, kind: EntryKind, row: dict[str, Any]) -> bool:
-        import sqlalchemy as sa
-
-        try:
-            self._execute(kind, [row])
-        except (sa.exc.StatementError, ValueError, TypeError) as error:
-            if not _blames_row(error):
-                raise
-            return False
-        return True
+        return []
 
     def _execute(self, kind: EntryKind, rows: Sequence[dict[str, Any]]) -> None:
         from sentiment.database.predictions import add_feedback, add_predictions, add_shadow_predictions
@@ -220,7 +213,7 @@ class Shipper:
         name = f"rejected-{datetime.fromtimestamp(self._clock(), UTC):%Y-%m-%d}.jsonl"
         with os.fdopen(os.open(self._folder / name, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "ab") as file:
             file.writelines(lines)
-        self._change(rejected=self._status.rejected + len(lines))
+        self._status = replace(self._status, rejected=self._status.rejected + len(lines))
         logger.warning("%d entries of the prediction log cannot be stored; they are in %s", len(lines), name)
 
     def _tidy(self) -> None:
@@ -244,12 +237,9 @@ class Shipper:
             self._engine.dispose()
         self._engine = None
 
-    def _change(self, **values: Any) -> None:
-        self._status = LogStatus(**{**asdict(self._status), **values})
-
     def _note_answer(self) -> None:
         self._asked = self._clock()
-        self._change(database="ok")
+        self._status = replace(self._status, database="ok")
 
     def _note_status(self) -> None:
         """Write a new status down for the other workers; if the disk is full, they see an old one."""

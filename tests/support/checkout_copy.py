@@ -11,7 +11,7 @@ from sentiment.environment import list_environment
 from sentiment.paths import CHECKOUT, DEFAULT_FOLDER, StateFolder
 
 COPIED = (
-    *("sentigate", "pipelines", "steps", "release", "sentiment", "service", "deploy", "data"),
+    *("sentigate", "pipelines", "steps", "release", "sentigate_client", "sentiment", "service", "deploy", "data"),
     *("bentofile.yaml", "zenml_config.yaml", "pyproject.toml"),
 )
 LEFT = ("__pycache__", "secrets", "backups", ".terraform")

@@ -8,11 +8,12 @@ import pytest
 from sentiment.paths import CHECKOUT
 
 SECURITY = (CHECKOUT / "docs" / "explanation" / "security.md").read_text(encoding="utf-8")
+RISKS = (CHECKOUT / "docs" / "contributing" / "upgrade_risks.md").read_text(encoding="utf-8")
 TEST = re.compile(r"`((?:unit|integration|e2e|browser)/[\w/]+\.py)::(\w+)`")
 DEFENDED = re.compile(r"^- (.*?)(?=^- |^#|\Z)", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize(("file", "name"), sorted(set(TEST.findall(SECURITY))))
+@pytest.mark.parametrize(("file", "name"), sorted({*TEST.findall(SECURITY), *TEST.findall(RISKS)}))
 def test_a_test_that_is_named_is_there(file, name):
     tree = ast.parse((CHECKOUT / "tests" / file).read_text(encoding="utf-8"))
 

@@ -1,0 +1,1 @@
+"""The `cascade` candidate: a cheap first stage in front of the fine-tuned transformer."""

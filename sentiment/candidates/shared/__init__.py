@@ -1,0 +1,1 @@
+"""What several candidates use: encoder, embeddings, export to ONNX, progress."""

@@ -1,0 +1,1 @@
+"""The `transformer` and `lora` candidates: a fine-tuned encoder, resumed when killed."""

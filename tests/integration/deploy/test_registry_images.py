@@ -137,13 +137,15 @@ def test_ecr_is_asked_with_the_password_that_aws_gives(tmp_path):
     """The file with it is gone afterwards, and the logins of the user are as they were."""
     host = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
     skopeo = tmp_path / "skopeo"
-    skopeo.write_text('#!/bin/sh\ncat "${2#--authfile=}" >"$(dirname "$0")/login"\n')
+    config = json.dumps({"config": {"Labels": {"sentigate.model.version": "5-0a"}}})
+    skopeo.write_text(f'#!/bin/sh\ncat "${{2#--authfile=}}" >"$(dirname "$0")/login"\necho \'{config}\'\n')
     skopeo.chmod(0o755)
     with start_cloud(tmp_path) as cloud:
         environment = {**cloud.environment, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-        command = [sys.executable, "-m", "deploy.images.registry", "find", f"{host}/sentigate:production"]
-        subprocess.run(command, cwd=CHECKOUT, env=environment, check=True, capture_output=True)
+        command = [sys.executable, "-m", "deploy.images.registry", "model", f"{host}/sentigate:production"]
+        done = subprocess.run(command, cwd=CHECKOUT, env=environment, check=True, capture_output=True, text=True)
         given = cloud.call("ecr").get_authorization_token()["authorizationData"][0]["authorizationToken"]
+    assert done.stdout == "5-0a\n"
     assert json.loads((tmp_path / "login").read_text()) == {"auths": {host: {"auth": given}}}
 
 

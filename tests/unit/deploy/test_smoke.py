@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from deploy.smoke import main
-from release.running_services import require_tls
+from release.running_services import require_address
 from sentiment.errors import ServiceError
 from sentiment.paths import CHECKOUT
 from tests.support.deploy.stand_in import (
@@ -364,7 +364,7 @@ def test_what_is_beside_this_machine_is_another_one(host, key_file, capsys):
     assert run(f"http://{host}:3000", "--key-file", key_file) == 1
     assert f"the key would go to http://{host}:3000 in the clear" in capsys.readouterr().err
     with pytest.raises(ServiceError, match="in the clear"):
-        require_tls(f"http://{host}:3000", "sg_any")
+        require_address(f"http://{host}:3000", "sg_any")
 
 
 def test_a_key_goes_to_another_machine_in_the_clear_only_when_told(key_file, capsys):

@@ -14,15 +14,15 @@ import psutil
 import pytest
 
 from release.bento_store import find_free_port
-from release.canary_service import choose_service
 from release.journal import ProductionChange
 from release.running_services import (
     PLAIN_VARIABLE,
     check_services,
+    choose_canary_service,
     choose_services,
     find_services,
     read_key,
-    require_tls,
+    require_address,
     switch_services,
 )
 from sentiment.errors import ServiceError
@@ -32,6 +32,18 @@ OLD, NEW = "old", "new"
 CHANGE = ProductionChange("promotion", ModelName("7", NEW), "/registry/7", "5", "5", by="mia")
 BAD = {"code": "bad_model", "message": "nothing was changed: this machine has 0 models of version '7-new'."}
 KEY = "sg_secret"
+CARD = {
+    "labels": ["negative", "positive"],
+    "max_tokens": 64,
+    "candidate": "tfidf",
+    "dataset": "bundled",
+    "created_at": "2026-01-02T00:00:00Z",
+    "uncertain_below": 0.5,
+    "size_bytes": 1000,
+    "latency_ms": {"p95": 1.5},
+    "metrics": {"macro_f1": 0.9},
+}
+HEALTH = {"status": "ok", "model_version": "7-new", "prediction_log": "off", "canary": "off", "shadow": "off"}
 
 
 class Stand:
@@ -62,9 +74,9 @@ class Stand:
 
     def show(self, path: str) -> tuple[int, Any]:
         if path == "/model":
-            return 200, {"version": self.digest, "digest": self.digest}
+            return 200, {**CARD, "version": self.digest, "digest": self.digest}
         self._late -= 1
-        return 200, {"workers": {"living": 2, "current": 1 if self._late >= 0 else 2}}
+        return 200, {**HEALTH, "workers": {"living": 2, "current": 1 if self._late >= 0 else 2}}
 
     def reload(self, wanted: dict, authorization: str | None) -> tuple[int, Any]:
         self.asked.append(wanted)
@@ -76,7 +88,7 @@ class Stand:
         if not {wanted.get("version"), wanted.get("uri")} & set(self._knows):
             return self._refusal
         self.digest = NEW
-        return 200, {}
+        return 200, {"model_version": "7-new", "model_digest": NEW, "workers": 2, "request_id": "r"}
 
     def answer(self, handler: BaseHTTPRequestHandler, status: int, body: Any) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -101,9 +113,9 @@ def stands() -> Iterator[list[Stand]]:
         stand.close()
 
 
-def refuse(*urls: str, key: str = "", change: ProductionChange = CHANGE) -> str:
+def refuse(*urls: str, key: str = "", change: ProductionChange = CHANGE, **options: float) -> str:
     with pytest.raises(ServiceError) as raised:
-        switch_services(change, urls, key)
+        switch_services(change, urls, key, **options)
     return str(raised.value)
 
 
@@ -134,11 +146,10 @@ def test_late_workers_are_waited_for(stands):
     assert time.monotonic() - started > 0.5
 
 
-def test_workers_that_stay_late_are_told(stands, monkeypatch):
+def test_workers_that_stay_late_are_told(stands):
     """A worker that never takes the model up is counted."""
-    monkeypatch.setattr("release.running_services.SWITCH_SECONDS", 0.5)
     stands.append(Stand(late=10_000))
-    assert refuse(stands[0].url) == (
+    assert refuse(stands[0].url, seconds=0.5) == (
         f"version 7 is in production, but {stands[0].url} is late: 1 of 2 workers, and it shows the model new."
         " Tell it again: make promote VERSION=7"
     )
@@ -222,14 +233,14 @@ def test_a_key_goes_to_another_machine_in_the_clear_only_when_told(tmp_path, mon
     asks = {
         "promote": lambda: check_services([url], str(tmp_path / "key")),
         "tell": lambda: switch_services(CHANGE, [url], KEY),
-        "canary": lambda: choose_service(url, str(tmp_path / "key")),
+        "canary": lambda: choose_canary_service(url, str(tmp_path / "key")),
     }
     with pytest.raises(ServiceError) as raised:
         asks[ask]()
     assert f"the key would go to {url} in the clear; wanted https://" in str(raised.value)
     assert KEY not in str(raised.value)
     monkeypatch.setenv(PLAIN_VARIABLE, "true")
-    require_tls(url, KEY)
+    require_address(url, KEY)
 
 
 def test_one_that_may_not_have_the_key_keeps_no_other_from_being_told(stands):
@@ -243,15 +254,17 @@ def test_one_that_may_not_have_the_key_keeps_no_other_from_being_told(stands):
 
 @pytest.mark.parametrize("url", ["https://10.0.0.7", "http://127.0.0.1:1", "http://[::1]:1", "http://localhost"])
 def test_a_key_goes_by_tls_and_to_this_machine(url):
-    require_tls(url, KEY)
-    require_tls("http://10.0.0.7", "")
+    require_address(url, KEY)
+    require_address("http://10.0.0.7", "")
 
 
 def test_a_redirect_carries_no_key_elsewhere(stands):
     """What a service points at is not asked, and a promotion says what the service answered."""
     stands += [Stand(), Stand(refusal=(307, b""))]
     stands[1].location = f"{stands[0].url}/reload"
-    assert "it answered 307" in refuse(stands[1].url, key=KEY, change=replace(CHANGE, model=ModelName("7", "unknown")))
+    assert f"it points to {stands[0].url}/reload, and the client follows no redirects" in refuse(
+        stands[1].url, key=KEY, change=replace(CHANGE, model=ModelName("7", "unknown"))
+    )
     assert stands[0].asked == []
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sentiment import errors
-from sentiment.errors import SentimentError, describe_unknown
+from sentiment.errors import SentimentError, describe_unknown, find_last_words
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,11 @@ def test_an_odd_name_is_shown_so_that_it_can_be_seen():
 def test_known_names_may_come_from_an_iterator():
     """The known names may be any iterable, also one that can be read once."""
     assert describe_unknown("key", "b", iter(["z", "y"])) == "unknown key 'b'. Known: y, z."
+
+
+@pytest.mark.parametrize(
+    ("output", "words"), [("", "no word of why"), ("one\ntwo.\n\n", "two"), ("only", "only")], ids=str
+)
+def test_the_last_words_are_the_last_line(output, words):
+    """Without a full stop, so that a sentence can go on."""
+    assert find_last_words(output) == words

@@ -3,7 +3,7 @@
 import pytest
 
 from deploy.images.engines import find_engine, find_obstacle
-from sentiment.errors import DeployError, find_last_words
+from sentiment.errors import DeployError
 
 
 @pytest.fixture
@@ -64,11 +64,3 @@ def test_an_image_that_cannot_be_pulled_is_named(programs):
     with pytest.raises(DeployError) as refusal:
         find_engine("podman").fetch_image("python:3")
     assert str(refusal.value).startswith("the base image python:3 cannot be had: Error: no route to host; name one")
-
-
-@pytest.mark.parametrize(
-    ("output", "words"), [("", "no word of why"), ("one\ntwo.\n\n", "two"), ("only", "only")], ids=str
-)
-def test_the_last_words_are_the_last_line(output, words):
-    """Without a full stop, so that a sentence can go on."""
-    assert find_last_words(output) == words

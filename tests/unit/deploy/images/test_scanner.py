@@ -7,7 +7,7 @@ import pytest
 
 from sentiment.paths import CHECKOUT
 
-PRODUCT = ("sentiment", "service", "steps", "pipelines", "deploy")
+PRODUCT = ("sentiment", "service", "steps", "release", "sentigate_client", "pipelines", "deploy")
 FILES = sorted(file for folder in PRODUCT for file in (CHECKOUT / folder).rglob("*.py"))
 EXCEPTION = re.compile(r"# noqa:[^-\n]*\bS\d{3}(?P<reason>.*)")
 
