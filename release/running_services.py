@@ -40,6 +40,8 @@ PAUSE_SECONDS = 0.2
 NO_ANSWERS = (RequestRefusedError, UnreadableAnswerError)
 FAILURES, ANSWERS = "sentigate_canary_failures_total", "sentigate_canary_answers_total"
 
+NO_SERVICE = "no service of this checkout runs; start one with `make serve`, or name one: URL=http://..."
+
 logger = logging.getLogger(__name__)
 
 
@@ -216,6 +218,18 @@ def describe_refusal(error: SentigateError) -> str:
     return said
 
 
+def read_healths(urls: Sequence[str], key_file: str) -> dict[str, Health]:
+    """Return what works in each service that is named, else in each that runs here. Raises ServiceError."""
+    key, found = read_key(key_file), choose_services(urls)
+    if not found:
+        raise ServiceError(NO_SERVICE)
+    healths = {}
+    for url in found:
+        with open_client(url, key, CANARY_SECONDS) as client, _reporting(url):
+            healths[url] = client.health()
+    return healths
+
+
 class CanaryService:
     """One service that a canary is tried on. Everything here raises ServiceError where it refuses."""
 
@@ -275,7 +289,7 @@ def choose_canary_service(url: str, key_file: str) -> CanaryService:
     """Return the service at an address, else the one that runs from this state folder. Raises ServiceError."""
     found = choose_services([url] if url else [])
     if not found:
-        raise ServiceError("no service of this checkout runs; start one with `make serve`, or name one: URL=http://...")
+        raise ServiceError(NO_SERVICE)
     if len(found) > 1:
         raise ServiceError(
             f"several services run here; name the one to try a canary on: URL= one of {', '.join(found)}."

@@ -135,6 +135,7 @@ SECTIONS: dict[str, dict[str, click.Command]] = {
         "evaluate": in_state("sentigate.training:evaluate", "Measure models on datasets and compare them."),
     },
     "Production": {
+        "status": LazyCommand("sentigate.production:status", "Show model and canary of running services."),
         "promote": in_state("sentigate.production:promote", "Put a version into production."),
         "approve": in_state("sentigate.production:approve", "Say yes to the version that waits."),
         "reject": in_state("sentigate.production:reject", "Say no to the version that waits."),

@@ -1,6 +1,8 @@
-"""What changes production: `sentigate promote`, `approve`, `reject`, `canary` and `rollback`."""
+"""What production is and what changes it: `sentigate status`, `promote`, `approve`, `reject`, `canary`, `rollback`."""
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -10,15 +12,29 @@ from sentigate.results import json_option, list_entries, write_added
 from sentiment.governance.promotion_rules import require_reason
 
 reason_option = click.option("--reason", default="", help="Why, for the ledger.")
+services_option = click.option(
+    "--url", "services", multiple=True, help="A running service; by default those of this checkout."
+)
 key_option = click.option("--key-file", default="", help="File with a key of the scope admin, where services want one.")
 
 
 def _reach(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of a command that reaches running services."""
-    services = click.option(
-        "--url", "services", multiple=True, help="A running service; by default those of this checkout."
-    )
-    return reason_option(services(key_option(json_option(command))))
+    return reason_option(services_option(key_option(json_option(command))))
+
+
+@click.command()
+@services_option
+@key_option
+@click.option("--json", "as_json", is_flag=True, help="As JSON, one object a line.")
+def status(services: tuple[str, ...], key_file: str, as_json: bool) -> None:
+    """Show the model that running services answer from, and the canary that they try."""
+    from release.running_services import read_healths
+
+    for url, health in read_healths(services, key_file).items():
+        canary = f"; canary {health.canary.model_version} is {health.canary.status}" if health.canary else ""
+        line = f"{url} is {health.status}, model {health.model_version}{canary}"
+        click.echo(json.dumps({"url": url, **asdict(health)}) if as_json else line)
 
 
 @click.command()

@@ -448,7 +448,7 @@ def test_a_bundle_that_does_harm_takes_nothing_away(service, bundles, webs, tmp_
         for place, (name, wanted) in enumerate(harmful.items()):
             started = time.monotonic()
             asked = caller.submit(reload, service, **wanted)
-            time.sleep(0.1)
+            time.sleep(0.5)  # so that it is the first to come, on a busy machine, too
             good = bundles / ("second", "third")[place % 2]
             while (answer := reload(service, folder=good)).status_code == 409:
                 time.sleep(0.2)

@@ -69,7 +69,7 @@ def prometheus(tmp_path_factory) -> Iterator[httpx.Client]:
     append_evaluations(database, [replace(RECORD, bundle_digest=measured.card.digest)])
     variables = {
         "SENTIMENT_API_KEY_FILE": str(keys),
-        "SENTIMENT_SHADOW_MODEL": str(folder / "store" / "tiny"),
+        "SENTIMENT_SHADOW_MODEL": str(make_tiny_bundle(folder / "shadow").folder),
         "SENTIMENT_SHADOW_SHARE": "1",
         "DATABASE_URL": database,
     }

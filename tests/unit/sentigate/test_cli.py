@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import click
@@ -155,6 +157,44 @@ def test_the_ledger_is_json_alone(tmp_path, monkeypatch):
     done = run("ledger", "show", "--json")
     assert [json.loads(line)["version"] for line in done.stdout.splitlines()] == ["3"]
     assert "was cut off" in done.stderr
+
+
+def test_the_status_of_services_is_json(tmp_path):
+    """Each running service is an object: the model that answers, and the canary that it tries."""
+    canary = {"model_version": "4-0a1b2c3d4e5f", "share": 0.1, "status": "on", "reason": ""}
+    health = {
+        "status": "ok",
+        "model_version": "3-1a2b3c4d5e6f",
+        "workers": {"living": 2, "current": 2},
+        "prediction_log": "off",
+        "canary": canary,
+        "shadow": "off",
+    }
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(health).encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        said = run("status", "--url", url, SENTIMENT_STATE_DIR=str(tmp_path))
+        found = run("status", "--url", url, "--json", SENTIMENT_STATE_DIR=str(tmp_path))
+        server.shutdown()
+    assert said.stdout == f"{url} is ok, model 3-1a2b3c4d5e6f; canary 4-0a1b2c3d4e5f is on\n", said.stderr
+    (status,) = map(json.loads, found.stdout.splitlines())
+    assert (status["url"], status["model_version"], status["canary"]) == (url, "3-1a2b3c4d5e6f", canary)
+
+
+def test_a_service_that_does_not_run_is_said(tmp_path):
+    """Nothing runs from an empty state folder."""
+    done = run("status", "--json", SENTIMENT_STATE_DIR=str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no service of this checkout runs; start one with `make serve`" in done.stderr
 
 
 @pytest.fixture
