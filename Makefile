@@ -59,6 +59,37 @@ FORMAT ?=
 OF_IMAGES = $(if $(filter command environment,$(origin IMAGE)),--image '$(IMAGE)') $(if $(CANARY),--canary '$(CANARY)')
 ON_HUB = '$(REPO)' $(if $(LICENSE),--license '$(LICENSE)') $(if $(PUBLIC),--public) $(if $(PREVIEW),--preview '$(PREVIEW)')
 
+# make ignores a variable whose name is misspelt, and the verb would aim at its defaults. What a verb takes is what its
+# line of help names; the verbs of the stack hand on what compose.yaml reads, too.
+HELP := $(shell awk -F ':.*## ' '/^[a-z-]+:.*## / { print $$1 ":"; \
+  for (verb = $$1; match($$2, /[A-Z][A-Z_]*=/); $$2 = substr($$2, RSTART + RLENGTH)) \
+    print verb ":" substr($$2, RSTART, RLENGTH - 1) }' $(MAKEFILE_LIST))
+VERBS := $(patsubst %:,%,$(filter %:,$(HELP)))
+GOALS := $(or $(MAKECMDGOALS),help)
+STACK := SENTIGATE_IMAGE SENTIGATE_PORT SENTIGATE_SECRETS HTTP_PORT HTTPS_PORT REQUESTS_PER_SECOND PROMETHEUS_PORT \
+  GRAFANA_PORT MLFLOW_PORT MLFLOW_ALLOWED_HOSTS BASE_IMAGE PIP_INDEX_URL
+TAKEN := $(sort PYTHON $(foreach goal,$(GOALS),$(patsubst $(goal):%,%,$(filter $(goal):%,$(HELP)))) \
+  $(if $(filter up down stack-secrets backup restore,$(GOALS)),$(STACK)))
+override STRAY := $(sort $(filter-out $(TAKEN) PY MAKEFLAGS SENTIMENT_% DATABASE_URL DATABASE_URL_FILE, \
+  $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))))
+# `make promote VERSION 7` would promote before it finds that there is nothing called VERSION.
+override STRANGE := $(filter-out $(VERBS) %.ready,$(MAKECMDGOALS))
+
+KNOWN = $(sort $(foreach entry,$(HELP),$(word 2,$(subst :, ,$(entry)))))
+NEAREST = $(shell python3 -c 'import difflib, sys; name, cutoff, *names = sys.argv[1:]; \
+  known = {known.lower(): known for known in names}; \
+  print(*map(known.get, difflib.get_close_matches(name.lower(), known, 1, float(cutoff))))' '$(subst ','\'',$1)' $2 $3)
+MEANT = $(if $1, (did you mean $1?))
+OWNED = $(if $1, ($1 is of make $(sort $(patsubst %:$1,%,$(filter %:$1,$(HELP))))))
+HINT = $(if $(filter $1,$(KNOWN)),$(call OWNED,$1),$(or $(call MEANT,$(call NEAREST,$1,0.4,$(TAKEN))), \
+  $(call OWNED,$(call NEAREST,$1,0.6,$(KNOWN)))))
+$(if $(STRAY),$(error make $(GOALS) takes $(foreach name,$(STRAY),no $(name)$(call HINT,$(name)),) only $(TAKEN); \
+  an environment variable goes before make))
+$(if $(STRANGE),$(error make has $(foreach goal,$(STRANGE),no $(goal)$(if $(filter $(goal),$(KNOWN)), \
+  (write $(goal)=value),$(call MEANT,$(call NEAREST,$(goal),0.6,$(VERBS)))),) see make help))
+# A make that a recipe starts finds them in its environment.
+MAKEOVERRIDES :=
+
 .PHONY: help setup demo train evaluate serve test test-all check fix lock clean
 .PHONY: promote approve reject canary rollback ledger seal-ledger rotate-signing-key
 .PHONY: forget export
@@ -70,7 +101,7 @@ ON_HUB = '$(REPO)' $(if $(LICENSE),--license '$(LICENSE)') $(if $(PUBLIC),--publ
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-21s %s\n", $$1, $$2}'
 
-setup: .venv/.ready ## Make .venv and the state folder of this checkout; safe to repeat
+setup: .venv/.ready ## Make .venv and the state folder of this checkout; safe to repeat; PYTHON=/path/to/python3.11
 	@$(SENTIGATE) setup
 
 .sentigate/.ready: .venv/.ready pipelines/setup.py sentiment/paths.py sentiment/environment.py
@@ -86,7 +117,7 @@ INSTALL = .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --
 	@! .venv/bin/pip show torch | grep '^Requires:.*cuda' >/dev/null || $(INSTALL) requirements.cuda.lock
 	@touch $@
 
-demo: .sentigate/.ready ## Train, gate, build, serve and ask on the bundled comments
+demo: .sentigate/.ready ## Train, gate, build, serve and ask on the bundled comments; HOST=127.0.0.1 PORT=3000
 	@$(SENTIGATE) demo --host $(HOST) --port $(PORT)
 
 train: .sentigate/.ready ## Train and gate; DATASET=youtube CANDIDATES=svm,transformer TRAIN_FRACTION=0.05 FORCE="why", each optional
@@ -104,13 +135,13 @@ OF_VERSION = $(if $(VERSION),--version '$(VERSION)')
 promote: .sentigate/.ready ## Put a version into production; VERSION=7 REASON="why" FORCE="why in spite of the gate" URL=http://... KEY_FILE=...
 	@$(SENTIGATE) promote $(OF_VERSION) $(REACH) $(if $(FORCE),--force "$$FORCE")
 
-approve: .sentigate/.ready ## Say yes to the version that waits; VERSION=7 REASON="why", both optional
+approve: .sentigate/.ready ## Say yes to the version that waits; VERSION=7 REASON="why" URL=http://... KEY_FILE=..., each optional
 	@$(SENTIGATE) approve $(OF_VERSION) $(REACH)
 
-reject: .sentigate/.ready ## Say no to the version that waits; REASON="why"
+reject: .sentigate/.ready ## Say no to the version that waits; REASON="why" VERSION=7
 	@$(SENTIGATE) reject $(OF_VERSION) $(if $(REASON),--reason "$$REASON")
 
-canary: .sentigate/.ready ## Try a version on live requests, then promote it or back it out; SHARE=0.1 MINUTES=30 VERSION=7 URL=http://... KEY_FILE=... WATCH_ONLY=1
+canary: .sentigate/.ready ## Try a version on live requests, then promote it or back it out; SHARE=0.1 MINUTES=30 VERSION=7 URL=http://... KEY_FILE=... WATCH_ONLY=1 FORCE="why"
 	@$(SENTIGATE) canary $(OF_VERSION) $(if $(SHARE),--share $(SHARE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(URL),--url '$(URL)') $(if $(KEY_FILE),--key-file '$(KEY_FILE)') $(if $(FORCE),--force "$$FORCE") $(if $(WATCH_ONLY),--watch-only)
 
 rollback: .sentigate/.ready ## Put the previous version back, in running services too; REASON="why" VERSION=4 URL=http://... KEY_FILE=...
@@ -137,7 +168,7 @@ OF_PERSON = $(if $(value TEXT),--text "$$FORGET_TEXT") $(if $(value TEXT_FILE),-
 forget: .sentigate/.ready ## Remove one person's rows from the log; TEXT="..." TEXT_FILE=- REQUEST_ID=... or SUBJECT=..., DRY_RUN=1 YES=1 REASON="why"
 	@$(SENTIGATE) forget $(OF_PERSON) $(if $(DRY_RUN),--dry-run) $(if $(YES),--yes) --reason "$$FORGET_REASON"
 
-export: .sentigate/.ready ## Write one person's rows of the log; as for forget, OUT=file FORMAT=csv
+export: .sentigate/.ready ## Write one person's rows of the log; TEXT="..." TEXT_FILE=- REQUEST_ID=... or SUBJECT=..., OUT=file FORMAT=csv
 	@$(SENTIGATE) export $(OF_PERSON) $(if $(value OUT),--out "$$FORGET_OUT") $(if $(FORMAT),--format '$(FORMAT)')
 
 migrate: .venv/.ready ## Bring the database of DATABASE_URL to the newest schema; ROLE=name of the service's role, which may use it
@@ -166,7 +197,7 @@ up: .venv/.ready ## Start the stack of one machine and wait until it is healthy;
 down: .venv/.ready ## Stop the stack; what it stored is kept
 	@$(SENTIGATE) stack down
 
-stack-secrets: .venv/.ready ## Make the secrets of the stack that are missing; `make up` does so, too
+stack-secrets: .venv/.ready ## Make the secrets of the stack that are missing, as `make up` does; PROFILES=front,metrics,mlflow
 	@$(SENTIGATE) stack secrets --profiles '$(PROFILES)'
 
 backup: .venv/.ready ## Dump the databases of the stack while they are used; INTO=folder
