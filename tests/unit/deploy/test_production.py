@@ -14,25 +14,25 @@ def pointer(monkeypatch, tmp_path):
     return tmp_path / "production.json"
 
 
-def test_without_a_model_in_production_there_is_nothing_to_deploy(pointer):
+def test_without_a_model_in_production_there_is_nothing_to_deploy(pointer, refuses):
     """A new checkout is told how to get a model."""
     assert not pointer.exists()
-    with pytest.raises(DeployError, match=r"^no model is in production in this checkout.*; `make train`\.$"):
+    with refuses(DeployError):
         find_production()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"tag": "sentiment:1"}', ""])
-def test_a_pointer_that_cannot_be_read_is_said(pointer, content):
+def test_a_pointer_that_cannot_be_read_is_said(pointer, content, refuses):
     """Half a pointer deploys nothing."""
     pointer.write_text(content)
 
-    with pytest.raises(PointerError, match=r"production\.json, cannot be read; train again with `make train`"):
+    with refuses(PointerError):
         find_production()
 
 
-def test_a_bento_that_the_store_has_not_is_said(pointer):
+def test_a_bento_that_the_store_has_not_is_said(pointer, refuses):
     """What is in production must be there to be deployed."""
     pointer.write_text(json.dumps({"tag": "sentiment:0-none", "bento": "sentigate:0-none", "digest": "0"}))
 
-    with pytest.raises(DeployError, match=r"sentigate:0-none is in production, and BentoML's store has not all of it"):
+    with refuses(DeployError):
         find_production()

@@ -359,11 +359,11 @@ def test_a_proxy_of_the_environment_never_sees_what_goes_to_this_machine(host, m
 
 
 @pytest.mark.parametrize("host", ["10.0.0.7", "0.0.0.0", "127.0.0.1.example.org", "[fd00::2]", "localhost.example.org"])
-def test_what_is_beside_this_machine_is_another_one(host, key_file, capsys):
+def test_what_is_beside_this_machine_is_another_one(host, key_file, capsys, refuses):
     """As for every other command that presents a key."""
     assert run(f"http://{host}:3000", "--key-file", key_file) == 1
     assert f"the key would go to http://{host}:3000 in the clear" in capsys.readouterr().err
-    with pytest.raises(ServiceError, match="in the clear"):
+    with refuses(ServiceError):
         require_address(f"http://{host}:3000", "sg_any")
 
 

@@ -38,10 +38,10 @@ def test_a_token_that_others_could_read_is_closed(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "\n", "short", "\u00e9" * 50])
-def test_a_file_that_holds_no_token_is_said(tmp_path, content):
+def test_a_file_that_holds_no_token_is_said(tmp_path, content, refuses):
     """Nothing that could be guessed becomes a token."""
     (tmp_path / "admin_token").write_text(content, encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"admin_token holds no token; remove the file, and the next start"):
+    with refuses(ConfigError):
         make_admin_token(tmp_path / "admin_token")
 
 

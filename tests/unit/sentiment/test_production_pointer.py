@@ -31,10 +31,10 @@ def test_a_checkout_without_a_pointer_has_nothing_in_production(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"tag": "sentiment:1"}'], ids=repr)
-def test_a_damaged_pointer_is_named(tmp_path, content):
+def test_a_damaged_pointer_is_named(tmp_path, content, refuses):
     """Half a pointer points to nothing, and the file is named."""
     file = tmp_path / "production.json"
     file.write_bytes(content)
 
-    with pytest.raises(PointerError, match=rf"{file}, cannot be read"):
+    with refuses(PointerError):
         ProductionPointer.read(file)

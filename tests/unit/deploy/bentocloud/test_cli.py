@@ -66,7 +66,7 @@ def test_the_states_of_a_deployment_are_those_that_bentoml_knows():
     assert {*READY, *FAILED, *TERMINATED} <= {status.value for status in DeploymentStatus}, "see READY and FAILED"
 
 
-def test_no_key_of_the_file_is_passed_over():
+def test_no_key_of_the_file_is_passed_over(refuses):
     """BentoML forgives keys that it does not know; we name them."""
     content = read_file(CONFIG)
     check_keys(CONFIG, content)
@@ -74,44 +74,42 @@ def test_no_key_of_the_file_is_passed_over():
     content["secret"] = ["x"]
     content["envs"][0]["vaule"] = "y"
     content["services"]["sentigate"]["scaling"]["maximum"] = 3
-    with pytest.raises(
-        ConfigError, match=r"does not know: envs\.0\.vaule, services\.sentigate\.scaling\.maximum, secret; mend"
-    ):
+    with refuses(ConfigError):
         check_keys(CONFIG, content)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    "change",
     [
-        ({"envs": [{"name": "A", "value": 2}]}, r"at envs\.0\.value \(Input should be a valid string\)"),
-        ({"secrets": "sentigate"}, r"at secrets \(Input should be a valid list\)"),
-        ({"services": {"sentigate": {"scaling": {"min_replicas": 3, "max_replicas": 1}}}}, "3 is above max_replicas 1"),
-        ({"services": {"sentigate": {"scaling": {"min_replicas": -1}}}}, "min_replicas"),
-        ({"access_authorization": "yes"}, "valid boolean"),
+        {"envs": [{"name": "A", "value": 2}]},
+        {"secrets": "sentigate"},
+        {"services": {"sentigate": {"scaling": {"min_replicas": 3, "max_replicas": 1}}}},
+        {"services": {"sentigate": {"scaling": {"min_replicas": -1}}}},
+        {"access_authorization": "yes"},
     ],
 )
-def test_a_value_of_the_wrong_kind_is_refused_before_anybody_is_asked(change, said):
+def test_a_value_of_the_wrong_kind_is_refused_before_anybody_is_asked(change, refuses):
     """BentoML would raise whatever a constructor does, or send it."""
-    with pytest.raises(ConfigError, match=said):
+    with refuses(ConfigError):
         check_keys(CONFIG, {"name": "sentigate", **change})
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
-    [("name: [", "cannot be read as YAML"), ("- a", "names no deployment"), ("name: 3", "names no deployment")],
+    "content",
+    ["name: [", "- a", "name: 3"],
 )
-def test_a_file_that_says_nothing_is_refused_in_one_sentence(tmp_path, content, said):
+def test_a_file_that_says_nothing_is_refused_in_one_sentence(tmp_path, content, refuses):
     """Where there is no name there is nothing to deploy."""
     (tmp_path / "file.yaml").write_text(content)
 
-    with pytest.raises(ConfigError, match=said):
+    with refuses(ConfigError):
         read_file(tmp_path / "file.yaml")
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "SENTIMENT_API_KEYS"])
-def test_a_secret_in_the_file_is_refused_before_anybody_is_asked(name):
+def test_a_secret_in_the_file_is_refused_before_anybody_is_asked(name, refuses):
     """What must not stand in a file goes into a secret by reference."""
     content = {"name": "a", "envs": [{"name": name, "value": "x"}]}
 
-    with pytest.raises(ConfigError, match=f"{name} stands in the file under envs; put it into a secret"):
+    with refuses(ConfigError):
         check_secrets(None, content)

@@ -73,43 +73,41 @@ def test_an_address_of_the_database_holds_the_password_of_its_role(folder, file,
 
 
 @pytest.mark.parametrize("gone", [DATABASE[0], KEYS[1], TLS[1]])
-def test_part_of_a_set_is_not_made_anew(folder, gone):
+def test_part_of_a_set_is_not_made_anew(folder, gone, refuses):
     """A new password beside an old address would open nothing."""
     make_missing(folder, with_tls=True, has_database=False)
     (folder / gone).unlink()
-    with pytest.raises(DeployError, match=f"but not {gone}, which belongs to it; put it back, or remove the whole set"):
+    with refuses(DeployError):
         make_missing(folder, with_tls=True, has_database=True)
 
 
-def test_passwords_are_not_made_for_a_database_that_is_there(folder):
-    with pytest.raises(DeployError, match="there is a database from before, but not its passwords"):
+def test_passwords_are_not_made_for_a_database_that_is_there(folder, refuses):
+    with refuses(DeployError):
         make_missing(folder, with_tls=False, has_database=True)
     assert not folder.exists()
 
 
-def test_a_secret_that_no_container_could_read_is_named(folder):
+def test_a_secret_that_no_container_could_read_is_named(folder, refuses):
     """As the key of a certificate is, fresh from its maker."""
     make_missing(folder, with_tls=True, has_database=False)
     check_readable([folder / TLS[1]])
     (folder / TLS[1]).chmod(0o600)
-    with pytest.raises(DeployError, match="tls_key cannot be read by the user of its container; `chmod 644 "):
+    with refuses(DeployError):
         check_readable([folder / TLS[1]])
 
 
-@pytest.mark.parametrize(("content", "state"), [(None, "missing"), ("", "empty")])
-def test_a_secret_that_is_missing_or_empty_is_named(tmp_path, content, state):
+@pytest.mark.parametrize("content", [None, ""])
+def test_a_secret_that_is_missing_or_empty_is_named(tmp_path, content, refuses):
     if content is not None:
         (tmp_path / "api_keys").write_text(content)
-    with pytest.raises(DeployError, match=f"the secret {tmp_path}/api_keys is {state}; put it back"):
+    with refuses(DeployError):
         check_readable([tmp_path / "api_keys"])
 
 
 def test_a_port_that_somebody_listens_on_is_named_with_a_way_out():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with pytest.raises(
-            DeployError, match=f"port {port} for grafana cannot be used .* choose another with GRAFANA_PORT"
-        ):
+        with pytest.raises(DeployError, match=f"{port} .*grafana .* GRAFANA_PORT"):
             check_port("grafana", "127.0.0.1", port)
 
 

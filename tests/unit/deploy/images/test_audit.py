@@ -1,7 +1,5 @@
 """What an audit says: clean only when every package was looked up."""
 
-import pytest
-
 from deploy.images.audit import read_report
 from sentiment.errors import DeployError
 
@@ -22,7 +20,7 @@ def test_a_finding_names_the_version_that_mends_it():
     assert audit.findings == ("jinja2 3.1.2: PYSEC-2024-1, mended in 3.1.3",)
 
 
-def test_a_package_that_was_not_looked_up_is_not_clean():
+def test_a_package_that_was_not_looked_up_is_not_clean(refuses):
     """pip-audit itself calls this clean: a mirror of PyPI without the database would hide everything."""
-    with pytest.raises(DeployError, match="1 of 2 packages could not be looked up, click among them"):
+    with refuses(DeployError):
         read_report({"dependencies": [CLEAN, SKIPPED]})

@@ -15,13 +15,13 @@ def test_a_repository_is_a_host_and_a_name(place):
 
 
 @pytest.mark.parametrize("place", ["sentigate", "team/sentigate", "h.org/Name", "h.org/name:tag", "https://h.org/n"])
-def test_what_is_no_repository_is_named_with_an_example(place):
-    with pytest.raises(DeployError, match="is no repository of a registry; wanted REGISTRY=HOST/NAME, such as ghcr"):
+def test_what_is_no_repository_is_named_with_an_example(place, refuses):
+    with refuses(DeployError):
         check_repository(place)
 
 
-def test_no_registry_at_all_is_said_with_an_example():
-    with pytest.raises(DeployError, match=r"^no registry is named; wanted REGISTRY=HOST/NAME, such as ghcr"):
+def test_no_registry_at_all_is_said_with_an_example(refuses):
+    with refuses(DeployError):
         check_repository("")
 
 
@@ -49,7 +49,7 @@ def test_only_what_is_not_there_is_taken_for_absent():
     assert kinds == {"manifest unknown": AbsentError, "unauthorized": DeployError, "eof": DeployError}
 
 
-def test_the_version_of_an_image_is_its_tag_that_is_not_latest():
+def test_the_version_of_an_image_is_its_tag_that_is_not_latest(refuses):
     assert read_version("x", {"RepoTags": ["localhost/sentigate:5-0a", "localhost/sentigate:latest"]}) == "5-0a"
-    with pytest.raises(DeployError, match="has the tags latest alone; wanted one that is its version"):
+    with refuses(DeployError):
         read_version("x", {"RepoTags": ["localhost/sentigate:latest"]})

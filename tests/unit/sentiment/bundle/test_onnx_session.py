@@ -106,11 +106,11 @@ def test_threads_do_not_change_answers(tiny_bundle: Bundle, threads: int):
     assert alone.tokens == together.tokens
 
 
-def test_no_texts_are_refused(tiny_bundle: Bundle):
+def test_no_texts_are_refused(tiny_bundle: Bundle, sentence):
     """An empty list is a mistake of the caller."""
     with pytest.raises(ValueError) as refusal:
         open_graph(tiny_bundle).run([])
-    assert str(refusal.value) == "no texts: wanted at least one."
+    assert str(refusal.value) == sentence
 
 
 def test_two_graphs_of_one_bundle_keep_their_own_limit(tiny_bundle: Bundle):

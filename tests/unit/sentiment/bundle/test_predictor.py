@@ -113,13 +113,13 @@ def test_a_predictor_is_safe_to_share(tiny_bundle: Bundle):
         assert all(answer == expected for answer in pool.map(predictor.predict, [MIXED] * 12))
 
 
-def test_an_empty_list_is_refused(tiny_bundle: Bundle):
+def test_an_empty_list_is_refused(tiny_bundle: Bundle, sentence):
     """There is no answer to nothing."""
     predictor = Predictor(tiny_bundle)
     for ask in (predictor.predict, predictor.predict_probabilities):
         with pytest.raises(ValueError) as refusal:
             ask([])
-        assert str(refusal.value) == "no texts: wanted at least one."
+        assert str(refusal.value) == sentence
 
 
 @pytest.mark.parametrize("labels", [("negative", "positive"), ("a", "b", "c", "d")], ids=["fewer", "more"])
@@ -132,11 +132,11 @@ def test_a_graph_that_answers_another_number_of_labels_is_refused(tmp_path: Path
     assert str(refusal.value) == expected
 
 
-def test_opening_a_folder_checks_its_seal(tiny_bundle: Bundle):
+def test_opening_a_folder_checks_its_seal(tiny_bundle: Bundle, refuses):
     """An altered bundle never becomes a predictor."""
     with tiny_bundle.model.open("ab") as file:
         file.write(b"\x00")
-    with pytest.raises(BundleError, match=r"model\.onnx in .* was altered"):
+    with refuses(BundleError):
         open_predictor(tiny_bundle.folder)
 
 

@@ -237,12 +237,14 @@ def test_a_vocabulary_may_leave_ids_out():
 
 
 @pytest.mark.parametrize("content", [None, "", "{}"], ids=["gone", "empty", "of-nothing"])
-def test_a_folder_without_a_sound_tokenizer_is_one_sentence(own_base: Path, tmp_path: Path, content: str | None):
+def test_a_folder_without_a_sound_tokenizer_is_one_sentence(
+    own_base: Path, tmp_path: Path, content: str | None, refuses
+):
     """What is missing in encoder.source is said."""
     (own_base / TOKENIZER_FILE).unlink()
     if content is not None:
         (own_base / TOKENIZER_FILE).write_text(content)
     (tmp_path / "made").mkdir()
     splits = make_splits(make_rows(30, seed=1), make_rows(9, seed=2))
-    with pytest.raises(EncoderError, match=r"tokenizer\.json"):
+    with refuses(EncoderError):
         train_tfidf("tfidf", splits, make_context(own_base, tmp_path), tmp_path / "made")

@@ -117,10 +117,10 @@ def test_training_twice_gives_the_same_model(trained: Bundle, tmp_path: Path):
 
 
 @pytest.mark.parametrize("candidate", CANDIDATES)
-def test_a_refused_side_leaves_no_files(tmp_path: Path, candidate):
+def test_a_refused_side_leaves_no_files(tmp_path: Path, candidate, refuses):
     """The classes are checked before any work, whatever the candidate."""
     one_class = Dataset("made", pd.DataFrame({"text": ["good"], "label": ["positive"]}))
     splits = TrainingSplits(make_split(6), one_class, "d" * 64, "h" * 64)
-    with pytest.raises(DatasetError, match="the validation split of dataset 'made' has no row of the class 'negative'"):
+    with refuses(DatasetError):
         train_bundle(candidate, splits, make_context(tmp_path), tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -185,89 +185,85 @@ def test_a_value_on_the_border_is_accepted(parameters, key, value):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "reason"),
+    ("key", "value"),
     [
-        ("dataset.name", "", "string should have at least 1 character"),
-        ("dataset.name", 5, "input should be a valid string"),
-        ("dataset.train_fraction", 0, "input should be greater than 0"),
-        ("dataset.train_fraction", 1.01, "input should be less than or equal to 1"),
-        ("dataset.labels", ["a"], "input should be a valid dictionary"),
-        ("split.validation_share", 0, "input should be greater than 0"),
-        ("split.validation_share", 1, "input should be less than 1"),
-        ("split.holdout_share", -0.1, "input should be greater than 0"),
-        ("split.holdout_share", "a lot", "input should be a valid number, unable to parse string as a number"),
-        ("encoder.max_tokens", 7, "input should be greater than or equal to 8"),
-        ("encoder.max_tokens", 513, "input should be less than or equal to 512"),
-        ("encoder.max_tokens", 64.5, "input should be a valid integer, got a number with a fractional part"),
-        ("encoder.max_int8_loss", -0.1, "input should be greater than or equal to 0"),
-        ("encoder.precision", "int4", "input should be 'auto', 'int8' or 'fp32'"),
-        ("training.seed", 1.5, "input should be a valid integer, got a number with a fractional part"),
-        ("training.seed", -1, "input should be greater than or equal to 0"),
-        ("training.seed", 2**32, "input should be less than 4294967296"),
-        ("training.uncertain_precision", 1.01, "input should be less than or equal to 1"),
-        ("training.tfidf.c", 0, "input should be greater than 0"),
-        ("training.svm.c", 0, "input should be greater than 0"),
-        ("training.svm.c", float("inf"), "input should be a finite number"),
-        ("training.svm.smote_neighbours", 0, "input should be greater than or equal to 1"),
-        ("training.transformer.epochs", 0, "input should be greater than 0"),
-        ("training.transformer.batch_size", 0, "input should be greater than or equal to 1"),
-        ("training.transformer.learning_rate", 0, "input should be greater than 0"),
-        ("training.transformer.warmup", 1, "input should be less than 1"),
-        ("training.transformer.weight_decay", -0.1, "input should be greater than or equal to 0"),
-        ("training.transformer.class_weight", 1.1, "input should be less than or equal to 1"),
-        ("training.transformer.label_smoothing", 1, "input should be less than 1"),
-        ("training.transformer.focal", -1, "input should be greater than or equal to 0"),
-        ("training.transformer.averaging", 1, "input should be less than 1"),
-        ("training.transformer.patience", 0, "input should be greater than or equal to 1"),
-        ("training.transformer.max_tokens", 513, "input should be less than or equal to 512"),
-        ("training.lora.rank", 0, "input should be greater than or equal to 1"),
-        ("training.lora.alpha", 0, "input should be greater than or equal to 1"),
-        ("training.lora.dropout", 1, "input should be less than 1"),
-        ("training.lora.learning_rate", -1, "input should be greater than 0"),
-        ("training.cascade.epochs", 0.5, "input should be a valid integer, got a number with a fractional part"),
-        ("training.transformer.min_steps", -1, "input should be greater than or equal to 0"),
-        ("training.cascade.width", 7, "input should be greater than or equal to 8"),
-        ("training.cascade.channels", 7, "input should be greater than or equal to 8"),
-        ("training.cascade.learning_rate", 0, "input should be greater than 0"),
-        ("gate.min_f1", 0.8, "input should be a valid dictionary"),
-        ("gate.min_improvement", -0.01, "input should be greater than or equal to 0"),
-        ("gate.max_class_drop", 1.01, "input should be less than or equal to 1"),
-        ("gate.min_recall", -0.1, "input should be greater than or equal to 0"),
-        ("gate.max_calibration_error", 1.1, "input should be less than or equal to 1"),
-        ("gate.max_latency_ms", 0, "input should be greater than 0"),
-        ("gate.max_latency_ms", float("inf"), "input should be a finite number"),
-        ("gate.max_size_mb", 0, "input should be greater than 0"),
-        ("gate.require", "beter", "input should be 'not_worse' or 'better'"),
-        ("gate.tolerance", -0.01, "input should be greater than or equal to 0"),
-        ("gate.min_class_rows", 0, "input should be greater than or equal to 1"),
-        ("gate.max_decisions", 0, "input should be greater than or equal to 1"),
-        ("gate.confidence", 1.0, "input should be less than 1"),
-        ("gate.confidence", 0, "input should be greater than 0"),
-        ("gate.resamples", 1999, "input should be greater than or equal to 2000"),
-        ("gate.force", True, "input should be a valid string"),
-        ("gate.strict", "maybe", "input should be a valid boolean, unable to interpret input"),
+        ("dataset.name", ""),
+        ("dataset.name", 5),
+        ("dataset.train_fraction", 0),
+        ("dataset.train_fraction", 1.01),
+        ("dataset.labels", ["a"]),
+        ("split.validation_share", 0),
+        ("split.validation_share", 1),
+        ("split.holdout_share", -0.1),
+        ("split.holdout_share", "a lot"),
+        ("encoder.max_tokens", 7),
+        ("encoder.max_tokens", 513),
+        ("encoder.max_tokens", 64.5),
+        ("encoder.max_int8_loss", -0.1),
+        ("encoder.precision", "int4"),
+        ("training.seed", 1.5),
+        ("training.seed", -1),
+        ("training.seed", 2**32),
+        ("training.uncertain_precision", 1.01),
+        ("training.tfidf.c", 0),
+        ("training.svm.c", 0),
+        ("training.svm.c", float("inf")),
+        ("training.svm.smote_neighbours", 0),
+        ("training.transformer.epochs", 0),
+        ("training.transformer.batch_size", 0),
+        ("training.transformer.learning_rate", 0),
+        ("training.transformer.warmup", 1),
+        ("training.transformer.weight_decay", -0.1),
+        ("training.transformer.class_weight", 1.1),
+        ("training.transformer.label_smoothing", 1),
+        ("training.transformer.focal", -1),
+        ("training.transformer.averaging", 1),
+        ("training.transformer.patience", 0),
+        ("training.transformer.max_tokens", 513),
+        ("training.lora.rank", 0),
+        ("training.lora.alpha", 0),
+        ("training.lora.dropout", 1),
+        ("training.lora.learning_rate", -1),
+        ("training.cascade.epochs", 0.5),
+        ("training.transformer.min_steps", -1),
+        ("training.cascade.width", 7),
+        ("training.cascade.channels", 7),
+        ("training.cascade.learning_rate", 0),
+        ("gate.min_f1", 0.8),
+        ("gate.min_improvement", -0.01),
+        ("gate.max_class_drop", 1.01),
+        ("gate.min_recall", -0.1),
+        ("gate.max_calibration_error", 1.1),
+        ("gate.max_latency_ms", 0),
+        ("gate.max_latency_ms", float("inf")),
+        ("gate.max_size_mb", 0),
+        ("gate.require", "beter"),
+        ("gate.tolerance", -0.01),
+        ("gate.min_class_rows", 0),
+        ("gate.max_decisions", 0),
+        ("gate.confidence", 1.0),
+        ("gate.confidence", 0),
+        ("gate.resamples", 1999),
+        ("gate.force", True),
+        ("gate.strict", "maybe"),
     ],
 )
-def test_a_wrong_value_names_key_value_and_what_is_wanted(parameters, key, value, reason):
+def test_a_wrong_value_names_key_value_and_what_is_wanted(parameters, key, value, sentence):
     """A value of the wrong type or out of range is told in one sentence."""
-    assert say_mistake(change(parameters, key, value)) == f"made.yaml: {key} is {value!r}: {reason}."
+    assert say_mistake(change(parameters, key, value)) == sentence
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "sentence"),
+    ("key", "value"),
     [
-        ("gate.min_f1", {"default": 85}, "gate.min_f1.default is 85: input should be less than or equal to 1."),
-        (
-            "gate.min_behaviour",
-            {**dict.fromkeys(KINDS, 0.5), "direction": 60},
-            "gate.min_behaviour.direction is 60: input should be less than or equal to 1.",
-        ),
-        ("dataset.labels", {1: 2}, "dataset.labels.1 is 2: input should be a valid string."),
+        ("gate.min_f1", {"default": 85}),
+        ("gate.min_behaviour", {**dict.fromkeys(KINDS, 0.5), "direction": 60}),
+        ("dataset.labels", {1: 2}),
     ],
 )
 def test_a_wrong_value_deep_inside_names_its_whole_path(parameters, key, value, sentence):
     """A mistake below a section is told with the path to it."""
-    assert say_mistake(change(parameters, key, value)) == f"made.yaml: {sentence}"
+    assert say_mistake(change(parameters, key, value)) == sentence
 
 
 @pytest.mark.parametrize("gamma", ["skale", 0, -1])
@@ -287,12 +283,9 @@ def test_a_wrong_gamma_names_both_ways_to_say_it(parameters, gamma):
 
 
 @pytest.mark.parametrize("reason", ["because", "because so", "   ", "\n"], ids=repr)
-def test_a_forced_promotion_needs_a_reason(parameters, reason):
+def test_a_forced_promotion_needs_a_reason(parameters, reason, sentence):
     """One word is no reason, and neither is white space."""
-    assert say_mistake(change(parameters, "gate.force", reason)) == (
-        f"made.yaml: gate.force is {reason!r}:"
-        " a forced promotion needs a reason of three words or more, for the ledger."
-    )
+    assert say_mistake(change(parameters, "gate.force", reason)) == sentence
 
 
 def test_a_floor_of_a_misspelt_dataset_names_the_nearest(parameters):
@@ -316,11 +309,9 @@ def test_a_file_has_a_floor_under_its_name_without_ending(parameters, name):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_kind_of_case_without_a_floor_is_named(parameters, kind):
+def test_a_kind_of_case_without_a_floor_is_named(parameters, kind, sentence):
     """A kind that was forgotten is not taken for zero."""
-    assert say_mistake(drop(parameters, f"gate.min_behaviour.{kind}")) == (
-        f"made.yaml: gate.min_behaviour: no floor for {kind!r}; 0 asks for nothing."
-    )
+    assert say_mistake(drop(parameters, f"gate.min_behaviour.{kind}")) == sentence
 
 
 def test_a_misspelt_kind_of_case_names_the_nearest(parameters):
@@ -353,19 +344,14 @@ def test_floors_without_a_default_are_refused(parameters):
     assert message.endswith("min_f1 has no 'default'; name the floor for datasets that are not listed.")
 
 
-def test_a_typo_in_a_key_of_a_section_names_the_nearest(parameters):
+def test_a_typo_in_a_key_of_a_section_names_the_nearest(parameters, sentence):
     """A key that a section does not have is told with the nearest and all of that section."""
-    assert say_mistake(change(parameters, "encoder.precison", "int8")) == (
-        "made.yaml: unknown key 'precison'. Did you mean 'precision'?"
-        " Known: max_int8_loss, max_tokens, name, precision, source."
-    )
+    assert say_mistake(change(parameters, "encoder.precison", "int8")) == sentence
 
 
-def test_a_typo_in_a_section_of_a_section_names_the_nearest(parameters):
+def test_a_typo_in_a_section_of_a_section_names_the_nearest(parameters, sentence):
     """The keys that are known are those of the section that the typo is in."""
-    assert say_mistake(change(parameters, "training.lora.rang", 4)) == (
-        "made.yaml: unknown key 'rang'. Did you mean 'rank'? Known: alpha, dropout, learning_rate, rank."
-    )
+    assert say_mistake(change(parameters, "training.lora.rang", 4)) == sentence
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -381,12 +367,9 @@ def test_a_setting_of_the_machine_has_moved(parameters, key):
     assert say_mistake(change(parameters, f"training.{key}", 1)).startswith(f"made.yaml: unknown key {key!r}.")
 
 
-def test_a_typo_in_a_section_names_the_nearest(parameters):
+def test_a_typo_in_a_section_names_the_nearest(parameters, sentence):
     """A section that does not exist is told with the nearest and all of them."""
-    assert say_mistake({**parameters, "gates": {}}) == (
-        "made.yaml: unknown key 'gates'. Did you mean 'gate'?"
-        " Known: candidates, dataset, encoder, gate, promotion, split, training."
-    )
+    assert say_mistake({**parameters, "gates": {}}) == sentence
 
 
 def test_a_renamed_section_is_both_missing_and_unknown(parameters):
@@ -398,10 +381,10 @@ def test_a_renamed_section_is_both_missing_and_unknown(parameters):
 
 
 @pytest.mark.parametrize("section", ["dataset", "split", "encoder", "candidates", "training", "gate", "promotion"])
-def test_a_missing_section_is_told(parameters, section):
+def test_a_missing_section_is_told(parameters, section, sentence):
     """A section that is not there is named, with where to find one."""
     del parameters[section]
-    assert say_mistake(parameters) == f"made.yaml: {section} is missing; {COPY_ONE}"
+    assert say_mistake(parameters) == sentence
 
 
 @pytest.mark.parametrize("key", REQUIRED)
@@ -415,9 +398,9 @@ def test_a_missing_key_is_told_with_its_section(parameters, key):
 
 
 @pytest.mark.parametrize("section", [name for name in SECTIONS if "." in name])
-def test_a_missing_section_of_a_section_is_told(parameters, section):
+def test_a_missing_section_of_a_section_is_told(parameters, section, sentence):
     """The settings of a candidate are there, whether it is trained or not."""
-    assert say_mistake(drop(parameters, section)) == f"made.yaml: {section} is missing; {COPY_ONE}"
+    assert say_mistake(drop(parameters, section)) == sentence
 
 
 @pytest.mark.parametrize("value", [None, 3, ["strict"]])
@@ -427,40 +410,28 @@ def test_a_section_that_is_none_names_what_it_is(parameters, value):
     assert message.startswith(f"made.yaml: gate is {value!r}: input should be a valid dictionary")
 
 
-def test_every_mistake_is_told_at_once(parameters):
+def test_every_mistake_is_told_at_once(parameters, sentence):
     """Two mistakes are two sentences in one message."""
     message = say_mistake(change(change(parameters, "gate.max_class_drop", 2), "training.svm.c", -1))
-    assert message == (
-        "made.yaml: training.svm.c is -1: input should be greater than 0."
-        " made.yaml: gate.max_class_drop is 2: input should be less than or equal to 1."
-    )
+    assert message == sentence
 
 
-def test_every_mistake_in_one_section_is_told_at_once(parameters):
+def test_every_mistake_in_one_section_is_told_at_once(parameters, sentence):
     """Two mistakes side by side, deep inside, are two sentences as well."""
     message = say_mistake(
         change(change(parameters, "training.transformer.epochs", 0), "training.transformer.focal", -1)
     )
-    assert message == (
-        "made.yaml: training.transformer.epochs is 0: input should be greater than 0."
-        " made.yaml: training.transformer.focal is -1: input should be greater than or equal to 0."
-    )
+    assert message == sentence
 
 
-def test_an_unknown_candidate_names_the_nearest(parameters):
+def test_an_unknown_candidate_names_the_nearest(parameters, sentence):
     """A typo in a candidate is told with the nearest and all of them, and with nothing else."""
-    assert say_mistake({**parameters, "candidates": ["svm", "svm_smot"]}) == (
-        "made.yaml: unknown candidate 'svm_smot'. Did you mean 'svm_smote'?"
-        " Known: cascade, lora, svm, svm_smote, tfidf, transformer."
-    )
+    assert say_mistake({**parameters, "candidates": ["svm", "svm_smot"]}) == sentence
 
 
-def test_an_unknown_candidate_that_stands_alone_is_the_one_mistake(parameters):
+def test_an_unknown_candidate_that_stands_alone_is_the_one_mistake(parameters, sentence):
     """A list of one unknown candidate is not told to be empty."""
-    assert say_mistake({**parameters, "candidates": ["svn"]}) == (
-        "made.yaml: unknown candidate 'svn'. Did you mean 'svm'?"
-        " Known: cascade, lora, svm, svm_smote, tfidf, transformer."
-    )
+    assert say_mistake({**parameters, "candidates": ["svn"]}) == sentence
 
 
 @pytest.mark.parametrize("value", [None, 5, {"svm": 1}], ids=repr)
@@ -470,11 +441,9 @@ def test_a_candidate_that_is_no_word_is_unknown(parameters, value):
     assert message.startswith(f"made.yaml: unknown candidate {str(value)!r}.")
 
 
-def test_a_candidate_named_twice_is_refused(parameters):
+def test_a_candidate_named_twice_is_refused(parameters, sentence):
     """Two of one name would overwrite each other's steps."""
-    assert say_mistake({**parameters, "candidates": ["svm", "lora", "svm"]}) == (
-        "made.yaml: candidates is ['svm', 'lora', 'svm']: a candidate is named twice; name each once."
-    )
+    assert say_mistake({**parameters, "candidates": ["svm", "lora", "svm"]}) == sentence
 
 
 @pytest.mark.parametrize("value", [[], "svm", None])
@@ -498,27 +467,20 @@ def test_an_evaluation_has_a_shape_of_its_own(tmp_path, evaluation):
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    "changes",
     [
-        ({"row": "all"}, "unknown key 'row'. Did you mean 'rows'? Known: datasets, models, rows, sample, seed, split."),
-        ({"rows": "some"}, "rows is 'some': input should be 'all' or 'holdout'."),
-        ({"sample": -1}, "sample is -1: input should be greater than or equal to 0."),
-        ({"split": {"holdout_share": 0.2}}, f"split.validation_share is missing; {COPY_ONE}"),
-        (
-            {"datasets": [{"name": "a"}, {"name": "b", "train_fraction": 0}]},
-            "datasets.1.train_fraction is 0: input should be greater than 0.",
-        ),
-        (
-            {"datasets": [{"name": "a", "encodin": "utf-8"}]},
-            "unknown key 'encodin'. Did you mean 'encoding'?"
-            " Known: encoding, label_column, labels, name, text_column, train_fraction.",
-        ),
+        {"row": "all"},
+        {"rows": "some"},
+        {"sample": -1},
+        {"split": {"holdout_share": 0.2}},
+        {"datasets": [{"name": "a"}, {"name": "b", "train_fraction": 0}]},
+        {"datasets": [{"name": "a", "encodin": "utf-8"}]},
     ],
     ids=["key", "rows", "sample", "split", "second dataset", "key of a dataset"],
 )
 def test_a_mistake_in_an_evaluation_is_told(evaluation, changes, sentence):
     """The sentences are those of a training, with the place in the list."""
-    assert say_mistake({**evaluation, **changes}, EvaluationConfig) == f"made.yaml: {sentence}"
+    assert say_mistake({**evaluation, **changes}, EvaluationConfig) == sentence
 
 
 @pytest.mark.parametrize("key", ["models", "datasets"])
@@ -540,23 +502,19 @@ def test_a_typo_in_parameters_itself_names_the_nearest(tmp_path, content):
 
 
 @pytest.mark.parametrize("content", [b"enable_cache: false\n", b"parameters:\n", b"parameters: [gate]\n"])
-def test_a_file_without_parameters_is_told(tmp_path, content):
+def test_a_file_without_parameters_is_told(tmp_path, content, sentence):
     """Without the section that holds all others there is one to copy."""
-    assert say_file_mistake(tmp_path / "made.yaml", content) == (
-        "made.yaml has no section 'parameters'; copy one from the zenml_config.yaml of the project."
-    )
+    assert say_file_mistake(tmp_path / "made.yaml", content) == sentence
 
 
 @pytest.mark.parametrize(
-    ("content", "line"),
-    [(b"a: [\n", 2), (b"a:\n\tb: 1\n", 2), (b"a: b: c\n", 1), (b"a: 1\nb: 'c\n", 3), (b"!!python/name:os.system\n", 1)],
+    "content",
+    [b"a: [\n", b"a:\n\tb: 1\n", b"a: b: c\n", b"a: 1\nb: 'c\n", b"!!python/name:os.system\n"],
     ids=["bracket", "tab", "colons", "quote", "python tag"],
 )
-def test_a_file_that_is_not_yaml_names_the_line(tmp_path, content, line):
+def test_a_file_that_is_not_yaml_names_the_line(tmp_path, content, sentence):
     """Broken YAML is found by its line, and a tag that would run code is broken YAML."""
-    assert say_file_mistake(tmp_path / "made.yaml", content) == (
-        f"made.yaml is not YAML at line {line}; check the indentation and the quotes there."
-    )
+    assert say_file_mistake(tmp_path / "made.yaml", content) == sentence
 
 
 @pytest.mark.parametrize(
@@ -573,17 +531,12 @@ def test_a_date_that_does_not_exist_is_not_yaml(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"# nothing\n", b"- a\n", b"just words\n"])
-def test_a_file_without_sections_is_told(tmp_path, content):
+def test_a_file_without_sections_is_told(tmp_path, content, sentence):
     """YAML that is no mapping says what was wanted."""
-    assert say_file_mistake(tmp_path / "made.yaml", content) == (
-        "made.yaml holds no sections; wanted 'parameters:' with the sections below it."
-    )
+    assert say_file_mistake(tmp_path / "made.yaml", content) == sentence
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_told(tmp_path, refuses):
     """A path to nothing names the file that is always there."""
-    with pytest.raises(ConfigError) as caught:
+    with refuses(ConfigError):
         read_yaml(tmp_path / "none.yaml")
-    assert str(caught.value) == (
-        f"there is no configuration file {str(tmp_path / 'none.yaml')!r}; the project's own is zenml_config.yaml."
-    )

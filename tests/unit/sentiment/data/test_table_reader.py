@@ -138,12 +138,10 @@ def test_a_byte_order_mark_does_not_break_jsonl(tmp_path):
     assert read_rows(tmp_path / "a.jsonl", content) == [("good", "positive")]
 
 
-def test_latin_1_bytes_name_the_byte_the_line_and_the_key(tmp_path):
+def test_latin_1_bytes_name_the_byte_the_line_and_the_key(tmp_path, sentence):
     """A file that is not UTF-8 says which byte on which line, and which key to set."""
     message = say_mistake(tmp_path / "a.csv", "text,label\nok,positive\ncaf\u00e9,positive\n".encode("latin-1"))
-    assert message == (
-        "'a.csv' is not utf-8: byte 0xe9 on line 3; save it as UTF-8, or set dataset.encoding (often 'latin-1')."
-    )
+    assert message == sentence
 
 
 def test_latin_1_is_read_when_the_encoding_says_so(tmp_path):
@@ -160,12 +158,9 @@ def test_utf_16_with_a_mark_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_utf_16_without_a_mark_is_told(tmp_path, encoding):
+def test_utf_16_without_a_mark_is_told(tmp_path, encoding, sentence):
     """UTF-16 without a mark shows as NUL characters and is refused with the way out."""
-    assert say_mistake(tmp_path / "a.csv", CSV.decode().encode(encoding)) == (
-        "'a.csv' has a NUL character on line 1, which text does not have;"
-        " remove it, or set dataset.encoding to 'utf-16' if that is what the file is."
-    )
+    assert say_mistake(tmp_path / "a.csv", CSV.decode().encode(encoding)) == sentence
 
 
 def test_utf_16_is_read_when_the_encoding_says_so(tmp_path):
@@ -179,27 +174,19 @@ def test_a_single_nul_character_names_its_line(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-99", "hex", ""])
-def test_an_unknown_encoding_names_the_usual_ones(tmp_path, encoding):
+def test_an_unknown_encoding_names_the_usual_ones(tmp_path, encoding, sentence):
     """An encoding that does not exist, or is none for text, is told with two that are."""
-    assert say_mistake(tmp_path / "a.csv", CSV, encoding=encoding) == (
-        f"dataset.encoding {encoding!r} is not a known encoding; try 'utf-8' or 'latin-1'."
-    )
+    assert say_mistake(tmp_path / "a.csv", CSV, encoding=encoding) == sentence
 
 
-def test_a_missing_text_column_names_what_is_there_and_the_nearest(tmp_path):
+def test_a_missing_text_column_names_what_is_there_and_the_nearest(tmp_path, sentence):
     """A text column that is not in the file is told with the columns, the nearest and the key."""
-    assert say_mistake(tmp_path / "a.csv", b"texts,label,id\ngood,positive,1\n") == (
-        "'a.csv' has no column 'text': unknown column 'text'. Did you mean 'texts'? Known: id, label, texts."
-        " Name the right one in dataset.text_column."
-    )
+    assert say_mistake(tmp_path / "a.csv", b"texts,label,id\ngood,positive,1\n") == sentence
 
 
-def test_a_missing_label_column_names_its_own_key(tmp_path):
+def test_a_missing_label_column_names_its_own_key(tmp_path, sentence):
     """A label column that is not in the file is told with the key that names it."""
-    assert say_mistake(tmp_path / "a.csv", b"text,lable\ngood,positive\n") == (
-        "'a.csv' has no column 'label': unknown column 'label'. Did you mean 'lable'? Known: lable, text."
-        " Name the right one in dataset.label_column."
-    )
+    assert say_mistake(tmp_path / "a.csv", b"text,lable\ngood,positive\n") == sentence
 
 
 def test_a_missing_column_without_a_near_one_lists_them_all(tmp_path):
@@ -222,52 +209,42 @@ def test_one_column_for_both_is_a_dataset_error(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl"])
-def test_parquet_under_a_text_name_is_told(tmp_path, name):
+def test_parquet_under_a_text_name_is_told(tmp_path, name, sentence):
     """A Parquet file renamed to a text format says what it is."""
     content = make_parquet(tmp_path, text=["good"], label=["positive"])
-    assert say_mistake(tmp_path / name, content) == (
-        f"{name!r} is a Parquet file, not text as {Path(name).suffix!r} says; rename it or export it as CSV."
-    )
+    assert say_mistake(tmp_path / name, content) == sentence
 
 
-def test_a_zip_under_a_text_name_is_told(tmp_path):
+def test_a_zip_under_a_text_name_is_told(tmp_path, sentence):
     """A zip archive, or a spreadsheet, renamed to CSV says what it is."""
     with zipfile.ZipFile(tmp_path / "made.zip", "w") as archive:
         archive.writestr("a.csv", CSV)
-    assert say_mistake(tmp_path / "a.csv", (tmp_path / "made.zip").read_bytes()) == (
-        "'a.csv' is a zip archive or spreadsheet, not text as '.csv' says; rename it or export it as CSV."
-    )
+    assert say_mistake(tmp_path / "a.csv", (tmp_path / "made.zip").read_bytes()) == sentence
 
 
 @pytest.mark.parametrize("content", [CSV, b"", b"PK\x03\x04"], ids=["csv", "empty", "zip"])
-def test_another_file_under_a_parquet_name_is_told(tmp_path, content):
+def test_another_file_under_a_parquet_name_is_told(tmp_path, content, sentence):
     """A file that is no Parquet file says so, whatever its ending."""
-    assert say_mistake(tmp_path / "a.parquet", content) == (
-        "'a.parquet' is not a Parquet file, whatever its ending says; rename it to what it is."
-    )
+    assert say_mistake(tmp_path / "a.parquet", content) == sentence
 
 
 @pytest.mark.parametrize("cut", [slice(4), slice(40), slice(-20)], ids=["head only", "half", "no end"])
-def test_a_damaged_parquet_file_is_told(tmp_path, cut):
+def test_a_damaged_parquet_file_is_told(tmp_path, cut, sentence):
     """A Parquet file whose end was lost says that it is damaged."""
     content = make_parquet(tmp_path, text=["good"] * 50, label=["positive"] * 50)[cut]
-    assert say_mistake(tmp_path / "a.parquet", content) == (
-        "'a.parquet' is a damaged Parquet file; write it again from where it came."
-    )
+    assert say_mistake(tmp_path / "a.parquet", content) == sentence
 
 
 @pytest.mark.parametrize("content", [b"", b" \n\n", b"\xef\xbb\xbf"], ids=["no bytes", "white space", "mark only"])
-def test_an_empty_csv_is_told(tmp_path, content):
+def test_an_empty_csv_is_told(tmp_path, content, sentence):
     """A CSV without a header line says that it is empty."""
-    assert say_mistake(tmp_path / "a.csv", content) == (
-        "'a.csv' is empty; a dataset needs a header line and rows below it."
-    )
+    assert say_mistake(tmp_path / "a.csv", content) == sentence
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n"], ids=["no bytes", "white space"])
-def test_an_empty_jsonl_is_told(tmp_path, content):
+def test_an_empty_jsonl_is_told(tmp_path, content, sentence):
     """A JSONL without a line says that it is empty."""
-    assert say_mistake(tmp_path / "a.jsonl", content) == "'a.jsonl' is empty; wanted one JSON object a line."
+    assert say_mistake(tmp_path / "a.jsonl", content) == sentence
 
 
 def test_a_header_alone_gives_no_rows(tmp_path):
@@ -283,22 +260,17 @@ def test_a_broken_json_line_names_its_line(tmp_path):
     assert message.endswith("); wanted one object a line.")
 
 
-@pytest.mark.parametrize(
-    ("line", "kind"), [(b'["good", "positive"]', "list"), (b'"good"', "str"), (b"5", "int")], ids=str
-)
-def test_a_json_line_that_is_no_object_names_its_line(tmp_path, line, kind):
+@pytest.mark.parametrize("line", [b'["good", "positive"]', b'"good"', b"5"], ids=str)
+def test_a_json_line_that_is_no_object_names_its_line(tmp_path, line, sentence):
     """A line of JSON that is no object says what it is."""
     content = b'{"text": "good", "label": "positive"}\n' + line
-    assert say_mistake(tmp_path / "a.jsonl", content) == (f"'a.jsonl' line 2 holds a {kind}; wanted one object a line.")
+    assert say_mistake(tmp_path / "a.jsonl", content) == sentence
 
 
-def test_a_later_row_with_too_many_cells_names_its_line(tmp_path):
+def test_a_later_row_with_too_many_cells_names_its_line(tmp_path, sentence):
     """A comma that nobody quoted is found by its line."""
     message = say_mistake(tmp_path / "a.csv", b"text,label\ngood,positive\nso, so,neutral\n")
-    assert message == (
-        "'a.csv' is not a table separated by ',': Expected 2 fields in line 3, saw 3;"
-        " quote cells that hold the separator, or use the ending that fits."
-    )
+    assert message == sentence
 
 
 def test_a_first_row_with_too_many_cells_shifts_nothing(tmp_path):
@@ -325,9 +297,9 @@ def test_a_lone_surrogate_in_json_becomes_a_replacement_character(tmp_path):
     assert read_table(file, "text", "label")["text"].tolist() == ["a\ufffd"]
 
 
-def test_json_that_is_nested_too_deeply_is_told(tmp_path):
+def test_json_that_is_nested_too_deeply_is_told(tmp_path, refuses):
     """A line that only breaks parsers is told by its number."""
     file = tmp_path / "made.jsonl"
     file.write_text("[" * 100_000)
-    with pytest.raises(DatasetError, match="line 1 is not JSON"):
+    with refuses(DatasetError):
         read_table(file, "text", "label")

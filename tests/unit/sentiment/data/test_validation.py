@@ -144,36 +144,24 @@ def test_cleaning_leaves_the_raw_rows_alone():
     assert len(raw.frame) == 3
 
 
-def test_no_row_at_all_is_refused():
+def test_no_row_at_all_is_refused(sentence):
     """A dataset of no rows says that nothing is left and which keys to check."""
-    assert say_mistake() == (
-        "dataset 'made' has no usable row left of 0 (none dropped);"
-        " check dataset.text_column, dataset.label_column and dataset.labels."
-    )
+    assert say_mistake() == sentence
 
 
-def test_no_row_after_cleaning_is_refused_with_the_reasons():
+def test_no_row_after_cleaning_is_refused_with_the_reasons(sentence):
     """A dataset of bad rows alone says how many fell to each reason."""
-    assert say_mistake(("", "positive"), (" ", "negative"), ("good", "")) == (
-        "dataset 'made' has no usable row left of 3 (2 empty text; 1 no label);"
-        " check dataset.text_column, dataset.label_column and dataset.labels."
-    )
+    assert say_mistake(("", "positive"), (" ", "negative"), ("good", "")) == sentence
 
 
-def test_only_unknown_labels_are_refused_with_the_known_ones():
+def test_only_unknown_labels_are_refused_with_the_known_ones(sentence):
     """A mapping that fits no row is told with the labels that it knows."""
-    assert say_mistake(("good", "5"), ("bad", "1"), labels={"pos": "positive", "neg": "negative"}) == (
-        "dataset 'made' has no usable row left of 2 (2 unknown label);"
-        " check dataset.text_column, dataset.label_column and dataset.labels. Known labels: pos, neg."
-    )
+    assert say_mistake(("good", "5"), ("bad", "1"), labels={"pos": "positive", "neg": "negative"}) == sentence
 
 
-def test_one_class_is_refused():
+def test_one_class_is_refused(sentence):
     """A dataset of one class says which and what a model needs."""
-    assert say_mistake(GOOD, ("fine", "positive")) == (
-        "dataset 'made' has only the class 'positive' (2 rows);"
-        " a model needs two or three classes: add rows or map more labels in dataset.labels."
-    )
+    assert say_mistake(GOOD, ("fine", "positive")) == sentence
 
 
 def test_one_class_after_cleaning_is_refused():
@@ -188,12 +176,9 @@ def test_two_and_three_classes_are_accepted(labels):
     assert tuple(report.class_counts) == labels
 
 
-def test_four_classes_are_refused_with_a_mapping_to_write():
+def test_four_classes_are_refused_with_a_mapping_to_write(sentence):
     """More than three classes are named, with the mapping that would join them."""
-    assert say_mistake(*((f"text {star}", star) for star in "1234")) == (
-        "dataset 'made' has 4 classes (1, 2, 3, 4); wanted two or three:"
-        " map them in dataset.labels, for example {'1': negative, '5': positive}."
-    )
+    assert say_mistake(*((f"text {star}", star) for star in "1234")) == sentence
 
 
 def test_hundreds_of_classes_are_refused_in_a_short_sentence():

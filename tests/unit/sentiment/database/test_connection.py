@@ -200,39 +200,31 @@ def test_processes_that_migrate_at_once_do_not_disturb_each_other(database, old)
     assert (list_tables(database), read(database, "select count(*) from evaluations")) == (TABLES, [(int(old),)])
 
 
-def test_a_database_of_a_later_version_is_refused(database):
+def test_a_database_of_a_later_version_is_refused(database, refuses):
     """A schema that this version does not know is left alone, and the error says what to do."""
     with open_database(name(database)):
         pass
     run(database, "UPDATE alembic_version SET version_num = '9999'; DROP TABLE feedback;")
 
-    with pytest.raises(DatabaseError) as refusal, open_database(name(database)):
+    with refuses(DatabaseError), open_database(name(database)):
         pass
 
-    assert str(refusal.value) == (
-        "the database has a schema that this version does not know (Can't locate revision identified by '9999');"
-        " update this installation, or name another database in DATABASE_URL."
-    )
     assert read(database, "select version_num from alembic_version") == [("9999",)]
     assert "feedback" not in list_tables(database)
 
 
 @pytest.mark.parametrize("url", NO_URLS.values(), ids=NO_URLS)
-def test_what_is_no_url_is_refused(url):
+def test_what_is_no_url_is_refused(url, refuses):
     """A DATABASE_URL that cannot be read is said with the two that can, and without a word of it."""
-    with pytest.raises(DatabaseError) as refusal:
+    with refuses(DatabaseError):
         create_engine(url)
-
-    assert str(refusal.value) == f"DATABASE_URL is not a URL; {WANTED}"
 
 
 @pytest.mark.parametrize("kind", OTHER_KINDS)
-def test_another_kind_of_database_is_refused(kind):
+def test_another_kind_of_database_is_refused(kind, refuses):
     """A database that is neither SQLite nor PostgreSQL is named by its kind, and its password is not."""
-    with pytest.raises(DatabaseError) as refusal:
+    with refuses(DatabaseError):
         create_engine(f"{kind}://ann:secret@host/name")
-
-    assert str(refusal.value) == f"DATABASE_URL names a database of kind {kind.split('+')[0]!r}; {WANTED}"
 
 
 @pytest.mark.parametrize("url", [*(url for url in NO_URLS.values() if "secret" in url), "mysql://ann:secret@host/name"])

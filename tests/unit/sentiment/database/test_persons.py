@@ -128,7 +128,7 @@ def test_a_vacuum_that_postgresql_skips_is_an_error(postgres):
         connection.exec_driver_sql("GRANT ALL ON ALL TABLES IN SCHEMA public TO reader")
     engine = sa.create_engine(url.set(username="reader", password="r"))
     try:
-        with pytest.raises(DatabaseError, match=r"permission denied to vacuum|skipping"):
+        with pytest.raises(DatabaseError, match="predictions"):
             vacuum(engine)
     finally:
         engine.dispose()

@@ -38,31 +38,28 @@ def test_a_file_names_the_database(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("no_database")
-def test_a_database_is_named_once(monkeypatch, tmp_path):
+def test_a_database_is_named_once(monkeypatch, tmp_path, refuses):
     """Which of two was meant is not guessed, and no password is in what is said."""
     monkeypatch.setenv(DATABASE_FILE_VARIABLE, str(tmp_path / "url"))
     monkeypatch.setenv(DATABASE_VARIABLE, "postgresql://me:secret@host/db")
-    with pytest.raises(ConfigError) as refusal:
+    with refuses(ConfigError):
         locate_database()
-    assert str(refusal.value) == "DATABASE_URL and DATABASE_URL_FILE are both set; wanted one of them."
 
 
 @pytest.mark.usefixtures("no_database")
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    "content",
     [
-        (None, "cannot be read (No such file or directory); wanted a file that holds the URL of a database."),
-        (b"\xff\xfe", "cannot be read (not text); wanted a file that holds the URL of a database."),
-        (b" \n", "is empty; wanted the URL of a database in it."),
+        None,
+        b"\xff\xfe",
+        b" \n",
     ],
     ids=["missing", "binary", "empty"],
 )
-def test_a_file_without_a_database_says_so(monkeypatch, tmp_path, content, complaint):
+def test_a_file_without_a_database_says_so(monkeypatch, tmp_path, content, refuses):
     """A secret that was not mounted does not become a database of its own."""
     if content is not None:
         (tmp_path / "url").write_bytes(content)
     monkeypatch.setenv(DATABASE_FILE_VARIABLE, str(tmp_path / "url"))
-    with pytest.raises(ConfigError) as refusal:
+    with refuses(ConfigError):
         locate_database()
-    assert str(refusal.value).startswith(f"DATABASE_URL_FILE names '{tmp_path}/url', which ")
-    assert str(refusal.value).endswith(complaint)

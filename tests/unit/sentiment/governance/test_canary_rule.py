@@ -45,12 +45,12 @@ def judge(canary: Figures, *, champion: Figures = CHAMPION, failures: int = 0, m
     return judge_canary(champion, canary, failures, minutes, replace(RULE, **rule))
 
 
-def test_a_canary_that_answers_alike_is_promoted():
+def test_a_canary_that_answers_alike_is_promoted(sentence):
     """Enough answers with no figure worse than it may be are enough."""
     verdict = judge(make_figures(2000))
 
     assert verdict.outcome == "promote"
-    assert verdict.summary == "no figure is worse than it may be, over 2,000 answers"
+    assert verdict.summary == sentence
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_a_better_canary_is_no_harm():
     assert judge(better).outcome == "promote"
 
 
-def test_one_text_without_an_answer_is_enough():
+def test_one_text_without_an_answer_is_enough(sentence):
     """A canary that fails is backed out before anything else is looked at."""
     verdict = judge(Figures(), failures=1)
-    assert (verdict.outcome, verdict.summary) == ("back out", "it failed to answer 1 texts, at most 0 may be")
+    assert (verdict.outcome, verdict.summary) == ("back out", sentence)
     assert judge(make_figures(2000), failures=2, max_failures=2).outcome == "promote"
 
 
@@ -100,13 +100,13 @@ def test_a_champion_that_nobody_asks_is_no_comparison():
     assert judge(make_figures(5000), champion=Figures(), minutes=30).outcome == "back out"
 
 
-def test_worse_that_is_not_ruled_out_waits_for_more_answers():
+def test_worse_that_is_not_ruled_out_waits_for_more_answers(sentence):
     """A small rise may be chance: more answers tell, and without them the canary goes at the end."""
     doubtful = make_figures(600, uncertain=135)
 
     assert judge(doubtful).outcome == "wait"
     ended = judge(doubtful, minutes=30)
-    assert (ended.outcome, ended.reasons[0]) == ("back out", "worse is not ruled out in its time")
+    assert (ended.outcome, ended.reasons[0]) == ("back out", sentence)
 
 
 def test_the_texts_of_one_request_are_one_witness():

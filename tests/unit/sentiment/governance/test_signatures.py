@@ -60,69 +60,69 @@ def test_what_was_signed_comes_back(signed, signing):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change",
     [
-        ({"verdict": "forced"}, "was altered"),
-        ({"verdict": "blocked"}, "was altered"),
-        ({"reason": "because"}, "was altered"),
-        ({"digest": "e" * 64}, "is of another model, eeeeeeeeeeee"),
-        ({"key": "0" * 16}, "is signed by the key '0000000000000000', which is not trusted here"),
-        ({"more": "x"}, r"cannot be read \(TypeError\)"),
+        {"verdict": "forced"},
+        {"verdict": "blocked"},
+        {"reason": "because"},
+        {"digest": "e" * 64},
+        {"key": "0" * 16},
+        {"more": "x"},
     ],
 )
-def test_an_altered_statement_is_told(signed, signing, change, message):
+def test_an_altered_statement_is_told(signed, signing, change, refuses):
     """Whatever of it is another is no statement of this key."""
     file = signed / SIGNATURE_FILE
     found = json.loads(file.read_text())
     file.write_text(json.dumps(found | {"statement": found["statement"] | change}))
-    with pytest.raises(SignatureError, match=message):
+    with refuses(SignatureError):
         verify_signature(signed, DIGEST, load_public_keys(signing))
 
 
 @pytest.mark.parametrize(
     "content", ["{", "[]", "null", '{"statement": {}}', '{"statement": 3, "signature": "x"}', "\0"]
 )
-def test_what_is_no_signature_is_told(signed, signing, content):
+def test_what_is_no_signature_is_told(signed, signing, content, refuses):
     """Neither a stack trace nor a yes."""
     (signed / SIGNATURE_FILE).write_text(content)
-    with pytest.raises(SignatureError, match="cannot be read"):
+    with refuses(SignatureError):
         verify_signature(signed, DIGEST, load_public_keys(signing))
 
 
 @pytest.mark.parametrize("signature", ["", "x", "Aa==", "\u00e9"])
-def test_a_signature_that_is_none_is_told(signed, signing, signature):
+def test_a_signature_that_is_none_is_told(signed, signing, signature, refuses):
     """Neither is what cannot be one."""
     file = signed / SIGNATURE_FILE
     file.write_text(json.dumps(json.loads(file.read_text()) | {"signature": signature}))
-    with pytest.raises(SignatureError, match="was altered"):
+    with refuses(SignatureError):
         verify_signature(signed, DIGEST, load_public_keys(signing))
 
 
-def test_files_without_a_signature_or_with_that_of_others_are_told(signed, signing, tmp_path):
+def test_files_without_a_signature_or_with_that_of_others_are_told(signed, signing, tmp_path, refuses):
     """The signature of one model says nothing of another; a SignatureError is a BundleError."""
-    with pytest.raises(BundleError, match=r"has no signature\.json"):
+    with refuses(BundleError):
         verify_signature(tmp_path, DIGEST, load_public_keys(signing))
-    with pytest.raises(SignatureError, match="beside the model eeeeeeeeeeee is of another model, dddddddddddd"):
+    with refuses(SignatureError):
         verify_signature(signed, "e" * 64, load_public_keys(signing))
 
 
-def test_another_installation_is_not_trusted(signed, tmp_path):
+def test_another_installation_is_not_trusted(signed, tmp_path, refuses):
     """A signature by a key that is not among the trusted ones is none."""
     load_signing_key(tmp_path / "other")
-    with pytest.raises(SignatureError, match="which is not trusted here"):
+    with refuses(SignatureError):
         verify_signature(signed, DIGEST, load_public_keys(tmp_path / "other"))
-    with pytest.raises(SignatureError, match="trusted: none"):
+    with refuses(SignatureError):
         verify_signature(signed, DIGEST, {})
 
 
-def test_a_new_key_leaves_what_the_old_one_signed(signed, signing):
+def test_a_new_key_leaves_what_the_old_one_signed(signed, signing, refuses):
     """After a rotation both are trusted; without the old public key its signatures are gone."""
     old = load_signing_key(signing).id
     new = make_signing_key(signing).id
     assert load_signing_key(signing).id == new != old
     assert verify_signature(signed, DIGEST, load_public_keys(signing)).statement.key == old
     (signing / "public" / f"{old}.pem").unlink()
-    with pytest.raises(SignatureError, match="which is not trusted here"):
+    with refuses(SignatureError):
         verify_signature(signed, DIGEST, load_public_keys(signing))
 
 
@@ -146,10 +146,10 @@ def test_keys_come_from_variables(signed, signing, tmp_path, monkeypatch):
         (PUBLIC_KEYS_VARIABLE, "-----BEGIN PUBLIC KEY-----\nx"),
     ],
 )
-def test_a_variable_that_holds_no_key_is_told(variable, value, monkeypatch):
+def test_a_variable_that_holds_no_key_is_told(variable, value, monkeypatch, refuses):
     """A setting that is there and holds no key ends what needs it."""
     monkeypatch.setenv(variable, value)
-    with pytest.raises(ConfigError, match=r"wanted|mend or remove"):
+    with refuses(ConfigError):
         load_public_keys()
 
 

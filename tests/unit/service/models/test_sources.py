@@ -292,17 +292,12 @@ def test_the_variable_goes_before_the_model_of_a_bento(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["", "missing"], ids=["empty state folder", "no state folder"])
-def test_nothing_in_production_is_said_in_a_sentence(name, tmp_path, monkeypatch):
+def test_nothing_in_production_is_said_in_a_sentence(name, tmp_path, monkeypatch, refuses):
     """Who serves before training reads what to do."""
     monkeypatch.setenv("SENTIMENT_STATE_DIR", str(tmp_path / name))
 
-    with pytest.raises(ConfigError) as refused:
+    with refuses(ConfigError):
         find_model_tag()
-
-    assert str(refused.value) == (
-        "no model is in production in this checkout; train one with `make train`,"
-        " or name one from `bentoml models list` in SENTIMENT_MODEL_TAG."
-    )
 
 
 @pytest.fixture
@@ -323,12 +318,12 @@ def test_what_is_in_production_is_fetched(promoted, tmp_path):
     assert find_admitted_tag() == "sentiment:3-7dfa"
 
 
-def test_files_that_never_passed_are_not_served_as_production(promoted, tmp_path):
+def test_files_that_never_passed_are_not_served_as_production(promoted, tmp_path, refuses):
     """Other files in the store under the tag of what passed are told, at the start and by a reload."""
     seal_bundle(promoted.folder, replace(promoted.card, uncertain_below=0.9))
 
     assert "never passed the gate, by the ledger of this installation" in refuse(tmp_path / "r-1")
-    with pytest.raises(ConfigError, match=r"^sentiment:3-7dfa is not served: .* never passed the gate"):
+    with refuses(ConfigError):
         find_admitted_tag()
 
 
@@ -365,19 +360,16 @@ def test_production_is_that_of_the_checkout_whatever_was_served_first(promoted, 
     assert fetch(ReloadRequest(), tmp_path / "r-1")[1] == "3-7dfa"
 
 
-def test_nothing_in_production_cannot_be_fetched(store, tmp_path):
+def test_nothing_in_production_cannot_be_fetched(store, tmp_path, sentence):
     """A reload before the first training is refused in a sentence."""
-    assert refuse(tmp_path / "r-1") == (
-        "no model is in production in this checkout; train one with `make train`,"
-        " or name one from `bentoml models list` in SENTIMENT_MODEL_TAG."
-    )
+    assert refuse(tmp_path / "r-1") == sentence
 
 
-def test_a_model_in_production_that_is_not_in_the_store_cannot_be_fetched(store, state_folder, tmp_path):
+def test_a_model_in_production_that_is_not_in_the_store_cannot_be_fetched(store, state_folder, tmp_path, sentence):
     """A pointer to a model that was removed is refused."""
     put_in_production(state_folder, "sentiment:3-7dfa")
 
-    assert refuse(tmp_path / "r-1") == "sentiment:3-7dfa is not served: no model sentiment:3-7dfa"
+    assert refuse(tmp_path / "r-1") == sentence
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"version": "3"}', '{"tag": "sentiment"}'], ids=repr)
@@ -401,17 +393,12 @@ def test_a_version_is_found(store, tmp_path, version, tag):
     assert fetch(ReloadRequest(version=version), tmp_path / "r-1")[1] == tag.split(":")[1]
 
 
-@pytest.mark.parametrize(
-    ("version", "count"), [("4", 0), ("3", 2), ("3-", 0), ("3-7", 0), ("*", 0), ("latest", 0), (" 3-7dfa", 0)]
-)
-def test_a_version_that_is_not_one_is_refused(store, tmp_path, version, count):
+@pytest.mark.parametrize("version", ["4", "3", "3-", "3-7", "*", "latest", " 3-7dfa"])
+def test_a_version_that_is_not_one_is_refused(store, tmp_path, version, sentence):
     """Which of several models is meant is not guessed at, and neither is one that is not there."""
     store.put("sentiment:3-7dfa", "sentiment:3-8eeb")
 
-    assert refuse(tmp_path / "r-1", version=version) == (
-        f"this machine has {count} models of version {version!r}; wanted one of those that"
-        " `bentoml models list sentiment` names."
-    )
+    assert refuse(tmp_path / "r-1", version=version) == sentence
 
 
 def test_an_empty_version_is_not_production(store, state_folder, tmp_path):
@@ -540,17 +527,15 @@ def test_a_bundle_that_was_altered_is_refused(tiny_bundle, tmp_path, kind, name)
     )
 
 
-def test_a_card_that_is_none_is_refused(tiny_bundle, tmp_path):
+def test_a_card_that_is_none_is_refused(tiny_bundle, tmp_path, sentence):
     """A folder with another file of that name is no bundle."""
     (tiny_bundle.folder / "card.json").write_text("[]")
 
-    assert refuse(tmp_path / "r-1", folder=str(tiny_bundle.folder)) == (
-        f"{tmp_path}/r-1/card.json is not a readable card; fetch the bundle again from the registry."
-    )
+    assert refuse(tmp_path / "r-1", folder=str(tiny_bundle.folder)) == sentence
 
 
 @pytest.mark.parametrize("margin", [-1, 0])
-def test_the_files_are_bounded_together(tiny_bundle, tmp_path, margin):
+def test_the_files_are_bounded_together(tiny_bundle, tmp_path, margin, refuses):
     """A bundle does not fill the disk, however many files it has."""
     size = tiny_bundle.tokenizer.stat().st_size
     others = (tiny_bundle.folder / "card.json").stat().st_size + tiny_bundle.model.stat().st_size
@@ -560,28 +545,21 @@ def test_the_files_are_bounded_together(tiny_bundle, tmp_path, margin):
         assert open_bundle(tmp_path).card == tiny_bundle.card
         return
 
-    with pytest.raises(BundleError) as refused:
+    with refuses(BundleError):
         fetch_files(read, tmp_path, max_bytes=size + others + margin)
-    assert str(refused.value) == f"tokenizer.json has over {size - 1:,} bytes, the limit; name another bundle."
 
 
-def test_a_file_of_unknown_size_is_fetched_up_to_the_limit(endless_server, tmp_path, monkeypatch):
+def test_a_file_of_unknown_size_is_fetched_up_to_the_limit(endless_server, tmp_path, monkeypatch, sentence):
     """A server that names no size does not fill the disk either."""
-    assert refuse(tmp_path / "r-1", uri=endless_server) == (
-        "card.json has over 1,000,000 bytes, the limit; name another bundle."
-    )
+    assert refuse(tmp_path / "r-1", uri=endless_server) == sentence
     assert not (tmp_path / "r-1").exists()
 
 
-def test_a_bundle_leaves_room_on_the_disk(tiny_bundle, tmp_path):
+def test_a_bundle_leaves_room_on_the_disk(tiny_bundle, tmp_path, refuses):
     """The log of predictions does not lose its disk to a bundle."""
     read = read_local(tiny_bundle.folder, tiny_bundle.folder, lambda: True)
-    with pytest.raises(BundleError) as refused:
+    with refuses(BundleError):
         fetch_files(read, tmp_path, free_bytes=10**15)
-
-    assert str(refused.value) == (
-        "the disk has less than 1,000,000,000,000,000 bytes left, which are for others; make room for card.json."
-    )
 
 
 @pytest.mark.parametrize("kind", ["folder", "uri"])
@@ -602,56 +580,50 @@ def test_a_fetch_ends_when_its_time_is_over(tmp_path, dripping_server, kind):
     assert not (tmp_path / "r-1").exists()
 
 
-def test_reading_a_folder_ends_when_its_time_is_over(tiny_bundle, tmp_path):
+def test_reading_a_folder_ends_when_its_time_is_over(tiny_bundle, tmp_path, refuses):
     """A disk that is slow holds up no reload for ever."""
-    with pytest.raises(BundleError, match=r"^card\.json was not read in time"):
+    with refuses(BundleError):
         fetch_bundle(name_wanted(tiny_bundle.folder), tmp_path / "r-1", Patience(0), read_sources("/"))
 
 
-def test_a_folder_elsewhere_wants_a_signature(tiny_bundle, tmp_path):
+def test_a_folder_elsewhere_wants_a_signature(tiny_bundle, tmp_path, refuses):
     """Without sources a bundle of this machine is loaded where a trusted key signed these files, and not else."""
     patience = Patience(time.monotonic() + SECONDS)
     wanted = name_wanted(tiny_bundle.folder)
-    with pytest.raises(BundleError) as unsigned:
+    with refuses(BundleError):
         fetch_bundle(wanted, tmp_path / "r-1", patience, Sources())
     decided = {"verdict": "passed", "reason": "", "candidate": "svm", "holdout_digest": "h", "at": "2026"}
     sign_decision(tiny_bundle.folder, {**decided, "digest": tiny_bundle.card.digest}, load_signing_key())
     folder, version = fetch_bundle(wanted, tmp_path / "r-2", patience, Sources())
     copy_bundle(make_tiny_bundle(tmp_path / "other", slope=0.2), tiny_bundle.folder)
-    with pytest.raises(BundleError) as of_another:
+    with refuses(BundleError):
         fetch_bundle(wanted, tmp_path / "r-3", patience, Sources())
 
-    start = f"'{tiny_bundle.folder}' is in none of the places that SENTIMENT_RELOAD_SOURCES names, and the "
-    assert str(unsigned.value).startswith(f"{start}model {tiny_bundle.card.digest[:12]} has no signature.json")
     assert (version, (folder / "signature.json").is_file()) == (tiny_bundle.card.digest[:12], True)
-    assert str(of_another.value).startswith(f"{start}signature.json beside the model ")
     assert not (tmp_path / "r-1").exists()
     assert not (tmp_path / "r-3").exists()
 
 
-def test_a_uri_is_not_even_fetched_without_a_source(web, endless_server, tmp_path):
+def test_a_uri_is_not_even_fetched_without_a_source(web, endless_server, tmp_path, refuses):
     """Nothing goes out for an address that no operator named, be it to look for a signature."""
     for sources in ("", "/", f"{web}/deeper", endless_server):
-        with pytest.raises(BundleError, match=r"^the URI is in none of the places that SENTIMENT_RELOAD_SOURCES names"):
+        with refuses(BundleError):
             fetch_bundle(ReloadRequest(uri=web), tmp_path / "r-1", Patience(0), read_sources(sources))
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_link_that_leads_out_is_not_followed(tiny_bundle, tmp_path, name):
+def test_a_link_that_leads_out_is_not_followed(tiny_bundle, tmp_path, name, refuses):
     """Neither out of a place that was named, nor out of a folder that is signed; within the place it may lead."""
     secret = tmp_path / "secret"
     (tiny_bundle.folder / name).rename(secret)
     (tiny_bundle.folder / name).symlink_to(secret)
 
-    with pytest.raises(BundleError) as refused:
+    with refuses(BundleError):
         fetch(name_wanted(tiny_bundle.folder), tmp_path / "r-1", str(tiny_bundle.folder))
-    assert str(refused.value) == (
-        f"{name} in '{tiny_bundle.folder}' is a link that leads out of '{tiny_bundle.folder}'; put the file there."
-    )
     assert fetch(name_wanted(tiny_bundle.folder), tmp_path / "r-2", str(tmp_path))
 
 
-def test_a_redirect_is_not_followed(web, tmp_path):
+def test_a_redirect_is_not_followed(web, tmp_path, sentence):
     """A server that is trusted does not lead to one that is not."""
 
     class Elsewhere(Quiet):
@@ -663,7 +635,7 @@ def test_a_redirect_is_not_followed(web, tmp_path):
     with contextmanager(serve)(Elsewhere) as address:
         said = refuse(tmp_path / "r-1", uri=address)
 
-    assert said == "the server behind the URI redirects; name the address that it leads to."
+    assert said == sentence
 
 
 def test_a_sound_model_has_answered(tiny_bundle):

@@ -65,42 +65,42 @@ DAMAGES = ["unsigned", "other files, the same card", "other files", "other files
 
 @pytest.mark.parametrize("how", DAMAGES)
 @pytest.mark.parametrize("way", ["start", "reload", "canary", "shadow"])
-def test_files_that_never_passed_are_opened_in_no_way(opener, tmp_path, how, way):
+def test_files_that_never_passed_are_opened_in_no_way(opener, tmp_path, how, way, refuses):
     """Start, reload, canary and shadow refuse them in a sentence, and what answered goes on."""
     good = let_pass(make_tiny_bundle(tmp_path / "good"))
     bad = let_pass(make_tiny_bundle(tmp_path / "bad", slope=0.2))
     damage(bad, how, tmp_path)
     if way == "shadow":
-        with pytest.raises(BundleError, match=r"signature|was altered"):
+        with refuses(BundleError):
             open_shadow_model(str(bad.folder), tmp_path, opener)
         return
     if way == "start":
-        with pytest.raises(BundleError, match=r"signature|was altered"):
+        with refuses(BundleError):
             ModelSwitch(tmp_path / "server", DesiredState("", str(bad.folder), "bad"), opener, pass_trial)
         return
     switch = ModelSwitch(tmp_path / "server", DesiredState("", str(good.folder), "good"), opener, pass_trial)
     switch.start()
     try:
         change = switch.reload if way == "reload" else partial(switch.start_canary, share=0.5, seconds=60.0)
-        with pytest.raises(SwitchError, match=r"signature|was altered"):
+        with refuses(SwitchError):
             change(lambda *_: (bad.folder, "bad"), given_up=threading.Event())
         assert (switch.current.version, switch.canary) == ("good", None)
     finally:
         switch.close()
 
 
-def test_a_model_of_another_installation_is_refused(opener, tiny_bundle):
+def test_a_model_of_another_installation_is_refused(opener, tiny_bundle, refuses):
     """Its signature holds, and its key is not trusted here."""
     let_pass(tiny_bundle)
     for key in (locate_state().signing / "public").iterdir():
         key.unlink()
     make_signing_key(locate_state().signing)
-    with pytest.raises(SignatureError, match="which is not trusted here"):
+    with refuses(SignatureError):
         opener(tiny_bundle.folder)
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-def test_files_that_never_passed_are_not_even_tried(tiny_bundle, tmp_path, monkeypatch, how):
+def test_files_that_never_passed_are_not_even_tried(tiny_bundle, tmp_path, monkeypatch, how, refuses):
     """No process reads the graph of what nobody signed."""
     tried = []
     monkeypatch.setattr(trust, "try_bundle", lambda folder, *_, **__: tried.append(folder) or ("", ""))
@@ -109,6 +109,6 @@ def test_files_that_never_passed_are_not_even_tried(tiny_bundle, tmp_path, monke
     try_it(tiny_bundle.folder, Patience(0), copies=1)
     damage(tiny_bundle, how, tmp_path)
 
-    with pytest.raises(BundleError, match=r"signature|was altered"):
+    with refuses(BundleError):
         try_it(tiny_bundle.folder, Patience(0), copies=1)
     assert tried == [tiny_bundle.folder]

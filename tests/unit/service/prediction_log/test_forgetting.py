@@ -165,25 +165,23 @@ def test_what_a_worker_writes_is_waited_for(bench):
     assert [segment.read_bytes().count(b"\n") for segment in bench.list_sealed()] == [1, 1]
 
 
-def test_a_worker_that_does_not_seal_is_said_and_nothing_is_changed(bench):
+def test_a_worker_that_does_not_seal_is_said_and_nothing_is_changed(bench, refuses):
     """What cannot be reached is not said to be forgotten: nothing is removed at all."""
     bench.store(make_entry())
     stuck = Spool(bench.folder, max_bytes=MANY_BYTES)
     stuck.append([write_line(make_entry())])
 
-    with pytest.raises(
-        BusyError, match=r"^a worker does not seal its segment in .*; nothing was changed, run it again\.$"
-    ):
+    with refuses(BusyError):
         search(bench, trace_text(TEXT, KEY), remove=True, wait_seconds=0.2)
     stuck.close()
     assert len(search(bench, trace_text(TEXT, KEY))) == 2
 
 
-def test_a_shipper_that_does_not_let_go_is_said(bench):
+def test_a_shipper_that_does_not_let_go_is_said(bench, refuses):
     """A shipper that hangs in the middle of a segment keeps nobody waiting for ever."""
     bench.store(make_entry())
 
-    with lock_segments(bench.folder), pytest.raises(BusyError, match=r"^the shipper does not let go of "):
+    with lock_segments(bench.folder), refuses(BusyError):
         search(bench, trace_text(TEXT, KEY), remove=True, wait_seconds=0.2)
 
 
@@ -239,15 +237,13 @@ def read_ledger(folder: Path) -> list[Any]:
     return [entry for entry in read_entries(folder / "ledger.jsonl") if entry.event == "erasure"]
 
 
-def test_forget_removes_and_writes_it_down_without_a_text(bench, run, tmp_path):
+def test_forget_removes_and_writes_it_down_without_a_text(bench, run, tmp_path, sentence):
     """The command says what it removed, what it cannot reach, and leaves counts in the ledger: no text, no name."""
     bench.store(make_entry(), OTHER, make_entry("other", "hash"), make_entry("none", "none"))
     result = run("forget", "--text-file", "-", "--yes", "--reason", "he asked", input=f"{TEXT}\n")
 
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.splitlines()[0] == (
-        f"removed 0 rows, 1 waiting and 0 rejected entries in sqlite:///{bench.database} and {bench.folder}."
-    )
+    assert result.stdout.splitlines()[0] == sentence
     told = "".join(line for line in result.stdout.splitlines() if line.startswith("- "))
     copies = ("backups", "spools of other services", "WAL", "MLflow", "audit.jsonl", "exported before", "proxies")
     assert [copy for copy in copies if copy not in told] == []
@@ -256,14 +252,14 @@ def test_forget_removes_and_writes_it_down_without_a_text(bench, run, tmp_path):
     assert "marmalade" not in f"{result.stdout}{(tmp_path / 'ledger.jsonl').read_text()}"
 
 
-def test_a_dry_run_and_a_no_change_nothing(bench, run, tmp_path):
+def test_a_dry_run_and_a_no_change_nothing(bench, run, tmp_path, sentence):
     """Counting, and an answer that is no, leave every entry, and no line in the ledger."""
     bench.store(make_entry())
     counted, refused = run("forget", "--text", TEXT, "--dry-run"), run("forget", "--text", TEXT, input="n\n")
 
     assert (counted.exit_code, counted.stdout.split(" in ")[0]) == (
         0,
-        "counted 0 rows, 1 waiting and 0 rejected entries",
+        sentence,
     )
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "Remove 0 rows, 1 waiting and 0 rejected entries for ever? [y/N]" in refused.stderr
@@ -309,16 +305,14 @@ def test_a_ledger_that_cannot_be_written_is_an_error(bench, run, tmp_path):
     assert (result.exit_code, "but the ledger does not say so" in result.stderr) == (1, True)
 
 
-def test_a_database_that_is_away_changes_nothing(bench, run, monkeypatch):
+def test_a_database_that_is_away_changes_nothing(bench, run, monkeypatch, sentence):
     """Without the database nothing is removed from the spool either, and the sentence has no password."""
     bench.store(make_entry())
     monkeypatch.setenv("DATABASE_URL", "postgresql://ann:secret@127.0.0.1:1/name")
     result = run("forget", "--text", TEXT, "--yes")
 
     assert (result.exit_code, len(bench.list_sealed())) == (1, 1)
-    assert result.stderr == (
-        "Error: the database cannot be used (OperationalError); see that it is there and run it again.\n"
-    )
+    assert result.stderr == sentence
 
 
 @pytest.mark.parametrize(
@@ -342,7 +336,7 @@ def test_a_key_that_is_not_there_is_said(run, tmp_path):
     )
 
 
-def test_export_gives_the_same_rows(bench, run, tmp_path):
+def test_export_gives_the_same_rows(bench, run, tmp_path, sentence):
     """What would be forgotten is written as JSON lines, with where it lies, into a file for one pair of eyes."""
     bench.store(make_entry(subject=digest_subject("ann", KEY)))
     shipper = bench.make_shipper()
@@ -359,7 +353,7 @@ def test_export_gives_the_same_rows(bench, run, tmp_path):
     assert [row["text"] for row in rows] == ["Mail [email] or [phone], marmalade!"] * 2
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     again = run("export", "--subject", "ann", "--out", str(out))
-    assert (again.exit_code, again.stderr) == (1, f"Error: {out} cannot be made (File exists); name a new file.\n")
+    assert (again.exit_code, again.stderr) == (1, sentence)
 
 
 def test_a_table_holds_no_formula(bench, run):

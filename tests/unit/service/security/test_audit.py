@@ -101,27 +101,27 @@ def test_the_files_are_bounded(tmp_path):
     assert len(read(tmp_path)) == 1
 
 
-def test_what_cannot_be_written_is_raised_said_once_and_counted(tmp_path, caplog):
+def test_what_cannot_be_written_is_raised_said_once_and_counted(tmp_path, caplog, refuses, sentence):
     """An operator reads why, once; the next line that is written tells how many are missing."""
     log = AuditLog(tmp_path)
     (tmp_path / AUDIT_FILE).mkdir()
     for _ in range(3):
-        with pytest.raises(AuditError, match=r"^the audit log cannot be written \(Is a directory\)$"):
+        with refuses(AuditError):
             log.record(REQUEST, "POST /reload", "asked")
     said = [record.getMessage() for record in caplog.records]
     (tmp_path / AUDIT_FILE).rmdir()
     log.record(REQUEST, "POST /reload", "asked")
     log.record(REQUEST, "POST /reload", "done")
 
-    assert said == [f"the audit log {tmp_path / AUDIT_FILE} cannot be written (Is a directory)"]
+    assert said == [sentence]
     assert [entry.get("lost") for entry in read(tmp_path)] == [3, None]
 
 
-def test_a_full_disk_takes_no_line(monkeypatch):
+def test_a_full_disk_takes_no_line(monkeypatch, refuses):
     """A line that did not reach the disk is none."""
     monkeypatch.setattr(module, "AUDIT_FILE", "full")
 
-    with pytest.raises(AuditError, match="No space left on device"):
+    with refuses(AuditError):
         AuditLog(Path("/dev")).record(REQUEST, "POST /reload", "done")
 
 

@@ -73,7 +73,7 @@ def test_a_draft_says_how_far_its_graph_is_from_its_model(state, tmp_path):
     assert 0 < train(state, tmp_path).metrics["parity_gap"] <= MAX_PARITY_GAP
 
 
-def test_smote_fills_up_in_the_candidate_of_that_name_alone(state, tmp_path):
+def test_smote_fills_up_in_the_candidate_of_that_name_alone(state, tmp_path, refuses):
     """With twenty rows of each class and twenty neighbours asked, only svm_smote is refused."""
     config = read_config(CHECKOUT / "zenml_config.yaml")
     greedy = config.training.svm.model_copy(update={"smote_neighbours": 20})
@@ -82,5 +82,5 @@ def test_smote_fills_up_in_the_candidate_of_that_name_alone(state, tmp_path):
     )
     splits = TrainingSplits(TRAIN, VALIDATION, "d", "h")
     assert train_svm("svm", splits, context, tmp_path).base == "all-MiniLM-L6-v2"
-    with pytest.raises(DatasetError, match=r"svm_smote needs more than 20 training rows of each class"):
+    with refuses(DatasetError):
         train_svm("svm_smote", splits, context, tmp_path)

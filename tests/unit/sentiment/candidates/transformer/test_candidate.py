@@ -1,6 +1,7 @@
 """From a base model to a graph that answers like torch, in the precision that was chosen."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -79,12 +80,8 @@ def test_a_graph_that_answers_otherwise_is_refused(bases: dict[str, Path], tmp_p
     bias = next(item for item in altered.graph.initializer if "classifier.bias" in item.name)
     bias.CopyFrom(numpy_helper.from_array(np.array([5, 0, 0], dtype=np.float32), bias.name))
     onnx.save(altered, graph)
-    with pytest.raises(EncoderError) as refusal:
+    with pytest.raises(EncoderError, match=r"\de-01 .*2 .*1e-04.*training\.transformer\.source"):
         measure_parity(model, graph, tokenizer, ["good", "bad"], 16)
-    assert str(refusal.value).startswith("the exported graph differs from torch by ")
-    assert str(refusal.value).endswith(
-        " on 2 texts, more than 1e-04; name another model in training.transformer.source."
-    )
 
 
 @pytest.mark.slow
@@ -156,10 +153,9 @@ def test_a_twitter_model_takes_its_clean_up_along(own_base: Path, tmp_path: Path
 def test_a_base_model_that_cannot_be_reached_is_one_sentence(tmp_path: Path, source: str):
     """A name that is no folder and not on the hub ends the candidate within seconds."""
     started = time.monotonic()
-    with pytest.raises(EncoderError) as refusal:
+    with pytest.raises(EncoderError, match=re.escape(repr(source))):
         train("transformer", make_context(source, tmp_path), tmp_path / "made")
     assert time.monotonic() - started < 15
-    assert str(refusal.value).startswith(f"the encoder {source!r} is neither a folder nor reachable on the Hugging Fac")
     assert list((tmp_path / "made").iterdir()) == []
 
 
@@ -169,10 +165,10 @@ def test_a_name_that_no_file_system_takes_is_one_sentence():
         find_encoder("x" * 300)
 
 
-def test_the_way_out_names_the_setting_that_is_wrong(tmp_path: Path):
+def test_the_way_out_names_the_setting_that_is_wrong(tmp_path: Path, refuses):
     """A base model is set in training.transformer.source."""
     context = make_context("package:no_such_encoder/model", tmp_path)
-    with pytest.raises(EncoderError, match=r"training\.transformer\.source"):
+    with refuses(EncoderError):
         train("transformer", context, tmp_path / "made")
 
 
@@ -185,12 +181,12 @@ def test_a_folder_without_a_model_is_one_sentence(own_base: Path, tmp_path: Path
     assert list((tmp_path / "made").iterdir()) == []
 
 
-def test_more_tokens_than_the_model_has_positions_are_one_sentence(bases: dict[str, Path], tmp_path: Path):
+def test_more_tokens_than_the_model_has_positions_are_one_sentence(bases: dict[str, Path], tmp_path: Path, refuses):
     """The tiny BERT has 64 positions; `max_tokens` of 128 is refused before the training."""
     rows = make_rows(60, seed=1)
     rows.texts[0] = "good " * 100
     splits = make_splits(rows, make_rows(30, seed=2))
     (tmp_path / "made").mkdir()
     context = make_context(bases["bert"], tmp_path, transformer={"max_tokens": 128})
-    with pytest.raises(SentimentError, match="max_tokens"):
+    with refuses(SentimentError):
         train_transformer("transformer", splits, context, tmp_path / "made")

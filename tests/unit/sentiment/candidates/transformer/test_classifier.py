@@ -134,31 +134,27 @@ def test_lora_takes_an_encoder_without_a_pooler(bases: dict[str, Path]):
 @pytest.mark.parametrize(
     "content", [b"", b"\0" * 8, b"garbage" * 50, b"version https://git-lfs.github.com/spec/v1\n", 5000], ids=str
 )
-def test_damaged_weights_are_one_sentence(own_base: Path, content: bytes | int):
+def test_damaged_weights_are_one_sentence(own_base: Path, content: bytes | int, refuses):
     """Weights that were cut short, are a pointer or something else altogether are said, with the way out."""
     weights = own_base / WEIGHTS
     weights.write_bytes(weights.read_bytes()[:content] if isinstance(content, int) else content)
-    with pytest.raises(EncoderError) as refusal:
+    with refuses(EncoderError):
         TextClassifier(own_base, 3)
-    assert str(refusal.value) == (
-        f"the base model in {own_base} cannot be loaded (SafetensorError); its files are damaged or of a kind that"
-        " cannot classify text: fetch it again, or name another in training.transformer.source."
-    )
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, "config.json"])
-def test_a_folder_without_a_model_is_one_sentence(own_base: Path, name: str):
+def test_a_folder_without_a_model_is_one_sentence(own_base: Path, name: str, refuses):
     """Weights and configuration are both needed."""
     (own_base / name).unlink()
-    with pytest.raises(EncoderError, match=r"cannot be loaded .*name another in training\.transformer\.source\.$"):
+    with refuses(EncoderError):
         TextClassifier(own_base, 3)
 
 
 @pytest.mark.parametrize("config", ["", "{}", "[]", '{"model_type": "be', '{"model_type": "vit"}', '{"model_type": 1}'])
-def test_a_damaged_or_foreign_configuration_is_one_sentence(own_base: Path, config: str):
+def test_a_damaged_or_foreign_configuration_is_one_sentence(own_base: Path, config: str, refuses):
     """What is no text model is refused."""
     (own_base / "config.json").write_text(config)
-    with pytest.raises(EncoderError, match="damaged or of a kind that cannot classify text"):
+    with refuses(EncoderError):
         TextClassifier(own_base, 3)
 
 
@@ -172,10 +168,10 @@ def test_a_damaged_or_foreign_configuration_is_one_sentence(own_base: Path, conf
     ],
     ids=["bin-empty", "bin-garbage", "bin-of-something-else", "config-null"],
 )
-def test_other_damage_is_one_sentence_too(own_base: Path, damage: Callable[[Path], None]):
+def test_other_damage_is_one_sentence_too(own_base: Path, damage: Callable[[Path], None], refuses):
     """A damaged pytorch_model.bin is told as a damaged model.safetensors is."""
     damage(own_base)
-    with pytest.raises(EncoderError, match="its files are damaged"):
+    with refuses(EncoderError):
         TextClassifier(own_base, 3)
 
 
@@ -184,10 +180,10 @@ def test_other_damage_is_one_sentence_too(own_base: Path, damage: Callable[[Path
     [lambda folder: save_file({"x": torch.zeros(3)}, folder / WEIGHTS, metadata={"format": "pt"}), widen],
     ids=["weights-of-another-model", "widths-of-another-model"],
 )
-def test_weights_that_are_not_of_this_model_are_refused(own_base: Path, damage: Callable[[Path], None]):
+def test_weights_that_are_not_of_this_model_are_refused(own_base: Path, damage: Callable[[Path], None], refuses):
     """Only a head may start from chance; an encoder that would is no base model."""
     damage(own_base)
-    with pytest.raises(EncoderError, match=r"do not fit its config\.json"):
+    with refuses(EncoderError):
         TextClassifier(own_base, 3)
 
 
@@ -251,37 +247,33 @@ def test_the_tokenizer_reads_as_the_file_says(bases: dict[str, Path]):
 
 
 @pytest.mark.parametrize("content", ["", '{"version"', "garbage"])
-def test_a_damaged_tokenizer_is_one_sentence(own_base: Path, content: str):
+def test_a_damaged_tokenizer_is_one_sentence(own_base: Path, content: str, refuses):
     """A tokenizer.json that was cut short is said, with what is wanted."""
     (own_base / TOKENIZER).write_text(content)
-    with pytest.raises(EncoderError) as refusal:
+    with refuses(EncoderError):
         load_tokenizer(own_base, "mine")
-    assert str(refusal.value) == (
-        f"the tokenizer in {own_base} cannot be loaded (JSONDecodeError); wanted a tokenizer.json,"
-        " or files that transformers can turn into one."
-    )
 
 
-def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path):
+def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path, refuses):
     """No tokenizer, no model."""
-    with pytest.raises(EncoderError, match=r"the tokenizer in .* cannot be loaded"):
+    with refuses(EncoderError):
         load_tokenizer(tmp_path / "absent", "mine")
-    with pytest.raises(EncoderError, match=r"the base model in .* cannot be loaded"):
+    with refuses(EncoderError):
         TextClassifier(tmp_path / "absent", 3)
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"model": {}}'])
-def test_a_tokenizer_of_nothing_is_one_sentence(own_base: Path, content: str):
+def test_a_tokenizer_of_nothing_is_one_sentence(own_base: Path, content: str, refuses):
     """JSON that is no tokenizer is damage too."""
     (own_base / TOKENIZER).write_text(content)
-    with pytest.raises(EncoderError, match=r"wanted a tokenizer\.json"):
+    with refuses(EncoderError):
         load_tokenizer(own_base, "mine")
 
 
-def test_a_model_without_a_tokenizer_is_refused(own_base: Path):
+def test_a_model_without_a_tokenizer_is_refused(own_base: Path, refuses):
     """Without tokenizer.json or vocabulary there is nothing to read texts with."""
     (own_base / TOKENIZER).unlink()
-    with pytest.raises(EncoderError, match=r"wanted a tokenizer\.json"):
+    with refuses(EncoderError):
         load_tokenizer(own_base, "mine")
 
 
