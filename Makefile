@@ -256,6 +256,8 @@ check: .sentigate/.ready ## Lint, types and import contracts; edits nothing
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
+	@.venv/bin/deptry .
+	@.venv/bin/deptry tests benchmarks --exclude nothing --ignore DEP002,DEP004
 
 fix: .sentigate/.ready ## Format and mend what lint can mend
 	@.venv/bin/ruff check --fix --quiet .

@@ -79,14 +79,19 @@ class Snapshot:
 
 def _copy(source: Path, target: Path) -> None:
     if source.is_dir():
-        shutil.copytree(source, target, symlinks=True)
+        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
     elif source.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
+    """Remove a file or what is in a folder, but for databases: whoever has one open goes on with the same file."""
+    if not path.is_dir():
         path.unlink(missing_ok=True)
+        return
+    for inner in sorted(path.rglob("*"), reverse=True):
+        if inner.is_symlink() or (inner.is_file() and inner.suffix != ".db"):
+            inner.unlink()
+        elif inner.is_dir() and not any(inner.iterdir()):
+            inner.rmdir()
