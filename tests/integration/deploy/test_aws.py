@@ -18,7 +18,7 @@ from sentiment.paths import CHECKOUT
 from service.security.keys import make_key, write_key
 from tests.support.deploy.clouds import ACCOUNT, REGION, Cloud, start_cloud
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.extended]
 
 FOLDER = CHECKOUT / "deploy" / "aws"
 PROVIDERS = Path(os.environ.get("TF_PLUGIN_DIR", "/opt/tf-plugins"))
