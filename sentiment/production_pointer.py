@@ -33,7 +33,7 @@ class ProductionPointer:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise PointerError(
                 f"the pointer to the model in production, {path}, cannot be read; train again with `make train`,"
-                " or roll back."
+                " roll back, or name a model from `bentoml models list` in SENTIMENT_MODEL_TAG."
             ) from error
 
     @classmethod

@@ -79,7 +79,7 @@ def open_metrics() -> Metrics:
 
 
 def open_worker(settings: ServiceSettings, folder: Path, version: str) -> Worker:
-    """Return the parts of this worker, which answers from the bundle in `folder` until it is told otherwise."""
+    """Return the parts of this worker, which answers from the bundle in `folder` until the switch changes it."""
     home, metrics = find_home(), open_metrics()
     switch = ModelSwitch(home, DesiredState("", str(folder), version), choose_opener(settings), choose_trial(settings))
     switch.start()

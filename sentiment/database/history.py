@@ -113,7 +113,7 @@ class FeedbackCount:
 
 @dataclass(frozen=True)
 class AgreementCount:
-    """How often a challenger of this version said `label` where the champion said `champion_label`."""
+    """How often a shadow model of this version said `label` where the champion said `champion_label`."""
 
     model_version: str
     champion_label: str
@@ -190,7 +190,7 @@ def read_feedback(engine: sa.Engine, since: datetime, until: datetime) -> list[F
 
 
 def read_agreement(engine: sa.Engine, since: datetime, until: datetime) -> list[AgreementCount]:
-    """Return what challengers said beside the champion in a time, over at most the newest 100,000 shadow answers."""
+    """Return what shadow models said beside the champion in a time, over at most the newest 100,000 shadow answers."""
     names = ("model_version", "champion_label", "label")
     newest = _take_newest(SHADOW_PREDICTIONS, names, since, until, MAX_SHADOW_ANSWERS)
     keys = tuple(newest.c)

@@ -43,7 +43,7 @@ def add_feedback(connection: sa.Connection, rows: Rows) -> None:
 
 
 def add_shadow_predictions(connection: sa.Connection, rows: Rows) -> None:
-    """Add what challengers said."""
+    """Add what shadow models said."""
     connection.execute(_insert_new(connection, SHADOW_PREDICTIONS), rows)
 
 

@@ -9,7 +9,6 @@ import getpass
 import json
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -130,7 +129,7 @@ def seal_ledger(ledger: Path, entry: LedgerEntry) -> Path:
     for one in (*entries, entry):
         last = _sign_line(ledger, one, sha256(last).hexdigest() if last else "")
         sealed += last + b"\n"
-    shutil.copy2(ledger, kept)
+    write_atomically(kept, ledger.read_bytes())
     write_atomically(ledger, sealed)
     _write_head(ledger, len(entries) + 1, last)
     return kept

@@ -162,7 +162,7 @@ class LogHealth(BaseModel):
 
 
 class ShadowHealth(BaseModel):
-    """How the challenger in the shadow is doing; `reason` is a sentence where it does not answer."""
+    """How the shadow model is doing; `reason` is a sentence where it does not answer."""
 
     model_version: str | None
     share: float = Field(ge=0, le=1)
@@ -189,7 +189,7 @@ class CanaryHealth(BaseModel):
 
 
 class Health(BaseModel):
-    """What works and what does not; without a log, a canary or a challenger there is no word on it but `off`."""
+    """What works and what does not; without a log, a canary or a shadow model there is no word on it but `off`."""
 
     status: Literal["ok", "degraded"]
     model_version: str

@@ -1,1 +1,1 @@
-"""Threads, calls and locks behind the requests: a periodic thread, a call in a daemon thread, a lock for life."""
+"""Threads, calls and locks behind the requests: a periodic thread, a call in a daemon thread, locks, imports."""

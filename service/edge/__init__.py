@@ -1,1 +1,1 @@
-"""The door of the service: connections, the middleware that admits and answers each request, and the handlers."""
+"""The entry of every request: connections, the middleware that admits and answers each request, and the handlers."""

@@ -24,7 +24,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     most = 1000
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start to watch; a connection too many ends before anything is read from it."""
+        """Start watching; a connection too many ends before anything is read from it."""
         super().connection_made(cast("asyncio.Transport", transport))
         if len(self.connections) > self.most:
             self.transport.abort()
@@ -61,7 +61,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop to watch."""
+        """Stop watching."""
         self._watch.cancel()
         super().connection_lost(exc)
 

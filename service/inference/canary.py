@@ -81,11 +81,11 @@ class CanaryCaller:
         if self._batcher is not None:
             self._batcher.close()
 
-    def _open_batcher(self, choice: DesiredCanary) -> MicroBatcher[tuple[Prediction, LoadedModel]]:
+    def _open_batcher(self, desired: DesiredCanary) -> MicroBatcher[tuple[Prediction, LoadedModel]]:
         """Return the batcher of this canary; what waits for an earlier one is nobody's burden."""
-        if self._batcher is None or self._asked != choice:
+        if self._batcher is None or self._asked != desired:
             self.close()
-            self._asked, self._failures = choice, []
+            self._asked, self._failures = desired, []
             self._batcher = MicroBatcher(
                 self._predict,
                 max_texts_per_call=self._settings.max_texts_per_call,

@@ -73,7 +73,7 @@ async def _change(
     """
     if "admin" not in request.caller.scopes:
         raise ApiError(HTTPStatus.FORBIDDEN, NOT_ADMIN)
-    audit, told = open_audit(), {"source": source, "before": _name_answering(switch)}
+    audit, told = open_audit(), {"source": source, "before": _list_digests(switch)}
     try:
         await asyncio.to_thread(audit.record, request, action, "asked", **told)
     except AuditError as error:
@@ -91,11 +91,11 @@ async def _change(
         raise
     finally:
         with suppress(AuditError):  # what is done is done, and the log of the service says so
-            audit.record(request, action, outcome, **told, after=_name_answering(switch))
+            audit.record(request, action, outcome, **told, after=_list_digests(switch))
     return workers
 
 
-def _name_answering(switch: ModelSwitch) -> ModelDigests:
+def _list_digests(switch: ModelSwitch) -> ModelDigests:
     served = {"model": switch.current, "canary": switch.canary.model if switch.canary else None}
     return {role: one.predictor.bundle.card.digest if one else None for role, one in served.items()}
 

@@ -44,7 +44,14 @@ from service.models.loaded import (
     load_canary,
     load_model,
 )
-from service.models.workers import Worker, WorkerProgress, Workers, WorkerStatus, list_workers, read_statuses
+from service.models.workers import (
+    WorkerProgress,
+    WorkerRegistration,
+    Workers,
+    WorkerStatus,
+    list_workers,
+    read_statuses,
+)
 
 LOCK_FILE = "reload.lock"
 MODELS = "models"
@@ -107,7 +114,7 @@ class ModelSwitch:
         self._open_model = open_model
         self._try_bundle = try_bundle
         self._timings = timings
-        self._worker = Worker(folder)
+        self._worker = WorkerRegistration(folder)
         self._following = PeriodicThread("following a reload", self.poll, self._timings.poll_seconds)
         self._preparation: Preparation | None = None
         self._failing: tuple[DesiredCanary, str] | None = None

@@ -40,7 +40,7 @@ class Workers:
     current: int
 
 
-class Worker:
+class WorkerRegistration:
     """Counts this process among the workers of its server until it is closed or dies."""
 
     def __init__(self, folder: Path) -> None:

@@ -1,1 +1,1 @@
-"""What an operator sees: the metrics of Prometheus, evaluation scores, and logs without the words of callers."""
+"""What an operator sees: metrics for Prometheus, evaluation scores, and logs without the words of callers."""

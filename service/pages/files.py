@@ -1,7 +1,7 @@
 """The files that a browser gets: pages, style, scripts, and the charting library from an installed package."""
 
 import gzip
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -51,7 +51,8 @@ class Files(StaticFiles):
     """
 
     def __init__(self, frame_origins: tuple[str, ...] = ()) -> None:
-        super().__init__(directory=STATIC, packages=[CHART_PACKAGE])
+        # A link out of the folder is how some installers lay a package; the table of routes names what is asked for.
+        super().__init__(directory=STATIC, packages=[CHART_PACKAGE], follow_symlink=True)
         framed_by = f"frame-ancestors {' '.join(frame_origins) or NOBODY}"
         self._headers = {**HEADERS, "content-security-policy": "; ".join((*NO_CONTENT_FROM_ELSEWHERE, framed_by))}
 
@@ -67,15 +68,16 @@ class Files(StaticFiles):
             # `mimetypes` reads tables that differ from one machine to the next.
             response.headers["content-type"] = KINDS[Path(path).suffix]
             if "gzip" in Headers(scope=scope).get("accept-encoding", ""):
-                content = await run_in_threadpool(_compress, str(response.path))
+                content = await run_in_threadpool(_compress, str(response.path), response.headers["etag"])
                 del response.headers["content-length"]
                 return Response(content, headers={**response.headers, "content-encoding": "gzip"})
         return response
 
 
 # Starlette's GZipMiddleware would compress the megabyte of charts for each caller, in the loop that answers requests.
-@cache
-def _compress(path: str) -> bytes:
+# A file that changes under a running service has another ETag.
+@lru_cache(maxsize=64)
+def _compress(path: str, _etag: str) -> bytes:
     return gzip.compress(Path(path).read_bytes(), mtime=0)
 
 

@@ -64,15 +64,20 @@ def list_keys(file: Path, as_json: bool) -> None:
 @click.argument("name")
 @key_file
 def remove(name: str, file: Path) -> None:
-    """Remove the key called NAME; its holder is refused from then on. The line is shown, to put it back."""
+    """Remove the key called NAME; its holder is refused from then on. Prints the line, so that you can put it back."""
     before = _read_text(file)
     names = [key.name for key in read_keys(before.splitlines(), str(file))]
     if name not in names:
         raise ConfigError(describe_unknown("key", name, names))
     lines = before.splitlines(keepends=True)
     own = [line for line in lines if name in {key.name for key in parse_lines([line])[0]}]
-    # In place: a file that is mounted into a container must stay the same file.
-    file.write_text("".join(line for line in lines if line not in own), encoding="utf-8")
+    kept = "".join(line for line in lines if line not in own).encode()
+    # In place: a file that is mounted into a container must stay the same file. Services read it at any moment, so every
+    # key that stays is there before the end is cut off.
+    with file.open("r+b") as opened:
+        opened.write(kept)
+        opened.flush()
+        opened.truncate()
     click.echo(f"removed; to put it back, add this line to {file}:\n{''.join(own).rstrip()}")
 
 

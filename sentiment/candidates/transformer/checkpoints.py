@@ -110,9 +110,9 @@ def load_state(model: TextClassifier, weights: dict[str, torch.Tensor]) -> None:
 def _is_whole(checkpoint: Path) -> bool:
     try:
         sealed = json.loads((checkpoint / SEAL_FILE).read_text(encoding="utf-8"))
+        return bool(sealed == _digest_files(checkpoint))
     except (OSError, ValueError):
         return False
-    return bool(sealed == _digest_files(checkpoint))
 
 
 def _digest_files(checkpoint: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.models.desired_state import SERVED_FILE
-from service.models.workers import Worker, WorkerStatus, list_workers, open_server_folder, read_statuses
+from service.models.workers import WorkerRegistration, WorkerStatus, list_workers, open_server_folder, read_statuses
 
 NO_STATUSES = {"nothing": "", "half": '{"id": "a", "pro', "a list": "[]", "null": "null", "another": '{"weather": 1}'}
 
@@ -23,12 +23,12 @@ def folder(tmp_path) -> Path:
 
 
 @pytest.fixture
-def start(folder) -> Iterator[Callable[[], Worker]]:
+def start(folder) -> Iterator[Callable[[], WorkerRegistration]]:
     """What makes this process a worker; it is closed after the test."""
     started = []
 
-    def start() -> Worker:
-        started.append(Worker(folder))
+    def start() -> WorkerRegistration:
+        started.append(WorkerRegistration(folder))
         return started[-1]
 
     yield start
@@ -55,7 +55,7 @@ def test_what_a_dead_worker_left_is_removed(start, folder):
 
 def test_a_worker_that_closed_leaves_nothing(folder):
     """Whoever ends well is not counted, and takes along what it said."""
-    worker = Worker(folder)
+    worker = WorkerRegistration(folder)
     worker.report(WorkerStatus("a", "ready"))
     worker.close()
 
