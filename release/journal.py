@@ -1,4 +1,4 @@
-"""The journal of production: a promotion or a rollback changes aliases, pointer and ledger, or none of them.
+"""The journal of production: a promotion or a rollback changes aliases, pointer and ledger, all in the end.
 
 The change is written to a file first. The next command that changes production finishes what was cut off.
 """

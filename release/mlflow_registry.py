@@ -31,7 +31,7 @@ def find_bundle(model: str) -> tuple[Bundle, str]:
     if "/" in model or Path(model).is_dir():
         return open_bundle(Path(model).expanduser()), ""
     try:
-        version = require_version(model)
+        version = _look_up(model)
     except RegistryError as error:
         raise RegistryError(f"{error} A folder with a bundle works too.") from error
     return fetch_bundle(version), str(version.version)
@@ -39,10 +39,14 @@ def find_bundle(model: str) -> tuple[Bundle, str]:
 
 def require_version(wanted: str) -> ModelVersion:
     """Return a version by its number or an alias, with its tags. Raises RegistryError that names what there is."""
+    return identify_version(_look_up(wanted))
+
+
+def _look_up(wanted: str) -> ModelVersion:
     version = _find(MlflowClient().get_model_version, wanted) if wanted.isdigit() else find_version(wanted)
     if version is None:
         raise RegistryError(f"the registry has no version or alias {wanted!r} of {MODEL!r}; it has {_list_known()}.")
-    return identify_version(version)
+    return version
 
 
 def identify_version(version: ModelVersion) -> ModelVersion:

@@ -151,13 +151,14 @@ def _switch(url: str, key: str, change: ProductionChange, seconds: float) -> str
     patience = Retries(
         attempts=1 + int(seconds / PAUSE_SECONDS),
         connect_attempts=1,
-        deadline_seconds=seconds,
+        deadline_seconds=2 * seconds,  # one attempt that begins late has its time, too
         longest_pause_seconds=PAUSE_SECONDS,
     )
     try:
         with open_client(url, key, seconds, patience) as client:
             if refusal := _reload(client, change):
                 return f"{url} does not take it: {refusal}; {_describe_served(client)}"
+        with open_client(url, key, seconds, Retries(attempts=1)) as client:
             if late := _await_workers(client, change.model.digest, started + seconds):
                 return f"{url} is late: {late}"
     except ServiceError as error:

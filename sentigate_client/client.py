@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -58,7 +59,7 @@ class Client(Generic[Http]):
         self._operations = Operations(self.url, key, agent, timeout_seconds, retries or Retries())
         limits = httpx.Limits(keepalive_expiry=KEPT_OPEN_SECONDS)
         # To read all authorities takes longer than a request, and http needs none.
-        verify = tls or self.url.startswith("https:") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        verify = tls or urlsplit(self.url).scheme == "https" or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._http: Http = self._kind(verify=verify, trust_env=False, follow_redirects=False, limits=limits)
 
     def __repr__(self) -> str:

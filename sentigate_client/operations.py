@@ -79,9 +79,10 @@ class Operations:
         if isinstance(texts, str):
             raise UsageError("texts is one text; wanted a list of texts.")
         asked, found = list(texts), list[Prediction | Problem]()
+        size = self._batch_texts
         request_id = request_id or make_request_id()
         while len(found) < len(asked):
-            part = asked[len(found) : len(found) + self._batch_texts]
+            part = asked[len(found) : len(found) + size]
             read = partial(_read_batch, len(part))
             try:
                 found += yield from self._send(
@@ -90,8 +91,9 @@ class Operations:
             except InvalidRequestError as refusal:
                 if refusal.status != TOO_LARGE or len(part) == 1:
                     raise
-                named = (refusal.limit or 0) if refusal.code == "batch_too_large" else 0
-                self._batch_texts = named if 0 < named < len(part) else len(part) // 2
+                size = len(part) // 2
+                if refusal.code == "batch_too_large" and 0 < (refusal.limit or 0) < len(part):
+                    size = self._batch_texts = refusal.limit or size
         return found
 
     def explain(self, text: str, *, request_id: str = "", subject: str = "") -> Exchange[Explanation]:
@@ -195,7 +197,9 @@ def check_address(url: str, key: str, *, allow_plain_http: bool) -> str:
     leave this machine unencrypted while `allow_plain_http` is false.
     """
     if set("@?#") & set(url):
-        raise UsageError("the address holds a password, a query or a fragment; pass a key as `api_key`.")
+        raise UsageError(
+            "the address holds a password, a query or a fragment; name it without, and give the key by itself."
+        )
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port

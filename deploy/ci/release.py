@@ -16,7 +16,7 @@ from release.mlflow_registry import PRODUCTION, STAGING, find_version, name_vers
 from release.promotion import check_version, ensure_stored, promote_version
 from release.rollback import roll_back
 from release.smoke_test import smoke_test
-from sentiment.errors import DeployError, SentimentError
+from sentiment.errors import DeployError
 from sentiment.governance.ledger import LedgerEntry, read_entries
 from sentiment.governance.promotion_rules import check_production
 from sentiment.model_name import ModelName
@@ -89,12 +89,16 @@ def record(version: str, reason: str) -> None:
     if change is None:
         click.echo(f"version {version} is in production already; nothing to write down.")
         return
+    from pipelines.base import hold_run_lock, say_errors
+
     try:
-        if change == "rollback":
-            roll_back(reason, version=number)
-        else:
-            promote_version(number, reason=reason, approve=change == "approve")
-    except SentimentError as error:
+        with say_errors():
+            if change == "rollback":
+                roll_back(reason, version=number)
+            else:
+                with hold_run_lock():
+                    promote_version(number, reason=reason, approve=change == "approve")
+    except click.ClickException as error:
         raise DeployError(f"version {version} is deployed, and the {change} was not written down: {error}") from error
     click.echo(f"version {version} is in production, by the registry and the ledger.")
 

@@ -72,8 +72,8 @@ def remove(name: str, file: Path) -> None:
     lines = before.splitlines(keepends=True)
     own = [line for line in lines if name in {key.name for key in parse_lines([line])[0]}]
     kept = "".join(line for line in lines if line not in own).encode()
-    # In place: a file that is mounted into a container must stay the same file. Services read it at any moment, so every
-    # key that stays is there before the end is cut off.
+    # In place: a file that is mounted into a container must stay the same file. Services read it at any moment, so
+    # every key that stays is there before the end is cut off.
     with file.open("r+b") as opened:
         opened.write(kept)
         opened.flush()

