@@ -242,14 +242,16 @@ deploy-space: .sentigate/.ready ## Run what is in production as a Docker Space; 
 undeploy-space: .sentigate/.ready ## Delete a Space; REPO=user/name
 	@$(SENTIGATE) deploy space destroy '$(REPO)'
 
-# Two workers: half of the time is waiting. A file runs in one worker, and all that use the container engine in one.
-PYTEST = .venv/bin/pytest --numprocesses 2 --dist loadgroup --durations 25
+# Two workers, because half of the time is waiting; what uses the container engine shares it and goes one after the other.
+PYTEST = .venv/bin/pytest --durations 25
+AT_ONCE = --numprocesses 2 --dist loadfile
 
 test: check ## Lint, types, import contracts and the tests of every change, within a quarter of an hour
-	@$(PYTEST) -m 'not extended'
+	@$(PYTEST) $(AT_ONCE) -m 'not extended'
 
 test-all: test ## Those, and containers, Terraform, further end-to-end stories, long loads
-	@$(PYTEST) -m extended
+	@$(PYTEST) $(AT_ONCE) -m 'extended and not container'
+	@$(PYTEST) -m container
 
 check: .sentigate/.ready ## Lint, types and import contracts; edits nothing
 	@.venv/bin/ruff format --check --quiet .

@@ -21,12 +21,10 @@ MAX_TOKENS = 16
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run a file in one worker, all that use the container engine in one, and those in `make test-all` alone."""
+    """Leave what uses the container engine to `make test-all`."""
     for item in items:
-        has_engine = item.get_closest_marker("container") is not None
-        if has_engine:
+        if item.get_closest_marker("container"):
             item.add_marker(pytest.mark.extended)
-        item.add_marker(pytest.mark.xdist_group("engine" if has_engine else item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")
