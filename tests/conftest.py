@@ -21,9 +21,10 @@ MAX_TOKENS = 16
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave what uses the container engine to `make test-all`."""
+    """Leave to `make test-all` what uses the container engine, what measures time, and services on PostgreSQL."""
     for item in items:
-        if item.get_closest_marker("container"):
+        markers = {marker.name for marker in item.iter_markers()}
+        if markers & {"container", "alone"} or {"slow", "postgres"} <= markers:
             item.add_marker(pytest.mark.extended)
 
 

@@ -23,7 +23,7 @@ from tests.support.production_moves import (
 )
 from tests.support.serving import Service
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.extended]
 
 ROLLBACK_SECONDS = 30
 SWITCH_SECONDS = 2.0

@@ -373,6 +373,7 @@ def read_metrics(service: Service) -> dict[str, float]:
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[:1] != "#")}
 
 
+@pytest.mark.extended
 def test_memory_does_not_grow_with_reloads(service, bundles, record_property):
     """Twenty reloads take about as much memory as five: old models are let go."""
     resident = {}
@@ -537,6 +538,7 @@ def test_no_reload_left_a_traceback(shared):
     assert "Traceback" not in shared.log
 
 
+@pytest.mark.extended
 def test_a_bundle_that_is_too_slow_changes_nothing(store, bundles, tmp_path, record_property):
     """A bundle that takes too long to open is refused, and so is a bad one that is asked for right after it."""
     trips = find_trips(tmp_path)

@@ -13,7 +13,7 @@ from tests.integration.prediction_log.test_prediction_log import Load, LoggingSe
 from tests.support.postgres import run_postgres
 from tests.support.serving import Service, make_store, run_service
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 HOUR = 3600
 RATE_SECONDS = 5  # in which a busy machine answers eleven requests

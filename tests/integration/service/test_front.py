@@ -19,7 +19,7 @@ from deploy.compose.secrets import TLS, make_missing
 from release.smoke_test import find_free_port
 from tests.support.serving import WORD, Service, make_store, run_service, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 TEMPLATE = FILE.parent / "nginx" / "nginx.conf.template"
 MAX_BODY_BYTES, REQUESTS_PER_SECOND = 20_000, 5

@@ -90,6 +90,7 @@ def count_answers(service: Service, headers: dict[str, str]) -> dict[tuple[str, 
     return {(one.labels["route"], one.labels["status"]): int(one.value) for one in found}
 
 
+@pytest.mark.extended
 def test_the_service_does_what_it_describes(service, tmp_path):
     """Generated requests, sound and not, get the statuses, content types and bodies that the description promises."""
     done = run_schemathesis(

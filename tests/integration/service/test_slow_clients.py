@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.serving import WORD, Service, make_store, run_service, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 TIMEOUT_SECONDS = 3
 GIVEN_UP_SECONDS = TIMEOUT_SECONDS + 5 + 3

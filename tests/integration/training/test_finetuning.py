@@ -307,6 +307,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(base: Path, killed: Path, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize("lora", [None, LORA], ids=["all", "lora"])
 @pytest.mark.parametrize("at", [10, 15, 20], ids=["first-epoch", "between-epochs", "second-epoch"])
 def test_a_killed_run_ends_as_one_that_was_not(base: Path, tmp_path: Path, at: int, lora: LoraSettings | None):
@@ -321,6 +322,7 @@ def test_a_killed_run_ends_as_one_that_was_not(base: Path, tmp_path: Path, at: i
 
 
 @pytest.mark.slow
+@pytest.mark.extended
 def test_a_run_killed_by_the_system_ends_as_one_that_was_not(
     base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
@@ -338,6 +340,7 @@ def test_a_run_killed_by_the_system_ends_as_one_that_was_not(
 
 
 @pytest.mark.slow
+@pytest.mark.extended
 def test_a_run_that_is_killed_again_and_again_ends(base: Path, tmp_path: Path):
     """Killed while its first file is written and wherever it then is, the rest still gives the same weights."""
     for pattern in ("*/best.*", "*/checkpoint-*/*.part", "*/checkpoint-*/optimizer.pt"):
