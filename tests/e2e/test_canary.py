@@ -173,6 +173,8 @@ def run_elsewhere(production: Production, number: str) -> Iterator[Service]:
 
 def test_a_canary_that_others_run_is_watched_alone(production: Production, service: Service, easy: Path) -> None:
     """Of two servers with one log, as on Kubernetes, the rows decide; registry and services are left as they are."""
+    tried = ("canary", "--config", str(easy), "--version", CONTRARY, *FORCE, "--minutes", "0.05")
+    production.act(*tried, fails=True)  # it leaves the files of the version in the store
     watch = ("canary", "--config", str(easy), "--watch-only", "--version")
     with Load(service):
         with run_elsewhere(production, "1") as other, Load(other):
