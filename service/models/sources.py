@@ -16,14 +16,12 @@ from sentiment.environment import MODEL_TAG_VARIABLE
 from sentiment.errors import BundleError, ConfigError, SentimentError, SignatureError
 from sentiment.governance.admission import admit_bundle
 from sentiment.governance.signatures import load_public_keys, verify_signature
+from sentiment.model_name import DIGEST_LENGTH, MODEL
 from sentiment.paths import locate_state
 from sentiment.production_pointer import ProductionPointer
 from service.api.schemas import ReloadRequest
 from service.models.fetch.files import fetch_files, read_local
 from service.models.fetch.sources import SOURCES_VARIABLE, Location, Sources
-
-VERSION_LENGTH = 12
-REGISTERED = "sentiment"
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -110,7 +108,7 @@ def fetch_bundle(wanted: ReloadRequest, folder: Path, patience: Patience, source
         else:
             options = (location.uri, str(folder), str(math.ceil(patience.seconds_left) or 1))
             run_bounded("service.models.fetch.files", options, patience, os.environ, "fetching the bundle")
-        return folder, open_bundle(folder).card.digest[:VERSION_LENGTH]
+        return folder, open_bundle(folder).card.digest[:DIGEST_LENGTH]
     except BundleError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -135,11 +133,11 @@ def _copy_bundle(location: Location, folder: Path, patience: Patience, sources: 
 
 def find_version_tag(version: str) -> str:
     """Return the tag in BentoML's store of a version such as 3 or, with its digest, 3-7dfa72db3c90."""
-    stored = [str(model.tag) for model in bentoml.models.list(REGISTERED)]
+    stored = [str(model.tag) for model in bentoml.models.list(MODEL)]
     found = [tag for tag in stored if tag.split(":")[1] == version or tag.split(":")[1].startswith(f"{version}-")]
     if len(found) != 1:
         raise BundleError(
             f"this machine has {len(found)} models of version {version[:40]!r}; wanted one of those that"
-            f" `bentoml models list {REGISTERED}` names."
+            f" `bentoml models list {MODEL}` names."
         )
     return found[0]

@@ -13,16 +13,7 @@ import yaml
 
 from sentiment.governance.ledger import read_entries
 from tests.support.checkout_copy import Snapshot
-from tests.support.production_moves import (
-    Load,
-    Production,
-    copy_with_versions,
-    open_production,
-    read_last,
-    read_version,
-    return_to_start,
-    run_beside,
-)
+from tests.support.production_moves import Load, Production, read_last, read_version, start_production
 from tests.support.serving import Service, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.extended]
@@ -37,24 +28,8 @@ TRIED = "answers 0.5 of the requests"
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Production, Service, Snapshot]]:
     """A service of version 1 beside four: the third waits for approval, the fourth says the opposite of all others."""
-    folder = tmp_path_factory.mktemp("e2e")
-    with open_production(copy_with_versions(folder, slopes=[0.1, 0.1, 0.1, -0.1])) as production:
-        production.act("promote", "--version", "1")
-        with run_beside(production.copy) as service:
-            yield production, service, Snapshot(production.state, folder / "start")
-
-
-@pytest.fixture
-def production(started: tuple[Production, Service, Snapshot]) -> Production:
-    """The registry, the ledger and the service as they were before the first test."""
-    return_to_start(*started)
-    return started[0]
-
-
-@pytest.fixture
-def service(started: tuple[Production, Service, Snapshot]) -> Service:
-    """The service that runs in that checkout, with two workers."""
-    return started[1]
+    with start_production(tmp_path_factory.mktemp("e2e"), slopes=[0.1, 0.1, 0.1, -0.1]) as started:
+        yield started
 
 
 @pytest.fixture

@@ -79,6 +79,15 @@ def run_beside(copy: CheckoutCopy) -> Iterator[Service]:
         service.kill()
 
 
+@contextmanager
+def start_production(folder: Path, slopes: Sequence[float]) -> Iterator[tuple[Production, Service, Snapshot]]:
+    """Yield a checkout with a version per slope, a service that answers from version 1, and what to go back to."""
+    with open_production(copy_with_versions(folder, slopes)) as production:
+        production.act("promote", "--version", "1")
+        with run_beside(production.copy) as service:
+            yield production, service, Snapshot(production.state, folder / "start")
+
+
 def return_to_start(production: Production, service: Service, start: Snapshot) -> None:
     """Put stores, registry and ledger back as they were, and let the service answer from what is in production then."""
     service.request("DELETE", "/canary")
